@@ -1,0 +1,110 @@
+# Every target makes what it needs first, into .venv; a second call starts at once. `make help` lists them.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Written last, and holds the folder it was made in: without it, or in another place, .venv is mended.
+READY := $(VENV)/.ibkd-ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PINS := -c requirements/constraints.txt
+
+SOUND := $(shell $(BIN)/python -c 'import pip' 2>/dev/null && cat $(READY) 2>/dev/null)
+ifneq ($(SOUND),$(CURDIR))
+UNSOUND := unsound
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test lint ops clean unsound
+
+help:
+	@echo 'make install     everything that ibkd_mm needs, into .venv (torch aside, about a minute; no compiler)'
+	@echo 'make quickstart  make data, train, evaluate, and write a page with pictures (5 minutes on 2 cores)'
+	@echo 'make test        the test suite; ARGS="tests/stack -k nms" picks some of it'
+	@echo 'make lint        ruff and mypy'
+	@echo 'make ops         build the compiled mmcv operators (optional; needs a C++ compiler, on a GPU machine'
+	@echo '                 nvcc too; about 7 minutes on 2 cores)'
+	@echo 'make clean       remove .venv, build outputs and caches; leaves data/ and work_dirs/'
+	@echo
+	@echo 'PYTHON=python3.12    the Python, 3.10 or newer, that .venv is made with'
+	@echo "TORCH_INDEX=URL      one more package index to look in, such as the one for CPU-only torch that"
+	@echo "                     PyTorch's page \"Get Started\" names: without a GPU that saves gigabytes"
+
+install: $(READY)
+
+quickstart: $(READY)
+	$(BIN)/ibkd quickstart $(ARGS)
+
+test: $(READY)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# mmcv's setup.py finds torch and the compiler only outside pip's isolation, and pip keeps the lite wheel it
+# built before unless told not to.
+ops: $(READY)
+	@command -v $${CXX:-c++} >/dev/null || { echo "make ops: no C++ compiler: '$${CXX:-c++}' is not there." \
+	    "Install g++ or clang++, or name yours: make ops CXX=/path/to/g++" >&2; exit 2; }
+	@test -f "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
+	    { echo 'make ops: Python.h is not there. Install the headers of your Python (python3-dev on Debian' \
+	    'and Ubuntu, python3-devel on Fedora)' >&2; exit 2; }
+	@echo 'make ops: compiling the mmcv operators: about 7 minutes on 2 cores, longer with CUDA'
+	$(PIP) install -q $(PINS) setuptools wheel ninja psutil
+	MMCV_WITH_OPS=1 $(PIP) install --no-build-isolation --no-cache-dir --force-reinstall --no-deps $(PINS) onedl-mmcv
+	$(BIN)/ibkd doctor
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# opencv-python and opencv-python-headless are both asked for by what we need, and share their files: the one
+# installed last is the one that runs. The headless one also runs where there is no libGL.
+$(READY): requirements/runtime.txt requirements/tests.txt requirements/constraints.txt setup.cfg pyproject.toml $(UNSOUND)
+	@$(call make_venv)
+	@echo 'make install: installing into $(VENV) (about a minute; torch, where it is not here yet, comes on top)'
+	$(PIP) install $(PINS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	    -r requirements/runtime.txt -r requirements/tests.txt
+	@$(BIN)/python -c 'import sys, cv2; sys.exit(not cv2.version.headless)' 2>/dev/null || \
+	    $(PIP) install -q $(PINS) --force-reinstall --no-deps opencv-python-headless
+	$(PIP) install -q --no-build-isolation --no-deps -e .
+	@echo '$(CURDIR)' > $(READY)
+	@echo 'make install: $(VENV) is ready'
+
+unsound:
+
+# Make .venv, or mend it: what pip left half-installed is removed so that it is installed again; what cannot
+# run, or was made for another folder, is made anew.
+define make_venv
+	if [ -e $(VENV) ]; then \
+	    if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
+	        echo 'make install: $(VENV) is half made (no running Python with pip in it): making it anew'; \
+	        rm -rf $(VENV); \
+	    elif [ -e $(READY) ] && [ "$$(cat $(READY))" != '$(CURDIR)' ]; then \
+	        echo 'make install: $(VENV) was made for another folder: making it anew'; \
+	        rm -rf $(VENV); \
+	    elif [ ! -e $(READY) ]; then \
+	        echo 'make install: $(VENV) is not finished: mending it'; \
+	    fi; \
+	fi; \
+	if [ ! -e $(VENV) ]; then \
+	    command -v $(PYTHON) >/dev/null || { echo "make install: no '$(PYTHON)' here." \
+	        'Install Python 3.10 or newer, or name yours: make install PYTHON=/path/to/python3' >&2; exit 2; }; \
+	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "make install: Python 3.10" \
+	        "or newer is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
+	        'Name a newer one: make install PYTHON=python3.11' >&2; exit 2; }; \
+	    $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	        echo "make install: '$(PYTHON) -m venv' failed (on Debian and Ubuntu: install python3-venv)" >&2; exit 2; }; \
+	fi; \
+	rm -f $(READY); \
+	for info in $(VENV)/lib/python*/site-packages/*.dist-info; do \
+	    if [ -d "$$info" ] && { [ ! -e "$$info/RECORD" ] || [ ! -e "$$info/INSTALLER" ]; }; then \
+	        echo "make install: $${info##*/} is half installed: removing it"; rm -rf "$$info"; \
+	    fi; \
+	done; \
+	rm -rf $(VENV)/lib/python*/site-packages/~*
+endef

@@ -1,0 +1,25 @@
+# PASCAL VOC with the instance masks of SBD (Hariharan et al. 2011; 8,498 images to train, 2,857 to test).
+# SBD is not published in COCO format; by our convention the converted files lie at
+#   data/voc/JPEGImages/*.jpg
+#   data/voc/annotations/instances_{train,val}.json
+# Data sets only, no pipelines and no loaders: each method brings its own, and the prefix keeps the names
+# apart from those of the upstream base that a config also inherits (mmengine refuses bases that share a key).
+voc_data = dict(
+    type="CocoDataset",
+    data_root="data/voc/",
+    data_prefix=dict(img="JPEGImages/"),
+    metainfo=dict(
+        classes=(
+            *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+            *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train"),
+            "tvmonitor",
+        )
+    ),
+)
+voc_train = dict(
+    ann_file="annotations/instances_train.json", filter_cfg=dict(filter_empty_gt=True), **voc_data
+)
+voc_val = dict(ann_file="annotations/instances_val.json", test_mode=True, **voc_data)
+voc_metric = dict(
+    type="CocoMetric", ann_file="data/voc/annotations/instances_val.json", metric=["bbox", "segm"]
+)

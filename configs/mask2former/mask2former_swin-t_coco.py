@@ -1,0 +1,13 @@
+_base_ = [
+    "mmdet::mask2former/mask2former_swin-t-p4-w7-224_8xb2-lsj-50e_coco.py",
+    "../_base_/default_runtime.py",
+]
+
+# Everything comes with `load_from`, so the backbone need not fetch weights of its own.
+model = dict(backbone=dict(init_cfg=None))
+
+# Box AP 47.7, mask AP 44.7 on val2017. The weights are CC-BY-NC 4.0: not for commercial use.
+load_from = (
+    "https://download.openmmlab.com/mmdetection/v3.0/mask2former/mask2former_swin-t-p4-w7-224_8xb2-lsj-50e_coco/"
+    "mask2former_swin-t-p4-w7-224_8xb2-lsj-50e_coco_20220508_091649-01b0f990.pth"
+)

@@ -1,0 +1,38 @@
+# Mask R-CNN for Shapes on a CPU: a half-width ResNet-18 from scratch, 64 channels throughout, few proposals.
+_base_ = [
+    "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
+    "mmdet::_base_/default_runtime.py",
+    "../_base_/datasets/shapes_easy_instance.py",
+    "../_base_/default_runtime.py",
+]
+width, num_classes, max_iters = 64, 8, 600
+
+bn = dict(type="BN", requires_grad=True)
+backbone = dict(depth=18, base_channels=32, frozen_stages=-1, norm_eval=False, norm_cfg=bn, init_cfg=None)
+head = dict(in_channels=width, num_classes=num_classes)
+model = dict(
+    backbone=backbone,
+    neck=dict(in_channels=[32, 64, 128, 256], out_channels=width, norm_cfg=bn),
+    rpn_head=dict(in_channels=width, feat_channels=width, anchor_generator=dict(scales=[4])),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=width, finest_scale=28),
+        mask_roi_extractor=dict(out_channels=width, finest_scale=28),
+        bbox_head=dict(fc_out_channels=256, **head),
+        mask_head=dict(num_convs=2, conv_out_channels=width, **head),
+    ),
+    train_cfg=dict(
+        rpn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=64)),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=50)),
+)
+
+optim_wrapper = dict(optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=10))
+optim_wrapper["type"] = "OptimWrapper"
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters)
+val_cfg, test_cfg = dict(type="ValLoop"), dict(type="TestLoop")
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=50, end=max_iters, eta_min=1e-5),
+]

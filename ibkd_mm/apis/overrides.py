@@ -1,0 +1,123 @@
+"""`--cfg-options`: settings overridden from outside, refused where they would silently do nothing.
+
+mmengine adds whatever key it is given, so a typing error changes nothing and nobody notices. Here:
+
+* a path whose parent does not exist is refused, as is an unknown key at the top that no runner reads;
+* a new key in a dict with a `type` is passed on: the constructor of that type refuses what it does not know;
+* a new key in a dict without `type` is passed on unless it is nearly the name of one that is there;
+* a variable that the config file itself used up (`max_epochs`, `data_root`, `train_pipeline`) is refused with
+  the places that its value went to: changing it after the file is read has no effect.
+"""
+
+import inspect
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+from ibkd_mm.errors import UserError, did_you_mean
+
+# What mmengine's runner takes from the config besides its constructor's arguments.
+_READ_LATER = (
+    "activation_checkpointing",
+    "compile",
+    "custom_imports",
+    "efficient_conv_bn_eval",
+    "find_unused_parameters",
+    "model_wrapper_cfg",
+    "runner_type",
+    "sync_bn",
+    "tta_model",
+    "tta_pipeline",
+)
+_READ = {*inspect.signature(Runner.__init__).parameters, *_READ_LATER} - {"self", "cfg"}
+_NEARLY = 0.8
+_PLACES_SHOWN = 4
+
+
+def apply_overrides(config: Config, options: Mapping[str, Any] | Sequence[str]) -> None:
+    """Change settings of the config in place, after checking that each will take effect."""
+    parsed = dict(options) if isinstance(options, Mapping) else _parse(options)
+    for key in parsed:
+        _check(config, key)
+    try:
+        config.merge_from_dict(parsed)
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f"--cfg-options cannot be merged into the config: {error}") from error
+
+
+def _parse(options: Sequence[str]) -> dict[str, Any]:
+    """Read KEY=VALUE as mmengine's own command line does."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--options", nargs="+", action=DictAction, default={})
+    try:
+        return parser.parse_args(["--options", *options]).options if options else {}
+    except (AssertionError, ValueError) as error:
+        raise UserError(
+            f"Expected KEY=VALUE in --cfg-options, found {' '.join(options)} ({error})."
+        ) from error
+
+
+def _check(config: Config, key: str) -> None:
+    first, *rest = key.split(".")
+    if first not in config:
+        if first not in _READ:
+            raise UserError(f"The config has no key '{first}'.{did_you_mean(first, {*config, *_READ})}")
+        return  # a setting of the runner's that this config left at its default
+    if first not in _READ:
+        _refuse_if_used_up(config, key, first)
+    node: Any = config[first]
+    done = first
+    for name in rest:
+        node = _step(node, done, name, is_last=f"{done}.{name}" == key)
+        done = f"{done}.{name}"
+
+
+def _step(node: Any, path: str, name: str, is_last: bool) -> Any:
+    """Go one name down from `path`; None where a new key begins."""
+    if isinstance(node, list | tuple):
+        if not name.isdigit() or int(name) >= len(node):
+            raise UserError(
+                f"'{path}' is a list of {len(node)}: expected a number below that, found '{name}'."
+            )
+        return node[int(name)]
+    if not isinstance(node, Mapping):
+        raise UserError(f"'{path}' is {node!r}, so there is no '{path}.{name}' to set.")
+    if name in node:
+        return node[name]
+    hint = did_you_mean(name, node, _NEARLY if is_last else 0.6)
+    if not is_last or (hint and "type" not in node):
+        raise UserError(f"'{path}' has no key '{name}'.{hint} It has: {', '.join(map(str, node)) or 'none'}.")
+    return None
+
+
+def _refuse_if_used_up(config: Config, key: str, first: str) -> None:
+    """A value that also stands where the runner reads was put there when the file ran."""
+    value = config[first]
+    if value is None or isinstance(value, bool):
+        return
+    read = {name: part for name, part in config.items() if name in _READ}
+    places = [path for path, found in walk(read) if type(found) is type(value) and found == value]
+    if places:
+        shown = ", ".join(places[:_PLACES_SHOWN])
+        raise UserError(
+            f"'{first}' is a variable of the config file, used up when the file was read: setting '{key}' "
+            f"now would change nothing. Its value stands at: {shown}. Override it there."
+        )
+
+
+def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Go through all settings below a node, as (dotted path, value), a container before what is in it."""
+    pairs = (
+        node.items()
+        if isinstance(node, Mapping)
+        else enumerate(node)
+        if isinstance(node, list | tuple)
+        else ()
+    )
+    for name, value in pairs:
+        inner = f"{path}.{name}" if path else str(name)
+        yield inner, value
+        yield from walk(value, inner)

@@ -1,0 +1,51 @@
+"""What training and testing share: a config made ready, and a runner built from it."""
+
+import copy
+from itertools import count
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+import ibkd_mm.engine as engine
+from ibkd_mm.apis.config import ConfigLike, Options, load_config, want_keys
+from ibkd_mm.apis.launch import join_processes
+from ibkd_mm.apis.overrides import apply_overrides
+from ibkd_mm.engine.sources import PREFIXES, locate
+
+_runs = count()
+
+
+def prepare(
+    config: ConfigLike, purpose: str, options: Options, work_dir: str | None, launcher: str
+) -> Config:
+    """Load or copy the config, override it, and settle where the run's files go."""
+    if isinstance(config, Config):
+        ready = copy.deepcopy(config)
+        apply_overrides(ready, options or {})
+    else:
+        ready = load_config(config, options)
+    want_keys(ready, purpose)
+    stem = Path(ready.filename).stem if ready.filename else "run"
+    ready.work_dir = work_dir or ready.get("work_dir") or f"./work_dirs/{stem}"
+    run = next(_runs)
+    if run:
+        # mmengine keeps loggers and histories by this name; a second run of a process needs its own.
+        ready.experiment_name = f"{ready.get('experiment_name') or stem}_{run}"
+    join_processes(ready, launcher)
+    return ready
+
+
+def build_runner(config: Config, purpose: str) -> Runner:
+    """Build the config's runner, with a guard over the checkpoint that it will load."""
+    runner = RUNNERS.build(config) if "runner_type" in config else Runner.from_cfg(config)
+    runner.register_hook(engine.CheckpointGuard(purpose))
+    return runner
+
+
+def want_checkpoint(reference: str) -> None:
+    """Refuse a file that is not there before anything is built; what must be fetched waits."""
+    remote = tuple(prefix for prefix in PREFIXES if prefix.endswith("//"))
+    if not reference.startswith(remote):
+        locate(reference)

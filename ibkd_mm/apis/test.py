@@ -1,0 +1,108 @@
+"""Evaluation, as a Python call."""
+
+# ruff: noqa: PT028 - `test` is the command's name, not a test
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmdet.evaluation import DumpDetResults
+from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+
+from ibkd_mm.apis.augment import set_tta
+from ibkd_mm.apis.config import ConfigLike, Options
+from ibkd_mm.apis.explain import explained
+from ibkd_mm.apis.launch import leave_processes
+from ibkd_mm.apis.running import build_runner, prepare, want_checkpoint
+from ibkd_mm.errors import UserError
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What a test measured and where it left its files."""
+
+    __test__ = False  # to pytest: this is no test
+
+    metrics: dict[str, float]
+    log_dir: Path
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        width = max(map(len, self.metrics), default=0)
+        table = [f"  {name:<{width}}  {value:.4f}" for name, value in self.metrics.items()]
+        files = [f"  {what}: {path}" for what, path in {"log": self.log_dir, **self.files}.items()]
+        return "\n".join(["Done:", *table, *files])
+
+
+def test(
+    config: ConfigLike,
+    checkpoint: str,
+    *,
+    options: Options = None,
+    work_dir: str | None = None,
+    out: str | None = None,
+    show: bool = False,
+    show_dir: str | None = None,
+    wait_time: float = 2,
+    tta: bool = False,
+    launcher: str = "none",
+) -> TestResult:
+    """Evaluate a checkpoint with the model and the test data that a config describes.
+
+    Args:
+        config: a config, its path, or `package::path`.
+        checkpoint: a `.pth` or `.safetensors` file, a URL, or shipped weights as `ibkd_mm::NAME`. Every
+            weight must fit the model.
+        options: settings to override, as for `load_config`.
+        work_dir: folder for logs; else the config's, else `./work_dirs/<config name>`.
+        out: `.pkl` file for the predictions.
+        show: show each picture with its predictions for `wait_time` seconds.
+        show_dir: folder for the drawn predictions; a relative one is made in the run's log folder.
+        wait_time: seconds between shown pictures.
+        tta: test-time augmentation, the config's `tta_model` and `tta_pipeline` or else flipping.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+    """
+    if out is not None and not out.endswith((".pkl", ".pickle")):
+        raise UserError(f"--out writes a pickle: expected a name ending in .pkl, found '{out}'.")
+    ready = prepare(config, "test", options, work_dir, launcher)
+    want_checkpoint(checkpoint)
+    ready.load_from, ready.resume = checkpoint, False
+    if show or show_dir:
+        _set_drawing(ready, show, show_dir, wait_time)
+    if tta:
+        set_tta(ready)
+    with explained(ready):
+        runner = build_runner(ready, "test")
+        if out:
+            runner.test_evaluator.metrics.append(_dump(ready, out))
+        metrics = runner.test()
+    leave_processes()
+    files = {"predictions": Path(out)} if out else {}
+    if show_dir:
+        files["pictures"] = Path(runner.log_dir) / show_dir
+    return TestResult(dict(metrics), Path(runner.log_dir), files)
+
+
+test.__test__ = False  # type: ignore[attr-defined]
+
+
+def _dump(config: Config, out: str) -> DumpResults:
+    """Masks of instances go out run-length encoded; maps of classes as they are."""
+    kind = DumpResults if config.get("default_scope") == "mmseg" else DumpDetResults
+    return kind(out_file_path=out)
+
+
+def _set_drawing(config: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+    hook = config.get("default_hooks", {}).get("visualization")
+    if hook is None:
+        raise UserError(
+            "--show and --show-dir need a visualization hook in default_hooks, and the config has none. Add "
+            "default_hooks=dict(visualization=dict(type='mmdet.DetVisualizationHook')) to it."
+        )
+    hook.draw = True
+    if show:
+        hook.show, hook.wait_time = True, wait_time
+    if show_dir and str(hook.type).endswith("SegVisualizationHook"):
+        config.visualizer.save_dir = show_dir  # mmseg's hook leaves the folder to the visualizer
+    elif show_dir:
+        hook.test_out_dir = show_dir

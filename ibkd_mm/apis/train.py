@@ -1,0 +1,102 @@
+"""Training, as a Python call."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ibkd_mm.apis.config import ConfigLike, Options
+from ibkd_mm.apis.explain import explained
+from ibkd_mm.apis.launch import leave_processes
+from ibkd_mm.apis.running import build_runner, prepare, want_checkpoint
+from ibkd_mm.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a training left its files."""
+
+    work_dir: Path
+    log_dir: Path
+    last: Path | None
+    best: Path | None
+
+    def __str__(self) -> str:
+        lines = [f"Done: work_dir={self.work_dir}", f"  log: {self.log_dir}"]
+        lines.append(f"  last checkpoint: {self.last or 'none was saved (see default_hooks.checkpoint)'}")
+        return "\n".join(lines + ([f"  best checkpoint: {self.best}"] if self.best else []))
+
+
+def train(
+    config: ConfigLike,
+    *,
+    options: Options = None,
+    work_dir: str | None = None,
+    resume: str | bool | None = None,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    launcher: str = "none",
+) -> TrainResult:
+    """Train the model that a config describes.
+
+    Args:
+        config: a config, its path, or `package::path`.
+        options: settings to override, as for `load_config`.
+        work_dir: folder for logs and checkpoints; else the config's, else `./work_dirs/<config name>`.
+        resume: a checkpoint to go on from; True or 'auto' for the last one in the work dir.
+        amp: automatic mixed precision; bfloat16 without a GPU.
+        auto_scale_lr: scale the learning rate by our batch size over `auto_scale_lr.base_batch_size`.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+    """
+    ready = prepare(config, "training", options, work_dir, launcher)
+    _set_resume(ready, resume)
+    if amp:
+        _set_amp(ready)
+    if auto_scale_lr:
+        _set_scaled_lr(ready)
+    with explained(ready):
+        runner = build_runner(ready, "resume" if ready.get("resume") else "load_from")
+        runner.train()
+    leave_processes()
+    return _result(runner)
+
+
+def _set_resume(config: Config, resume: str | bool | None) -> None:
+    if resume in (True, "auto"):
+        config.resume, config.load_from = True, None
+    elif resume:
+        config.resume, config.load_from = True, str(resume)
+    if config.get("load_from"):
+        want_checkpoint(config.load_from)
+
+
+def _set_amp(config: Config) -> None:
+    kind = config.optim_wrapper.get("type", "OptimWrapper")
+    if kind not in ("OptimWrapper", "AmpOptimWrapper", "mmengine.OptimWrapper", "mmengine.AmpOptimWrapper"):
+        raise UserError(f"--amp replaces optim_wrapper.type='OptimWrapper', found '{kind}'. Leave --amp out.")
+    if torch.cuda.is_available():
+        config.optim_wrapper.type = "AmpOptimWrapper"
+        config.optim_wrapper.setdefault("loss_scale", "dynamic")
+    else:
+        config.optim_wrapper.type = "ibkd_mm.CpuAmpOptimWrapper"
+        config.optim_wrapper.pop("loss_scale", None)
+
+
+def _set_scaled_lr(config: Config) -> None:
+    if not config.get("auto_scale_lr", {}).get("base_batch_size"):
+        raise UserError(
+            "--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) in the config: the batch size, over "
+            "all GPUs, that its learning rate was chosen for. It has none."
+        )
+    config.auto_scale_lr.enable = True
+
+
+def _result(runner: Runner) -> TrainResult:
+    work_dir = Path(runner.work_dir)
+    pointer = work_dir / "last_checkpoint"
+    last = Path(pointer.read_text().strip()) if pointer.is_file() else None
+    info = runner.message_hub.runtime_info
+    best = Path(info["best_ckpt"]) if info.get("best_ckpt") else None
+    return TrainResult(work_dir, Path(runner.log_dir), last, best)

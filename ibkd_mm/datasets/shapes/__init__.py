@@ -1,0 +1,7 @@
+"""Shapes, the embedded data: generated, not downloaded."""
+
+from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
+from ibkd_mm.datasets.shapes.dataset import ShapesDataset
+from ibkd_mm.datasets.shapes.outlines import CLASSES
+
+__all__ = ["CLASSES", "ShapesDataset", "ShapesSpec", "ensure_shapes"]

@@ -1,0 +1,114 @@
+"""Whether a checkpoint belongs to a model, said in a few words where it does not."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from ibkd_mm.errors import UserError
+from ibkd_mm.registry import HOOKS
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """What of a checkpoint does not fit: names of weights."""
+
+    missing: list[str]
+    unexpected: list[str]
+    reshaped: list[str]
+    fitting: int
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.reshaped)
+
+    def __str__(self) -> str:
+        parts = [("the model misses", self.missing), ("the file has too many", self.unexpected)]
+        parts.append(("of another shape", self.reshaped))
+        lines = [f"  {what}: {len(names)} ({_grouped(names)})" for what, names in parts if names]
+        return "\n".join([f"  fitting: {self.fitting}", *lines, f"  likely cause: {self.likely_cause()}"])
+
+    def likely_cause(self) -> str:
+        """Guess why: a prefix, another number of classes, or another model."""
+        for name in self.unexpected[:1]:
+            inner = [known for known in self.missing if name.endswith("." + known)]
+            if inner:
+                return (
+                    f"the names in the file stand under a prefix, '{name.removesuffix(max(inner, key=len))}'"
+                )
+            inner = [known for known in self.missing if known.endswith("." + name)]
+            if inner:
+                return f"the names in the file lack a prefix, '{inner[0].removesuffix(name)}'"
+        if self.reshaped and not self.missing and not self.unexpected:
+            return "the same architecture with another number of classes or channels"
+        return "the checkpoint is of another model than the config's"
+
+
+def check_fit(model: nn.Module, weights: dict[str, Tensor]) -> Misfit:
+    """Load what fits into the model and say what does not; half-precision weights fit a float32 model."""
+    model = _unwrapped(model)
+    own = model.state_dict()
+    given = OrderedDict((name.removeprefix("module."), value) for name, value in weights.items())
+    reshaped = [name for name, value in given.items() if name in own and own[name].shape != value.shape]
+    usable: Any = OrderedDict((name, value) for name, value in given.items() if name not in set(reshaped))
+    usable._metadata = getattr(weights, "_metadata", OrderedDict())
+    result = model.load_state_dict(usable, strict=False)
+    skipped = {*reshaped, *(name for name in result.missing_keys if name.endswith("num_batches_tracked"))}
+    missing = [name for name in result.missing_keys if name not in skipped]
+    fitting = len(usable) - len(result.unexpected_keys)
+    return Misfit(missing, list(result.unexpected_keys), reshaped, fitting)
+
+
+def _grouped(names: Iterable[str]) -> str:
+    """Name the modules that most of the weights are in: `backbone.layer1 x12, neck.convs x4, ...`."""
+    counts = Counter(".".join(name.split(".")[:2]) for name in names)
+    shown = [f"{module} x{count}" if count > 1 else module for module, count in counts.most_common(_SHOWN)]
+    return ", ".join([*shown, "..."] if len(counts) > _SHOWN else shown)
+
+
+@HOOKS.register_module()
+class CheckpointGuard(Hook):
+    """Refuse a checkpoint that does not belong to the model.
+
+    Acts after_load_checkpoint, before every other hook.
+
+    Args:
+        purpose: 'test' and 'resume' want every weight to fit, 'resume' also the state of the training;
+            'load_from' wants that any does, since fine-tuning starts from models with other heads.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, purpose: str = "test") -> None:
+        self.purpose = purpose
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare the checkpoint with the model, before mmengine loads what it can and warns of the rest."""
+        if self.purpose == "resume":
+            _want_training_state(checkpoint)
+        misfit = check_fit(runner.model, checkpoint["state_dict"])
+        hopeless = not misfit.fitting if self.purpose == "load_from" else bool(misfit)
+        if hopeless:
+            model = type(_unwrapped(runner.model)).__name__
+            raise UserError(f"The checkpoint does not fit the model of the config ({model}):\n{misfit}")
+
+
+def _want_training_state(checkpoint: dict[str, Any]) -> None:
+    lacking = [key for key in ("meta", "message_hub", "optimizer") if key not in checkpoint]
+    if lacking:
+        raise UserError(
+            f"The checkpoint has no state of a training to go on with (no {', '.join(lacking)}). For its "
+            "weights alone, use --cfg-options load_from=PATH instead of --resume."
+        )
+
+
+def _unwrapped(model: Any) -> nn.Module:
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model

@@ -1,0 +1,358 @@
+"""`ibkd doctor`: what of the installation works, what does not, and the one line that mends it.
+
+It must run where `import ibkd_mm` fails, so it imports only the standard library and is loaded by its path:
+
+    package = importlib.util.find_spec("ibkd_mm")  # finds it, and does not import it
+    path = Path(package.submodule_search_locations[0]) / "stack" / "doctor.py"
+    spec = importlib.util.spec_from_file_location("ibkd_doctor", path)
+    doctor = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(doctor)
+    code = doctor.main(argv)
+"""
+
+import argparse
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+OK, WARN, BROKEN = "ok", "warn", "broken"
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+# Distribution, the release that was verified, and what upstream calls the same import package.
+_STACK = (
+    ("onedl-mmengine", "0.10.12", ("mmengine", "mmengine-lite")),
+    ("onedl-mmcv", "2.3.6", ("mmcv", "mmcv-lite", "mmcv-full")),
+    ("onedl-mmdetection", "3.5.1", ("mmdet",)),
+    ("onedl-mmsegmentation", "1.4.2", ("mmsegmentation",)),
+)
+_RAZOR = "mmrazor==1.0.0"
+_NUMPY = "numpy==2.2.6"
+_SAFE_TORCH = (2, 6)
+_SHARED_MEMORY = 1 << 30
+
+_ABI_COMPLAINTS = (
+    "dtype size changed",
+    "multiarray failed to import",
+    "_ARRAY_API not found",
+    "compiled using NumPy 1.x",
+    "Numpy is not available",
+)
+
+
+class Check(NamedTuple):
+    """One thing that was looked at; `mend` is the line that mends it, empty where nothing needs mending."""
+
+    name: str
+    state: str
+    found: str
+    mend: str = ""
+
+
+def examine() -> list[Check]:
+    """Look at everything; a check that fails in a way not foreseen is itself reported as broken."""
+    checks: list[Check] = []
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")
+        for name, look in _looks():
+            try:
+                checks.append(look())
+            except Exception as error:
+                checks.append(Check(name, BROKEN, _line(error), _reinstall()))
+    return checks
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print what was found, as text or as JSON alone; return 1 where the installation is unusable."""
+    parser = argparse.ArgumentParser(prog="ibkd doctor", description="What of this installation works.")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    as_json = parser.parse_args(argv).json
+    checks = examine()
+    usable = all(check.state != BROKEN for check in checks)
+    if as_json:
+        print(json.dumps({"usable": usable, "checks": [check._asdict() for check in checks]}, indent=2))
+    else:
+        print(_text(checks))
+    return 0 if usable else 1
+
+
+def _looks() -> list[tuple[str, Callable[[], Check]]]:
+    stack = [(row[0], lambda row=row: check_distribution(*row)) for row in _STACK]
+    compiled = [
+        (name, lambda row=(name, module): check_compiled(*row))
+        for name, module in (
+            ("scipy", "scipy.optimize"),
+            ("pycocotools", "pycocotools.mask"),
+            ("faster-coco-eval", "faster_coco_eval"),
+        )
+    ]
+    return [
+        ("python", check_python),
+        ("torch", check_torch),
+        ("torchvision", check_torchvision),
+        ("gpu", check_gpu),
+        ("numpy", check_numpy),
+        ("opencv", check_opencv),
+        *compiled,
+        *stack,
+        ("mmrazor", check_razor),
+        ("ibkd_mm", check_package),
+        ("ops", check_ops),
+        ("configs", check_configs),
+        ("shared memory", check_shared_memory),
+    ]
+
+
+def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:
+    """Python 3.10 is the oldest that works."""
+    found = ".".join(map(str, version))
+    if version < (3, 10):
+        return Check("python", BROKEN, f"{found}; 3.10 or newer is needed", "make clean install PYTHON=python3.11")
+    return Check("python", OK, found)
+
+
+def check_torch() -> Check:
+    """Torch must import, and be new enough to load a checkpoint without running code from it."""
+    try:
+        version = str(importlib.import_module("torch").__version__)
+    except Exception as error:
+        return Check("torch", BROKEN, _line(error), f'{_pip()} install --force-reinstall "torch>=2.6"')
+    if tuple(int(part) for part in version.split(".")[:2]) < _SAFE_TORCH:
+        found = f"{version}: before 2.6 a checkpoint can run code while it is being loaded"
+        return Check("torch", BROKEN, found, f'{_pip()} install "torch>=2.6"')
+    return Check("torch", OK, version)
+
+
+def check_torchvision() -> Check:
+    """Torchvision is not needed, but one that fails to import takes others down with it."""
+    if _version("torchvision") is None:
+        return Check("torchvision", OK, "not installed, and not needed")
+    try:
+        module = importlib.import_module("torchvision")
+    except Exception as error:
+        return Check("torchvision", WARN, _line(error), f"{_pip()} uninstall -y torchvision")
+    return Check("torchvision", OK, str(module.__version__))
+
+
+def check_gpu() -> Check:
+    """No GPU is fine; one that torch does not see is not."""
+    try:
+        torch = importlib.import_module("torch")
+    except Exception:
+        return Check("gpu", WARN, "unknown: torch does not import", "mend torch first")
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return Check("gpu", OK, ", ".join(names))
+    if not shutil.which("nvidia-smi"):
+        return Check("gpu", OK, "none: everything runs on the CPU")
+    if torch.version.cuda is None:
+        found = f"there is an NVIDIA driver, and torch {torch.__version__} is built without CUDA"
+        return Check("gpu", WARN, found, f"{_pip()} uninstall -y torch && {_pip()} install torch")
+    found = f"there is an NVIDIA driver, and torch {torch.__version__} (CUDA {torch.version.cuda}) sees no GPU"
+    return Check("gpu", WARN, found, "nvidia-smi  # the driver must be new enough for that CUDA")
+
+
+def check_numpy() -> Check:
+    """Numpy must import, and torch must be able to share memory with it."""
+    mend = f'{_pip()} install --force-reinstall "{_NUMPY}"'
+    try:
+        numpy = importlib.import_module("numpy")
+        if int(numpy.__version__.split(".")[0]) < 2:
+            return Check("numpy", BROKEN, f"{numpy.__version__}; mmseg needs 2 or newer", mend)
+        importlib.import_module("torch").from_numpy(numpy.zeros(1))
+    except ImportError as error:
+        if error.name == "torch":  # told by the check of torch
+            return Check("numpy", OK, str(numpy.__version__))
+        return Check("numpy", BROKEN, _line(error), mend)
+    except Exception as error:
+        return Check("numpy", BROKEN, _line(error), mend)
+    return Check("numpy", OK, str(numpy.__version__))
+
+
+def check_opencv() -> Check:
+    """Two variants share the folder cv2: the one installed last runs, and only the headless one needs no libGL."""
+    both = {name: _version(name) for name in ("opencv-python", "opencv-python-headless")}
+    pin = next((f"=={version}" for version in both.values() if version), "")
+    mend = f"{_pip()} install --force-reinstall --no-deps opencv-python-headless{pin}"
+    try:
+        cv2 = importlib.import_module("cv2")
+        importlib.import_module("numpy").array_equal(cv2.flip(importlib.import_module("numpy").eye(2), 0), 0)
+    except Exception as error:
+        if _is_abi(error):
+            mend = mend.replace("--no-deps ", "--no-deps --no-cache-dir ")
+        return Check("opencv", BROKEN, _line(error), mend)
+    if all(both.values()) and len(set(both.values())) > 1:
+        found = " and ".join(f"{name} {version}" for name, version in both.items())
+        return Check("opencv", WARN, f"{found} have overwritten each other's files", mend)
+    return Check("opencv", OK, f"{cv2.__version__}{' headless' if _headless(cv2) else ''}")
+
+
+def check_compiled(name: str, module: str) -> Check:
+    """Import a package with compiled parts; numpy of another ABI than it was built with shows here."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        found = _line(error)
+        if _is_abi(error):
+            found = f"{name} was built for another numpy than {_version('numpy')} ({found})"
+        return Check(name, BROKEN, found, f"{_pip()} install --force-reinstall --no-cache-dir --no-deps {name}")
+    return Check(name, OK, _version(name) or "version unknown")
+
+
+def check_distribution(name: str, verified: str, upstream: Sequence[str]) -> Check:
+    """The maintained fork must be there, alone, and of the release series that was verified."""
+    version = _version(name)
+    intruders = [other for other in upstream if _version(other)]
+    if intruders:
+        beside = " and ".join(f"{other} {_version(other)}" for other in intruders)
+        found = f"{beside} beside {name}: they overwrite each other's files" if version else f"{beside} in its place"
+        gone = " ".join([*intruders, *([name] if version else [])])
+        mend = f"{_pip()} uninstall -y {gone} && {_pip()} install --no-deps {name}=={verified}"
+        return Check(name, BROKEN, found, mend)
+    mend = f"{_pip()} install {name}=={verified}"
+    if version is None:
+        return Check(name, BROKEN, "not installed", mend)
+    if version.split(".")[:2] != verified.split(".")[:2]:
+        return Check(name, WARN, f"{version}, which nobody tried; {verified} is verified", mend)
+    return Check(name, OK, version)
+
+
+def check_razor() -> Check:
+    """mmrazor's distillation part must import through our seam."""
+    mend = f"{_pip()} install {_RAZOR} joblib"
+    version = _version("mmrazor")
+    if version is None:
+        return Check("mmrazor", BROKEN, "not installed", mend)
+    try:
+        importlib.import_module("ibkd_mm")
+        importlib.import_module("mmrazor.models.distillers")
+    except Exception as error:
+        return Check("mmrazor", BROKEN, f"{version}, but its distillation part does not import: {_line(error)}", mend)
+    return Check("mmrazor", OK, f"{version}, its distillation part imports")
+
+
+def check_package() -> Check:
+    """The whole of it: ibkd_mm with everything that it registers, and mmdet's models."""
+    try:
+        package = importlib.import_module("ibkd_mm")
+        importlib.import_module("mmdet.models")
+    except Exception as error:
+        return Check("ibkd_mm", BROKEN, _line(error), _reinstall())
+    return Check("ibkd_mm", OK, str(package.__version__))
+
+
+def check_ops() -> Check:
+    """Which operators run: mmcv's compiled ones, torchvision's kernels, or the portable ones."""
+    spec = importlib.util.find_spec("mmcv")
+    places = list(spec.submodule_search_locations or []) if spec else []
+    files = [file for place in places for file in Path(place).glob("_ext.*") if file.suffix in (".so", ".pyd")]
+    if files:
+        try:
+            _load_compiled(files[0])
+        except Exception as error:
+            found = f"compiled for another torch, and so not used ({_line(error)})"
+            return Check("ops", WARN, found, _rebuild_ops())
+    try:
+        importlib.import_module("ibkd_mm")
+        backend = importlib.import_module("ibkd_mm.stack.ops").backend()
+    except Exception as error:
+        return Check("ops", BROKEN, f"unknown: {_line(error)}", "mend ibkd_mm first")
+    faster = "" if backend == "compiled" else "; `make ops` builds the compiled ones, which are faster"
+    return Check("ops", OK, f"{backend}{faster}")
+
+
+def check_configs(package: Path = _PACKAGE) -> Check:
+    """The configs travel with the package, for `_base_ = ['ibkd_mm::...']`."""
+    configs = package / ".mim" / "configs"
+    count = sum(1 for _ in configs.rglob("*.py"))
+    if count:
+        return Check("configs", OK, f"{count} files")
+    if (package.parent / "Makefile").is_file():
+        mend = "git -c core.symlinks=true checkout -- ibkd_mm/.mim/configs"
+    else:
+        mend = _reinstall(package)
+    return Check("configs", BROKEN, f"no config under {configs}", mend)
+
+
+def check_shared_memory(place: Path = Path("/dev/shm")) -> Check:
+    """Data loading with several workers passes batches through /dev/shm; a container has 64 MiB of it."""
+    if not place.is_dir():
+        return Check("shared memory", OK, "not limited")
+    total = shutil.disk_usage(place).total
+    found = f"{total / (1 << 20):.0f} MiB"
+    if total < _SHARED_MEMORY:
+        mend = "docker run --shm-size=8g ...  # or train with --cfg-options train_dataloader.num_workers=0"
+        return Check("shared memory", WARN, f"{found}: data loading with several workers may die in it", mend)
+    return Check("shared memory", OK, found)
+
+
+def _load_compiled(file: Path) -> None:
+    importlib.import_module("torch")  # the operators link against its libraries
+    spec = importlib.util.spec_from_file_location("mmcv._ext", file)
+    assert spec is not None
+    importlib.util.module_from_spec(spec)
+
+
+def _headless(cv2: ModuleType) -> bool:
+    return bool(getattr(getattr(cv2, "version", None), "headless", False))
+
+
+def _is_abi(error: Exception) -> bool:
+    return any(complaint in str(error) for complaint in _ABI_COMPLAINTS)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 240 else text[:237] + "..."
+
+
+def _pip() -> str:
+    """Return how to call this Python's pip: by its short name only where that is the one."""
+    pip = shutil.which("pip")
+    here = Path(sys.executable).parent
+    return "pip" if pip and Path(pip).parent == here else f"{sys.executable} -m pip"
+
+
+def _reinstall(package: Path = _PACKAGE) -> str:
+    if (package.parent / "Makefile").is_file():
+        return "make clean install"
+    return f"{_pip()} install --force-reinstall ibkd_mm  # from the file or folder that you installed it from"
+
+
+def _rebuild_ops() -> str:
+    if (_PACKAGE.parent / "Makefile").is_file():
+        return "make ops"
+    name, verified, _ = _STACK[1]
+    return f"{_pip()} install --force-reinstall --no-deps {name}=={verified}"
+
+
+def _text(checks: list[Check]) -> str:
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.state:<6}  {check.name:<{width}}  {check.found}")
+        if check.mend:
+            lines.append(f"{'':<6}  {'':<{width}}  mend: {check.mend}")
+    broken = [check.name for check in checks if check.state == BROKEN]
+    lines.append(f"unusable: {', '.join(broken)}" if broken else "usable")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

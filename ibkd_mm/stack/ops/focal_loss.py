@@ -1,0 +1,55 @@
+"""Sigmoid focal loss, element by element."""
+
+import torch
+from torch import Tensor
+
+from ibkd_mm.stack.ops.precision import compute_dtype
+
+_SMALLEST = torch.finfo(torch.float32).tiny
+
+
+def sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
+    """Write the loss of every logit into `output`.
+
+    Args:
+        input: (N, C) logits.
+        target: (N,) int64 labels; those outside 0..C-1 are background.
+        weight: (C,) factors by label, or empty.
+        output: (N, C), overwritten.
+        gamma: exponent on the probability of being wrong.
+        alpha: share of the positives, 1 - alpha of the negatives.
+    """
+    p, positive = _probabilities(input, target)
+    loss_positive = (1 - p) ** gamma * p.clamp(min=_SMALLEST).log()
+    loss_negative = p**gamma * (1 - p).clamp(min=_SMALLEST).log()
+    loss = -torch.where(positive, alpha * loss_positive, (1 - alpha) * loss_negative)
+    output.copy_(loss * _label_weights(weight, target, input.size(1)))
+
+
+def sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
+) -> None:
+    """Write the derivative of every logit's loss into `grad_input`; shapes as in the forward."""
+    p, positive = _probabilities(input, target)
+    log_p, log_q = p.clamp(min=_SMALLEST).log(), (1 - p).clamp(min=_SMALLEST).log()
+    slope_positive = (1 - p) ** gamma * (1 - p - gamma * p * log_p)
+    slope_negative = p**gamma * (gamma * (1 - p) * log_q - p)
+    slope = -torch.where(positive, alpha * slope_positive, (1 - alpha) * slope_negative)
+    grad_input.copy_(slope * _label_weights(weight, target, input.size(1)))
+
+
+def _probabilities(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sigmoid(input) and where a logit is its target's own, both (N, C)."""
+    classes = torch.arange(input.size(1), device=input.device)
+    return input.detach().to(compute_dtype(input)).sigmoid(), target[:, None] == classes
+
+
+def _label_weights(weight: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    """Return (N, 1) factors. Background weighs 1: mmcv's kernel reads past the end of `weight` there."""
+    weight = weight.to(compute_dtype(weight))
+    if weight.numel() == 0:
+        return weight.new_ones(1)
+    inside = (target >= 0) & (target < num_classes)
+    return torch.where(inside, weight[target.clamp(0, num_classes - 1)], weight.new_ones(()))[:, None]

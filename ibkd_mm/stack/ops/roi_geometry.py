@@ -1,0 +1,62 @@
+"""Where RoIAlign samples: the points along one axis of every RoI and their bilinear weights."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ibkd_mm.stack.ops.precision import compute_dtype
+
+# More points than any RoI has; bounds what an infinite one asks for.
+LARGE = float(1 << 30)
+
+
+class Side(NamedTuple):
+    """One axis of all RoIs in units of the feature map: start and length (R,), and how many points a bin has."""
+
+    start: Tensor
+    bin_length: Tensor
+    points: Tensor
+
+
+def sides(
+    rois: Tensor, bins: tuple[int, int], spatial_scale: float, sampling_ratio: int, aligned: bool
+) -> tuple[Side, Side]:
+    """Return the vertical and the horizontal side of RoIs (R, 5): image index, x1, y1, x2, y2 in image pixels."""
+    shift = 0.5 if aligned else 0.0
+    x1, y1, x2, y2 = (rois[:, 1:].to(compute_dtype(rois)) * spatial_scale - shift).unbind(1)
+    return _side(y1, y2 - y1, bins[0], sampling_ratio, aligned), _side(
+        x1, x2 - x1, bins[1], sampling_ratio, aligned
+    )
+
+
+def _side(start: Tensor, length: Tensor, bins: int, sampling_ratio: int, aligned: bool) -> Side:
+    if not aligned:
+        length = length.clamp(min=1)
+    bin_length = length / bins
+    if sampling_ratio > 0:
+        points = torch.full_like(length, sampling_ratio)
+    else:  # mmcv rounds up in float32 even when it computes in float64
+        points = bin_length.float().ceil().nan_to_num(0).clamp(0, LARGE)
+    return Side(start, bin_length, points.long())
+
+
+def positions(side: Side, bin_index: Tensor, point_index: Tensor) -> Tensor:
+    """Return the coordinates of points; the indices broadcast against (R, ...)."""
+    expand = (...,) + (None,) * (bin_index.dim() - 1)
+    start, bin_length, points = (t[expand] for t in side)
+    offset = (point_index + 0.5).to(start.dtype) * bin_length / points.clamp(min=1)
+    return start + bin_index * bin_length + offset
+
+
+def neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the two pixels around each coordinate, the share of the upper one, and whether it is on the map.
+
+    A coordinate up to one pixel outside counts as on the border; NaN is nowhere.
+    """
+    inside = (position >= -1) & (position <= size)
+    position = position.where(inside, 0).clamp(0, size - 1)
+    low = position.floor()
+    high_share = position - low
+    low_pixel = low.long()
+    return low_pixel, (low_pixel + 1).clamp(max=size - 1), high_share, inside

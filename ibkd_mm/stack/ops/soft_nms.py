@@ -1,0 +1,93 @@
+"""Soft non-maximum suppression: overlapped boxes lose score instead of being dropped."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ibkd_mm.stack.ops.precision import compute_dtype
+
+NAIVE, LINEAR, GAUSSIAN = 0, 1, 2
+_SCORE, _AREA = 4, 5
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Write the surviving boxes with their decayed scores into `dets` and return their indices.
+
+    Each round swaps the best box to the front of the table, takes it off and decays the others. As in mmcv the
+    place of a box that falls below `min_score` is taken by the last one: that decides which of two equal scores
+    goes first.
+
+    Args:
+        boxes: (N, 4) as x1, y1, x2, y2.
+        scores: (N,).
+        dets: (N, 5), its first K rows are overwritten with box and score.
+        iou_threshold: overlap from which `NAIVE` drops and `LINEAR` decays; `GAUSSIAN` decays always.
+        sigma: width of the Gaussian.
+        min_score: boxes that fall below are dropped.
+        method: `NAIVE`, `LINEAR` or `GAUSSIAN`.
+        offset: 0, or 1 for boxes whose width is x2 - x1 + 1.
+
+    Returns:
+        (K,) int64 indices into `boxes`, in the order of `dets`.
+    """
+    if boxes.numel() == 0:
+        return torch.empty(0, dtype=torch.long, device=boxes.device)
+    table, indices = _table(boxes, scores, offset), np.arange(len(boxes))
+    rows, kept = [], []
+    while len(indices):
+        best = int(table[_SCORE].argmax())
+        table[:, [0, best]] = table[:, [best, 0]]
+        indices[[0, best]] = indices[[best, 0]]
+        rows.append(table[:5, 0].copy())
+        kept.append(indices[0])
+        box, table, indices = table[:, 0], table[:, 1:], indices[1:]
+        table[_SCORE] *= _decay(_iou(box, table, offset), iou_threshold, sigma, method)
+        dropped = table[_SCORE] < min_score
+        if dropped.any():
+            places = _close_gaps(dropped)
+            table, indices = table[:, places], indices[places]
+    dets[: len(kept)] = torch.from_numpy(np.stack(rows)).to(dets)
+    return torch.from_numpy(np.stack(kept)).to(boxes.device)
+
+
+def _table(boxes: Tensor, scores: Tensor, offset: int) -> np.ndarray:
+    """Return (6, N): corners, score and area."""
+    dtype = compute_dtype(boxes)
+    x1, y1, x2, y2 = boxes.detach().cpu().to(dtype).unbind(1)
+    area = (x2 - x1 + offset) * (y2 - y1 + offset)
+    return torch.stack([x1, y1, x2, y2, scores.detach().cpu().to(dtype), area]).numpy()
+
+
+def _iou(box: np.ndarray, others: np.ndarray, offset: int) -> np.ndarray:
+    """Return the IoU of one box (6,) with others (6, M)."""
+    width = np.minimum(box[2], others[2]) - np.maximum(box[0], others[0]) + offset
+    height = np.minimum(box[3], others[3]) - np.maximum(box[1], others[1]) + offset
+    intersection = width.clip(0) * height.clip(0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN for two empty boxes, as in mmcv
+        return intersection / (box[_AREA] + others[_AREA] - intersection)
+
+
+def _decay(iou: np.ndarray, iou_threshold: float, sigma: float, method: int) -> np.ndarray:
+    """Return the factor (M,) on the scores."""
+    if method == GAUSSIAN:
+        return np.exp(-(iou * iou) / sigma)
+    decayed = 1 - iou if method == LINEAR else np.zeros_like(iou)
+    return np.where(iou >= iou_threshold, decayed, np.ones_like(iou))
+
+
+def _close_gaps(dropped: np.ndarray) -> np.ndarray:
+    """Return who stands where once each dropped place is taken by the last that is not dropped."""
+    kept = np.flatnonzero(~dropped)
+    places = np.arange(len(kept))
+    gaps = dropped[: len(kept)]
+    places[gaps] = kept[::-1][: gaps.sum()]
+    return places

@@ -1,0 +1,136 @@
+"""Every config in configs/ builds all that a run needs: model, pipelines, evaluators, hooks, optimiser, schedule."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, PARAM_SCHEDULERS, VISUALIZERS
+
+CONFIG_ROOT = Path(__file__).parents[2] / "configs"
+CONFIGS = sorted(
+    str(path.relative_to(CONFIG_ROOT)) for path in CONFIG_ROOT.glob("*/**/*.py") if "_base_" not in path.parts
+)
+MAX_LINES = 40
+
+
+@dataclass
+class Built:
+    name: str
+    config: Config
+    model: torch.nn.Module
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def built(request: pytest.FixtureRequest, load: Callable[..., Config], build: Callable[..., Any]) -> Built:
+    config = load(request.param)
+    return Built(request.param, config, build(config))
+
+
+def as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def innermost(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The data set inside wrappers such as RepeatDataset."""
+    while "dataset" in dataset:
+        dataset = dataset["dataset"]
+    return dataset
+
+
+def class_names(dataset: dict[str, Any]) -> tuple[str, ...]:
+    if "metainfo" in dataset:
+        return dataset["metainfo"]["classes"]
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        return registry.get(dataset["type"]).METAINFO["classes"]
+
+
+def test_there_are_configs_of_every_method_so_far() -> None:
+    assert {Path(name).parent.name for name in CONFIGS} >= {"mask_rcnn", "mask2former"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_is_short_and_asks_for_nothing_but_this_package(name: str) -> None:
+    path = CONFIG_ROOT / name
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+    assert Config.fromfile(path).custom_imports == {"imports": ["ibkd_mm"], "allow_failed_imports": False}
+
+
+def test_loading_what_a_dump_of_it_says_gives_the_same_config(built: Built, tmp_path: Path) -> None:
+    built.config.dump(tmp_path / "dumped.py")
+    assert Config.fromfile(tmp_path / "dumped.py").to_dict() == built.config.to_dict()
+
+
+def test_heads_have_as_many_classes_as_the_data(built: Built) -> None:
+    names = {
+        split: class_names(innermost(built.config[f"{split}_dataloader"].dataset))
+        for split in ("train", "val")
+    }
+    assert names["train"] == names["val"]
+    heads = {
+        name: module.num_classes
+        for name, module in built.model.named_modules()
+        if isinstance(getattr(module, "num_classes", None), int) and not name.endswith("rpn_head")
+    }
+    assert heads
+    assert set(heads.values()) == {len(names["train"])}, heads
+
+
+def test_pipelines_start_with_a_file_and_end_with_what_the_model_takes(built: Built) -> None:
+    for split in ("train", "val", "test"):
+        pipeline = Compose(innermost(built.config[f"{split}_dataloader"].dataset)["pipeline"])
+        names = [type(step).__name__ for step in pipeline.transforms]
+        assert names[0] == "LoadImageFromFile"
+        assert names[-1] == "PackDetInputs"
+        assert names.count("LoadAnnotations") == 1
+
+
+def test_evaluators_measure_masks_on_the_validation_file(built: Built) -> None:
+    for split in ("val", "test"):
+        dataset = innermost(built.config[f"{split}_dataloader"].dataset)
+        for evaluator in as_list(built.config[f"{split}_evaluator"]):
+            metric = METRICS.build({**evaluator, "ann_file": None})
+            assert metric.metrics == ["bbox", "segm"]
+            if "ann_file" in dataset:
+                assert evaluator["ann_file"] == dataset["data_root"] + dataset["ann_file"]
+
+
+def test_hooks_build_under_their_own_names(built: Built) -> None:
+    # the visualisation hook asks for the latest visualizer; vis_backends would write a folder
+    VISUALIZERS.build({**built.config.visualizer, "name": built.name, "vis_backends": None})
+    hooks = [*built.config.default_hooks.values(), *built.config.get("custom_hooks", [])]
+    for hook in hooks:
+        assert type(HOOKS.build(hook)).__name__ == hook["type"].split(".")[-1]
+    assert "checkpoint" in built.config.default_hooks
+
+
+def test_optimiser_holds_every_trainable_parameter_once(built: Built) -> None:
+    optimizer = build_optim_wrapper(built.model, built.config.optim_wrapper).optimizer
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert len(held) == len(set(held))
+    trainable = {id(p) for p in built.model.parameters() if p.requires_grad}
+    assert trainable <= set(held)
+
+
+def test_schedule_ends_with_the_training_and_never_exceeds_the_rate_asked_for(built: Built) -> None:
+    """Upstream's caffe 3x schedule stops at epoch 24 of 36, before its first milestone; ours must not."""
+    loop = built.config.train_cfg
+    assert LOOPS.get(loop.type) is not None
+    schedulers = as_list(built.config.param_scheduler)
+    length = loop.get("max_epochs") or loop.max_iters
+    ends = [s["end"] for s in schedulers if s.get("by_epoch", True) is ("max_epochs" in loop)]
+    assert max(ends) == length
+    assert all(m < s["end"] for s in schedulers for m in s.get("milestones", []))
+
+    wrapper = build_optim_wrapper(
+        torch.nn.Linear(1, 1), {**built.config.optim_wrapper, "paramwise_cfg": None}
+    )
+    asked = wrapper.get_lr()["lr"][0]
+    for scheduler in schedulers:
+        PARAM_SCHEDULERS.build(scheduler, default_args={"optimizer": wrapper, "epoch_length": 10})
+    assert 0 < wrapper.get_lr()["lr"][0] <= asked

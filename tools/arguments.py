@@ -1,0 +1,101 @@
+"""What the commands share: arguments, and how an error becomes an exit code. Standard library only."""
+
+import os
+import sys
+import traceback
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+
+FAULT, USER_ERROR, INTERRUPTED = 1, 2, 130
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+_OPTIONS_HELP = (
+    "override settings of the config: key.of.setting=value; lists as key=1,2 or key='[1,2]', an element of a "
+    "list as key.0.name=value"
+)
+
+
+def new_parser(command: str, description: str) -> ArgumentParser:
+    """Make a parser that names itself `ibkd COMMAND` however it was started."""
+    return ArgumentParser(
+        prog=f"ibkd {command}",
+        description=description,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_common(parser: ArgumentParser) -> None:
+    """Add the arguments that every command which runs a config has."""
+    parser.add_argument(
+        "config", help="config file, or one inside a package: mmdet::folder/name.py, ibkd_mm::..."
+    )
+    parser.add_argument(
+        "--work-dir", help="folder for logs and checkpoints (default: ./work_dirs/<config name>)"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        type=_option,
+        default=[],
+        metavar="KEY=VALUE",
+        help=_OPTIONS_HELP,
+    )
+    parser.add_argument(
+        "--launcher", choices=LAUNCHERS, default="none", help="how the processes were started"
+    )
+    parser.add_argument(
+        "--local-rank", "--local_rank", type=int, default=0, help="set by old launchers; leave it"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of every error")
+
+
+def _option(text: str) -> str:
+    key, equals, _ = text.partition("=")
+    if not equals or not key:
+        raise ArgumentTypeError(f"expected KEY=VALUE, found '{text}'")
+    return text
+
+
+def answer(
+    command: Callable[[Namespace], int | None], parser: ArgumentParser, argv: Sequence[str] | None
+) -> int:
+    """Parse and run; wrong input becomes one message and exit code 2, other errors keep their traceback."""
+    args = parser.parse_args(argv)
+    os.environ.setdefault("LOCAL_RANK", str(getattr(args, "local_rank", 0)))
+    try:
+        return command(args) or 0
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if not _is_users(error) and not _is_broken_installation(error):
+            raise
+        if getattr(args, "debug", False):
+            traceback.print_exc()
+        if not _is_users(error):
+            print(
+                f"{parser.prog}: error: {error}\n`ibkd doctor` tells what is wrong and what mends it.",
+                file=sys.stderr,
+            )
+            return FAULT
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _is_users(error: Exception) -> bool:
+    """Tell by name, so that nothing is imported for it: the package may be what is broken."""
+    return any(
+        kind.__module__ == "ibkd_mm.errors" and kind.__name__ == "UserError" for kind in type(error).__mro__
+    )
+
+
+def _is_broken_installation(error: Exception) -> bool:
+    """Python forgets a package whose import failed."""
+    return isinstance(error, ImportError) and "ibkd_mm" not in sys.modules
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that reports for all."""
+    return int(os.environ.get("RANK", "0")) == 0
