@@ -58,14 +58,12 @@ def _option(text: str) -> str:
     return text
 
 
-def answer(
-    command: Callable[[Namespace], int | None], parser: ArgumentParser, argv: Sequence[str] | None
-) -> int:
-    """Parse and run; wrong input becomes one message and exit code 2, other errors keep their traceback."""
+def answer(command: Callable[[Namespace], object], parser: ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Parse, run and print the result; wrong input becomes a message and exit code 2, a fault a traceback."""
     args = parser.parse_args(argv)
     os.environ.setdefault("LOCAL_RANK", str(getattr(args, "local_rank", 0)))
     try:
-        return command(args) or 0
+        result = command(args)
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -82,6 +80,9 @@ def answer(
             return FAULT
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return USER_ERROR
+    if result is not None and os.environ.get("RANK", "0") == "0":  # one process reports for all
+        print(result)
+    return 0
 
 
 def _is_users(error: Exception) -> bool:
@@ -94,8 +95,3 @@ def _is_users(error: Exception) -> bool:
 def _is_broken_installation(error: Exception) -> bool:
     """Python forgets a package whose import failed."""
     return isinstance(error, ImportError) and "ibkd_mm" not in sys.modules
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that reports for all."""
-    return int(os.environ.get("RANK", "0")) == 0

@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train a model from a config",
     "test": "evaluate a checkpoint, draw or dump its predictions",
     "doctor": "say whether the installation is sound, and what mends it",
+    "publish": "write a checkpoint's weights alone, small and safe to give away",
     "quickstart": "make data, train two minutes, compare with the shipped teacher",
 }
 

@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from ibkd_tools.arguments import add_common, answer, is_first_process, new_parser
+from ibkd_tools.arguments import add_common, answer, new_parser
 
 _ABOUT = """Evaluate CHECKPOINT with the model and the test data that CONFIG describes.
 
@@ -33,10 +33,10 @@ def parser() -> ArgumentParser:
     return made
 
 
-def _test(args: Namespace) -> None:
+def _test(args: Namespace) -> object:
     from ibkd_mm.apis.test import test
 
-    result = test(
+    return test(
         args.config,
         args.checkpoint,
         options=args.cfg_options,
@@ -48,8 +48,6 @@ def _test(args: Namespace) -> None:
         tta=args.tta,
         launcher=args.launcher,
     )
-    if is_first_process():
-        print(result)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from ibkd_tools.arguments import add_common, answer, is_first_process, new_parser
+from ibkd_tools.arguments import add_common, answer, new_parser
 
 _ABOUT = """Train the model that CONFIG describes.
 
@@ -35,10 +35,10 @@ def parser() -> ArgumentParser:
     return made
 
 
-def _train(args: Namespace) -> None:
+def _train(args: Namespace) -> object:
     from ibkd_mm.apis.train import train
 
-    result = train(
+    return train(
         args.config,
         options=args.cfg_options,
         work_dir=args.work_dir,
@@ -47,8 +47,6 @@ def _train(args: Namespace) -> None:
         auto_scale_lr=args.auto_scale_lr,
         launcher=args.launcher,
     )
-    if is_first_process():
-        print(result)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -90,7 +90,7 @@ def _why_unreadable(file: Path, error: Exception) -> str:
         what = f"a file that it inherits does not exist: {error.filename or error}"
     elif isinstance(error, SyntaxError):
         what = f"syntax error: {error.msg}"
-    elif isinstance(error, ImportError) and "custom_imports" in str(error.__cause__ or error) + str(error):
+    elif isinstance(error, ImportError) and "custom modules" in str(error):
         what = f"its custom_imports fail: {error.__cause__ or error}"
     elif "does not support to load" in str(error):
         what = f"{error} Known are mmdet::, mmseg::, mmrazor:: and ibkd_mm::."

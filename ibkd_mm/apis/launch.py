@@ -56,7 +56,7 @@ def _want_environment(launcher: str) -> None:
     lacking = [name for name in names if name not in os.environ]
     if lacking:
         raise UserError(
-            f"--launcher {launcher}: {', '.join(lacking)} should be set by the launcher, and is not. "
+            f"--launcher {launcher}: expected the launcher to set {', '.join(lacking)}. "
             f"Start with: {example} --launcher {launcher}"
         )
 

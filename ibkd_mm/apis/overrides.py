@@ -63,8 +63,10 @@ def _parse(options: Sequence[str]) -> dict[str, Any]:
 def _check(config: Config, key: str) -> None:
     first, *rest = key.split(".")
     if first not in config:
-        if first not in _READ:
-            raise UserError(f"The config has no key '{first}'.{did_you_mean(first, {*config, *_READ})}")
+        if first not in _READ or any(name.isdigit() for name in rest):
+            raise UserError(
+                f"The config has no key '{first}'.{did_you_mean(first, {*config, *_READ} - {first})}"
+            )
         return  # a setting of the runner's that this config left at its default
     if first not in _READ:
         _refuse_if_used_up(config, key, first)
@@ -98,14 +100,20 @@ def _refuse_if_used_up(config: Config, key: str, first: str) -> None:
     value = config[first]
     if value is None or isinstance(value, bool):
         return
-    read = {name: part for name, part in config.items() if name in _READ}
-    places = [path for path, found in walk(read) if type(found) is type(value) and found == value]
+    places = [
+        path for path, found in walk(read_by_runner(config)) if type(found) is type(value) and found == value
+    ]
     if places:
         shown = ", ".join(places[:_PLACES_SHOWN])
         raise UserError(
             f"'{first}' is a variable of the config file, used up when the file was read: setting '{key}' "
             f"now would change nothing. Its value stands at: {shown}. Override it there."
         )
+
+
+def read_by_runner(config: Config) -> dict[str, Any]:
+    """What of a config has effect; the rest are variables that its file used."""
+    return {name: part for name, part in config.items() if name in _READ}
 
 
 def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -67,8 +67,7 @@ def test(
     ready = prepare(config, "test", options, work_dir, launcher)
     want_checkpoint(checkpoint)
     ready.load_from, ready.resume = checkpoint, False
-    if show or show_dir:
-        _set_drawing(ready, show, show_dir, wait_time)
+    pictures = _set_drawing(ready, show, show_dir, wait_time) if show or show_dir else None
     if tta:
         set_tta(ready)
     with explained(ready):
@@ -78,8 +77,8 @@ def test(
         metrics = runner.test()
     leave_processes()
     files = {"predictions": Path(out)} if out else {}
-    if show_dir:
-        files["pictures"] = Path(runner.log_dir) / show_dir
+    if pictures:
+        files["pictures"] = Path(runner.log_dir) / pictures
     return TestResult(dict(metrics), Path(runner.log_dir), files)
 
 
@@ -92,7 +91,8 @@ def _dump(config: Config, out: str) -> DumpResults:
     return kind(out_file_path=out)
 
 
-def _set_drawing(config: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+def _set_drawing(config: Config, show: bool, show_dir: str | None, wait_time: float) -> str | None:
+    """Switch the config's drawing hook on; return the folder as it will use it."""
     hook = config.get("default_hooks", {}).get("visualization")
     if hook is None:
         raise UserError(
@@ -103,6 +103,8 @@ def _set_drawing(config: Config, show: bool, show_dir: str | None, wait_time: fl
     if show:
         hook.show, hook.wait_time = True, wait_time
     if show_dir and str(hook.type).endswith("SegVisualizationHook"):
-        config.visualizer.save_dir = show_dir  # mmseg's hook leaves the folder to the visualizer
+        # mmseg's hook leaves the folder to the visualizer, which takes it from where the process runs.
+        config.visualizer.save_dir = show_dir = str(Path(show_dir).absolute())
     elif show_dir:
         hook.test_out_dir = show_dir
+    return show_dir

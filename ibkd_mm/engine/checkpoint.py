@@ -71,8 +71,17 @@ def _read_torch(path: Path, map_location: MapLocation) -> Any:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(_refusal(path, error)) from error
+    except (
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise UserError(
             f"{path} is damaged or cut short ({path.stat().st_size:,} bytes; {_first_line(error)}). "
             "Copy or download it again, or use an earlier checkpoint."
@@ -91,10 +100,12 @@ def _looks_like(path: Path) -> str | None:
     return f"is neither a zip archive nor a pickle (it begins with {head[:12]!r})"
 
 
-def _refusal(path: Path, message: str) -> str:
-    asked = re.search(r"(?:GLOBAL|global|function|class) [`<]?([\w.]+\.[\w.]+)", message)
+def _refusal(path: Path, error: Exception) -> str:
+    # torch wraps the reason in advice to load without protection.
+    reason = str(error.__context__ or error).strip().partition("\n")[0]
+    asked = re.search(r"GLOBAL ([\w.]+)", reason) or re.search(r"(?:but got|function) (.+)", reason)
     if asked is None:
-        return f"{path} is damaged or no checkpoint ({message.splitlines()[0]})."
+        return f"{path} is damaged or no checkpoint ({reason})."
     return (
         f"{path} is refused: it asks for `{asked.group(1)}`, and reading it could run code. Checkpoints hold "
         "tensors and plain values. If you trust whoever made it, save its state_dict anew where it was made."

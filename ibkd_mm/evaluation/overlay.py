@@ -42,7 +42,7 @@ def overlay(
         inside = large > 0
         drawn[inside] = (drawn[inside] * (1 - _FILL) + np.array(colour) * _FILL).astype(np.uint8)
         outlines, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(drawn, outlines, -1, colour, 1, cv2.LINE_AA)
+        cv2.drawContours(drawn, outlines, -1, colour, 1, cv2.LINE_8)
         if names is not None and inside.any():
             _write(drawn, inside, names[label])
     return drawn.astype(np.uint8, copy=False)

@@ -10,7 +10,8 @@ import cv2
 from ibkd_mm.evaluation.overlay import Image
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto;
+  padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .35rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
@@ -44,7 +45,8 @@ def write_page(folder: Path, title: str, paragraphs: Sequence[str], table: Table
     page = folder / "index.html"
     page.write_text(
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title>"
-        f"<style>{_STYLE}</style><h1>{escape(title)}</h1>{text}{_table(table)}{_pictures(folder, grid)}</html>\n"
+        f"<style>{_STYLE}</style><h1>{escape(title)}</h1>{text}{_table(table)}"
+        f"{_pictures(folder, grid)}</html>\n"
     )
     return page
 

@@ -10,11 +10,14 @@ It must run where `import ibkd_mm` fails, so it imports only the standard librar
     code = doctor.main(argv)
 """
 
+from __future__ import annotations  # so that a Python too old for the rest can say that it is
+
 import argparse
 import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import json
 import shutil
 import sys
@@ -39,13 +42,15 @@ _RAZOR = "mmrazor==1.0.0"
 _NUMPY = "numpy==2.2.6"
 _SAFE_TORCH = (2, 6)
 _SHARED_MEMORY = 1 << 30
+_ABSENT = "not installed"
+_DEPENDENT = ("ibkd_mm", "ops")
+_LIBRARIES = (".so", ".pyd")
 
 _ABI_COMPLAINTS = (
     "dtype size changed",
     "multiarray failed to import",
     "_ARRAY_API not found",
     "compiled using NumPy 1.x",
-    "Numpy is not available",
 )
 
 
@@ -61,14 +66,14 @@ class Check(NamedTuple):
 def examine() -> list[Check]:
     """Look at everything; a check that fails in a way not foreseen is itself reported as broken."""
     checks: list[Check] = []
-    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         for name, look in _looks():
             try:
                 checks.append(look())
             except Exception as error:
                 checks.append(Check(name, BROKEN, _line(error), _reinstall()))
-    return checks
+    return _with_causes(checks)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,11 +117,26 @@ def _looks() -> list[tuple[str, Callable[[], Check]]]:
     ]
 
 
+def _with_causes(checks: list[Check]) -> list[Check]:
+    """What imports other packages breaks with them: send the reader to the first broken one of those."""
+    cause = next((check.name for check in checks if check.state == BROKEN), "")
+    return [
+        check._replace(mend=f"{cause} first")
+        if check.name in _DEPENDENT and check.state == BROKEN and check.name != cause
+        else check
+        for check in checks
+    ]
+
+
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:
-    """Python 3.10 is the oldest that works."""
+    """Python 3.10 is the oldest that works; what came after 3.13 is untried."""
     found = ".".join(map(str, version))
     if version < (3, 10):
-        return Check("python", BROKEN, f"{found}; 3.10 or newer is needed", "make clean install PYTHON=python3.11")
+        mend = "make clean install PYTHON=python3.11"
+        return Check("python", BROKEN, f"{found}; 3.10 or newer is needed", mend)
+    if version >= (3, 14):
+        mend = "make clean install PYTHON=python3.13"
+        return Check("python", WARN, f"{found}, untried; 3.10 to 3.13 are supported", mend)
     return Check("python", OK, found)
 
 
@@ -148,47 +168,44 @@ def check_gpu() -> Check:
     try:
         torch = importlib.import_module("torch")
     except Exception:
-        return Check("gpu", WARN, "unknown: torch does not import", "mend torch first")
+        return Check("gpu", WARN, "unknown, as torch does not import", "torch first")
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Check("gpu", OK, ", ".join(names))
     if not shutil.which("nvidia-smi"):
         return Check("gpu", OK, "none: everything runs on the CPU")
+    driver = f"there is an NVIDIA driver, and torch {torch.__version__}"
     if torch.version.cuda is None:
-        found = f"there is an NVIDIA driver, and torch {torch.__version__} is built without CUDA"
-        return Check("gpu", WARN, found, f"{_pip()} uninstall -y torch && {_pip()} install torch")
-    found = f"there is an NVIDIA driver, and torch {torch.__version__} (CUDA {torch.version.cuda}) sees no GPU"
-    return Check("gpu", WARN, found, "nvidia-smi  # the driver must be new enough for that CUDA")
+        mend = f"{_pip()} uninstall -y torch && {_pip()} install torch"
+        return Check("gpu", WARN, f"{driver} is built without CUDA", mend)
+    mend = "nvidia-smi  # the driver must be new enough for that CUDA"
+    return Check("gpu", WARN, f"{driver} (CUDA {torch.version.cuda}) sees no GPU", mend)
 
 
 def check_numpy() -> Check:
     """Numpy must import, and torch must be able to share memory with it."""
-    mend = f'{_pip()} install --force-reinstall "{_NUMPY}"'
+    mend = f"{_pip()} install --force-reinstall {_NUMPY}"
     try:
         numpy = importlib.import_module("numpy")
-        if int(numpy.__version__.split(".")[0]) < 2:
-            return Check("numpy", BROKEN, f"{numpy.__version__}; mmseg needs 2 or newer", mend)
-        importlib.import_module("torch").from_numpy(numpy.zeros(1))
-    except ImportError as error:
-        if error.name == "torch":  # told by the check of torch
-            return Check("numpy", OK, str(numpy.__version__))
-        return Check("numpy", BROKEN, _line(error), mend)
+        version = str(numpy.__version__)
+        if int(version.split(".")[0]) < 2:
+            return Check("numpy", BROKEN, f"{version}; mmseg needs 2 or newer", mend)
+        with contextlib.suppress(ImportError):  # a torch that does not import is told elsewhere
+            importlib.import_module("torch").from_numpy(numpy.zeros(1))
     except Exception as error:
         return Check("numpy", BROKEN, _line(error), mend)
-    return Check("numpy", OK, str(numpy.__version__))
+    return Check("numpy", OK, version)
 
 
 def check_opencv() -> Check:
-    """Two variants share the folder cv2: the one installed last runs, and only the headless one needs no libGL."""
+    """Two variants share the folder cv2 and the last one installed runs; the headless one needs no libGL."""
     both = {name: _version(name) for name in ("opencv-python", "opencv-python-headless")}
     pin = next((f"=={version}" for version in both.values() if version), "")
     mend = f"{_pip()} install --force-reinstall --no-deps opencv-python-headless{pin}"
     try:
         cv2 = importlib.import_module("cv2")
-        importlib.import_module("numpy").array_equal(cv2.flip(importlib.import_module("numpy").eye(2), 0), 0)
+        cv2.flip(importlib.import_module("numpy").eye(2), 0)
     except Exception as error:
-        if _is_abi(error):
-            mend = mend.replace("--no-deps ", "--no-deps --no-cache-dir ")
         return Check("opencv", BROKEN, _line(error), mend)
     if all(both.values()) and len(set(both.values())) > 1:
         found = " and ".join(f"{name} {version}" for name, version in both.items())
@@ -198,13 +215,14 @@ def check_opencv() -> Check:
 
 def check_compiled(name: str, module: str) -> Check:
     """Import a package with compiled parts; numpy of another ABI than it was built with shows here."""
+    mend = f"{_pip()} install --force-reinstall --no-cache-dir --no-deps {name}"
     try:
         importlib.import_module(module)
     except Exception as error:
         found = _line(error)
-        if _is_abi(error):
-            found = f"{name} was built for another numpy than {_version('numpy')} ({found})"
-        return Check(name, BROKEN, found, f"{_pip()} install --force-reinstall --no-cache-dir --no-deps {name}")
+        if any(complaint in found for complaint in _ABI_COMPLAINTS):
+            found = f"built for another numpy than {_version('numpy')} ({found})"
+        return Check(name, BROKEN, found, mend)
     return Check(name, OK, _version(name) or "version unknown")
 
 
@@ -214,15 +232,15 @@ def check_distribution(name: str, verified: str, upstream: Sequence[str]) -> Che
     intruders = [other for other in upstream if _version(other)]
     if intruders:
         beside = " and ".join(f"{other} {_version(other)}" for other in intruders)
-        found = f"{beside} beside {name}: they overwrite each other's files" if version else f"{beside} in its place"
+        found = f"{beside} {'beside it: they share their files' if version else 'in its place'}"
         gone = " ".join([*intruders, *([name] if version else [])])
         mend = f"{_pip()} uninstall -y {gone} && {_pip()} install --no-deps {name}=={verified}"
         return Check(name, BROKEN, found, mend)
     mend = f"{_pip()} install {name}=={verified}"
     if version is None:
-        return Check(name, BROKEN, "not installed", mend)
+        return Check(name, BROKEN, _ABSENT, mend)
     if version.split(".")[:2] != verified.split(".")[:2]:
-        return Check(name, WARN, f"{version}, which nobody tried; {verified} is verified", mend)
+        return Check(name, WARN, f"{version} is untried; {verified} is verified", mend)
     return Check(name, OK, version)
 
 
@@ -231,12 +249,13 @@ def check_razor() -> Check:
     mend = f"{_pip()} install {_RAZOR} joblib"
     version = _version("mmrazor")
     if version is None:
-        return Check("mmrazor", BROKEN, "not installed", mend)
+        return Check("mmrazor", BROKEN, _ABSENT, mend)
     try:
         importlib.import_module("ibkd_mm")
-        importlib.import_module("mmrazor.models.distillers")
     except Exception as error:
-        return Check("mmrazor", BROKEN, f"{version}, but its distillation part does not import: {_line(error)}", mend)
+        if "mmrazor" in str(error):
+            return Check("mmrazor", BROKEN, f"{version}; {_line(error)}", mend)
+        return Check("mmrazor", WARN, f"{version}, untried, as ibkd_mm does not import", "ibkd_mm first")
     return Check("mmrazor", OK, f"{version}, its distillation part imports")
 
 
@@ -254,7 +273,7 @@ def check_ops() -> Check:
     """Which operators run: mmcv's compiled ones, torchvision's kernels, or the portable ones."""
     spec = importlib.util.find_spec("mmcv")
     places = list(spec.submodule_search_locations or []) if spec else []
-    files = [file for place in places for file in Path(place).glob("_ext.*") if file.suffix in (".so", ".pyd")]
+    files = [file for place in places for file in Path(place).glob("_ext.*") if file.suffix in _LIBRARIES]
     if files:
         try:
             _load_compiled(files[0])
@@ -265,7 +284,7 @@ def check_ops() -> Check:
         importlib.import_module("ibkd_mm")
         backend = importlib.import_module("ibkd_mm.stack.ops").backend()
     except Exception as error:
-        return Check("ops", BROKEN, f"unknown: {_line(error)}", "mend ibkd_mm first")
+        return Check("ops", BROKEN, f"unknown: {_line(error)}", _reinstall())
     faster = "" if backend == "compiled" else "; `make ops` builds the compiled ones, which are faster"
     return Check("ops", OK, f"{backend}{faster}")
 
@@ -304,10 +323,6 @@ def _load_compiled(file: Path) -> None:
 
 def _headless(cv2: ModuleType) -> bool:
     return bool(getattr(getattr(cv2, "version", None), "headless", False))
-
-
-def _is_abi(error: Exception) -> bool:
-    return any(complaint in str(error) for complaint in _ABI_COMPLAINTS)
 
 
 def _version(distribution: str) -> str | None:

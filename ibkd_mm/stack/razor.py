@@ -83,6 +83,6 @@ def install() -> None:
             except Exception as error:
                 raise ImportError(
                     f"mmrazor's distillation part is not usable: importing {name} failed with "
-                    f"{type(error).__name__}: {error}. `ibkd doctor` tells what is wrong with the installation; "
-                    "`make install` (or `pip install mmrazor==1.0.0 joblib`) mends it."
+                    f"{type(error).__name__}: {error}. `ibkd doctor` tells what is wrong with the "
+                    "installation; `make install` (or `pip install mmrazor==1.0.0 joblib`) mends it."
                 ) from error

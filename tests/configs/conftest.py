@@ -1,6 +1,6 @@
 """What the tests of configs share: finding, loading and stripping them of what would be downloaded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,3 @@ def build() -> Callable[[Config], torch.nn.Module]:
         return MODELS.build(config.model)
 
     return build
-
-
-@pytest.fixture(autouse=True)
-def _random_state() -> Iterator[None]:
-    torch.manual_seed(0)
-    yield

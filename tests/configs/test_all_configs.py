@@ -1,4 +1,4 @@
-"""Every config in configs/ builds all that a run needs: model, pipelines, evaluators, hooks, optimiser, schedule."""
+"""Every config builds all that a run needs: model, pipelines, evaluators, hooks, optimiser, schedule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,9 +1,8 @@
 # Shapes that a small detector learns in a minute: few instances, plain ground, little overlap.
 _base_ = "./shapes_instance.py"
-data_root = "data/shapes/easy"
-spec = dict(preset="easy")
-train_dataloader = dict(dataset=dict(data_root=data_root, spec=spec))
-val_dataloader = dict(dataset=dict(data_root=data_root, spec=spec))
+easy = dict(data_root="data/shapes/easy", spec=dict(preset="easy"))
+train_dataloader = dict(dataset=easy)
+val_dataloader = dict(dataset=easy)
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + "/annotations/val.json")
+val_evaluator = dict(ann_file="data/shapes/easy/annotations/val.json")
 test_evaluator = val_evaluator

@@ -1,68 +1,54 @@
-"""mmcv's operators without a compiler: a portable `mmcv._ext` for installations that have no compiled one."""
+"""mmcv's operators without a compiler: a portable `mmcv._ext` where no compiled one is installed."""
 
 import importlib
-import importlib.util
 import sys
 import warnings
-from collections.abc import Callable
-from importlib.abc import Loader
-from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Any
+from importlib.util import find_spec
 
-EXT = "mmcv._ext"
+from ibkd_mm.stack.ops import torchvision_kernels
+from ibkd_mm.stack.ops.extension import NAME, MissingOperatorError, PortableExtension, build
 
+__all__ = ["MissingOperatorError", "backend", "compiled_problem", "install"]
 
-class MissingOpError(NotImplementedError):
-    """An mmcv operator was called that only the compiled mmcv has."""
-
-
-class PortableExt(ModuleType):
-    """A module with every name that mmcv asks of `mmcv._ext`; those we lack fail only when they are called."""
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("__"):
-            raise AttributeError(name)
-
-        def missing(*_: Any, **__: Any) -> None:
-            raise MissingOpError(
-                f"mmcv's operator `{name}` is not among the portable ones of ibkd_mm. Build the compiled operators "
-                "with `make ops` (about 7 minutes on 2 cores); they are picked up by themselves."
-            )
-
-        missing.__name__ = name
-        return missing
-
-
-class _PortableLoader(Loader):
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return PortableExt(spec.name, "Portable mmcv operators of ibkd_mm.")
-
-    def exec_module(self, module: ModuleType) -> None:
-        pass
+_compiled_problem: str | None = None
 
 
 def install() -> None:
-    """Put a portable `mmcv._ext` in place unless a compiled one imports. Idempotent."""
-    if EXT in sys.modules or _compiled_imports():
+    """Put the portable `mmcv._ext` in place unless a compiled one imports. Idempotent.
+
+    Without the compiled module mmcv 2.3 cannot import `mmcv.ops`, nor mmdet its models. Can go when mmcv
+    ships binaries or imports its operators only when they are used.
+    """
+    if NAME in sys.modules or _import_compiled():
         return
-    spec = importlib.util.spec_from_loader(EXT, _PortableLoader(), origin=__name__)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[EXT] = module
-
-
-def _compiled_imports() -> bool:
-    if importlib.util.find_spec(EXT) is None:
-        return False
-    try:
-        importlib.import_module(EXT)
-    except ImportError as error:
-        warnings.warn(f"the compiled {EXT} does not import ({error}); using the portable one", stacklevel=3)
-        return False
-    return True
+    sys.modules[NAME] = build()
+    setattr(importlib.import_module("mmcv"), "_ext", sys.modules[NAME])  # noqa: B010  as a real import does
 
 
 def backend() -> str:
-    """Return which operators are active: 'compiled', 'torchvision' or 'portable'."""
-    return "portable" if isinstance(sys.modules.get(EXT), PortableExt) else "compiled"
+    """Return whose kernels run: 'compiled' (mmcv's), 'torchvision' (for NMS and RoIAlign) or 'portable'."""
+    if not isinstance(sys.modules.get(NAME), PortableExtension):
+        return "compiled"
+    return "torchvision" if torchvision_kernels.importable() else "portable"
+
+
+def compiled_problem() -> str | None:
+    """Return why an installed compiled `mmcv._ext` is not in use; None where there is none, or it is."""
+    return _compiled_problem
+
+
+def _import_compiled() -> bool:
+    global _compiled_problem
+    if find_spec(NAME) is None:
+        return False
+    try:
+        importlib.import_module(NAME)
+    except ImportError as error:  # most often built for another torch than the one installed
+        _compiled_problem = f"{type(error).__name__}: {error}"
+        warnings.warn(
+            f"the compiled operators of mmcv do not import ({_compiled_problem}); using the portable ones. "
+            "`make ops` builds them anew.",
+            stacklevel=3,
+        )
+        return False
+    return True

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ibkd_mm.stack.ops.precision import compute_dtype, full_precision
+from ibkd_mm.stack.ops.execution import compute_dtype, full_precision
 
 
 def ms_deform_attn_forward(
@@ -48,9 +48,7 @@ def ms_deform_attn_backward(
 ) -> None:
     """Write the gradients of value, locations and weights into the three `grad_*` tensors."""
     dtype = compute_dtype(value)
-    inputs = [
-        t.detach().to(dtype).requires_grad_() for t in (value, sampling_locations, attention_weights)
-    ]
+    inputs = [t.detach().to(dtype).requires_grad_() for t in (value, sampling_locations, attention_weights)]
     with full_precision(value), torch.enable_grad():
         output = _attend(spatial_shapes, *inputs)
         gradients = torch.autograd.grad(output, inputs, grad_output.to(dtype))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ibkd_mm.stack.ops.precision import compute_dtype
+from ibkd_mm.stack.ops.execution import compute_dtype
 
 _SMALLEST = torch.finfo(torch.float32).tiny
 

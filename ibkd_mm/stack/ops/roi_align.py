@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from ibkd_mm.stack.ops.roi_average import Pooling, average_backward, average_forward
+from ibkd_mm.stack.ops import roi_average, torchvision_kernels
+from ibkd_mm.stack.ops.roi_average import Pooling
 from ibkd_mm.stack.ops.roi_max import max_backward, max_forward
 
 _MAX = 0
@@ -27,8 +28,8 @@ def roi_align_forward(
         input: (B, C, H, W).
         rois: (R, 5) as image index, x1, y1, x2, y2.
         output: (R, C, aligned_height, aligned_width), overwritten.
-        argmax_y: like `output`, overwritten where the mode is max; where the maximum was. `argmax_x` likewise.
-        argmax_x: see `argmax_y`.
+        argmax_y: like `output`; in max mode overwritten with the y of each maximum, else unused.
+        argmax_x: the same for x.
         aligned_height: bins from top to bottom.
         aligned_width: bins from left to right.
         spatial_scale: size of the features relative to that of the RoIs.
@@ -42,7 +43,8 @@ def roi_align_forward(
         for target, result in zip((output, argmax_y, argmax_x), results, strict=True):
             target.copy_(result)
     else:
-        output.copy_(average_forward(input, rois, pooling))
+        kernels = torchvision_kernels if torchvision_kernels.serves(input) else roi_average
+        output.copy_(kernels.average_forward(input, rois, pooling))
 
 
 def roi_align_backward(
@@ -63,4 +65,5 @@ def roi_align_backward(
     if pool_mode == _MAX:
         grad_input.add_(max_backward(grad_output, rois, argmax_y, argmax_x, grad_input.shape))
     else:
-        grad_input.add_(average_backward(grad_output, rois, grad_input.shape, pooling))
+        kernels = torchvision_kernels if torchvision_kernels.serves(grad_output) else roi_average
+        grad_input.add_(kernels.average_backward(grad_output, rois, grad_input.shape, pooling))

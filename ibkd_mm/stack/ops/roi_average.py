@@ -1,8 +1,8 @@
 """RoIAlign by averaging, as two small matrix products an RoI instead of thousands of sampled points.
 
 Bilinear weights factor into a vertical and a horizontal part, and so does the average over a bin's points.
-So a pooled RoI is V @ features @ H^T, where V and H, (bins, pixels), hold the points' summed weights. Only the
-part of the map under the RoI takes part.
+So a pooled RoI is V @ features @ H^T, where V and H, (bins, pixels), hold the points' summed weights. Only
+the part of the map that lies under the RoI is read.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ibkd_mm.stack.ops.precision import compute_dtype, full_precision
+from ibkd_mm.stack.ops.execution import compute_dtype, full_precision, one_thread
 from ibkd_mm.stack.ops.roi_geometry import LARGE, Side, neighbours, positions, sides
 from ibkd_mm.stack.ops.roi_windows import Weights, add_to_window, windows
 
@@ -19,7 +19,7 @@ _WEIGHTS_AT_ONCE = 1 << 24
 
 
 class Pooling(NamedTuple):
-    """How RoIs are pooled: bins (vertical, horizontal), scale of the map, points a bin (0: by size), pixel centres."""
+    """How RoIs are pooled: bins (vertical, horizontal), and mmcv's three options by mmcv's names."""
 
     bins: tuple[int, int]
     spatial_scale: float
@@ -29,12 +29,12 @@ class Pooling(NamedTuple):
 
 def average_forward(input: Tensor, rois: Tensor, pooling: Pooling) -> Tensor:
     """Pool features (B, C, H, W) under RoIs (R, 5) into (R, C, *bins)."""
-    dtype, channels = compute_dtype(input), input.size(1)
+    dtype, (_, channels, height, width) = compute_dtype(input), input.shape
     features = input.detach().to(dtype).permute(0, 2, 3, 1).contiguous()
     output = features.new_zeros(len(rois), *pooling.bins, channels)
-    with full_precision(input):
-        for rows in _chunks(len(rois), pooling, features.shape[1:3]):
-            weights = _weights(rois[rows].to(dtype), pooling, features.shape[1:3])
+    with full_precision(input), one_thread(input):
+        for rows in _chunks(len(rois), pooling, (height, width)):
+            weights = _weights(rois[rows].to(dtype), pooling, (height, width))
             pooled = output[rows]
             for window in windows(weights, channels):
                 crop = features[window.place]  # (G, h, w, C)
@@ -48,7 +48,7 @@ def average_backward(grad_output: Tensor, rois: Tensor, shape: torch.Size, pooli
     dtype, (batch, channels, height, width) = compute_dtype(grad_output), shape
     gradient = grad_output.detach().to(dtype).permute(0, 2, 3, 1).contiguous()
     output = gradient.new_zeros(batch, height, width, channels)
-    with full_precision(grad_output):
+    with full_precision(grad_output), one_thread(grad_output):
         for rows in _chunks(len(rois), pooling, (height, width)):
             weights = _weights(rois[rows].to(dtype), pooling, (height, width))
             pooled = gradient[rows]

@@ -5,14 +5,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ibkd_mm.stack.ops.precision import compute_dtype
+from ibkd_mm.stack.ops.execution import compute_dtype
 
 # More points than any RoI has; bounds what an infinite one asks for.
 LARGE = float(1 << 30)
 
 
 class Side(NamedTuple):
-    """One axis of all RoIs in units of the feature map: start and length (R,), and how many points a bin has."""
+    """One axis of R RoIs in pixels of the map: where it starts, a bin's length and number of points."""
 
     start: Tensor
     bin_length: Tensor
@@ -22,7 +22,7 @@ class Side(NamedTuple):
 def sides(
     rois: Tensor, bins: tuple[int, int], spatial_scale: float, sampling_ratio: int, aligned: bool
 ) -> tuple[Side, Side]:
-    """Return the vertical and the horizontal side of RoIs (R, 5): image index, x1, y1, x2, y2 in image pixels."""
+    """Return the vertical and the horizontal side of RoIs (R, 5): image index, x1, y1, x2, y2."""
     shift = 0.5 if aligned else 0.0
     x1, y1, x2, y2 = (rois[:, 1:].to(compute_dtype(rois)) * spatial_scale - shift).unbind(1)
     return _side(y1, y2 - y1, bins[0], sampling_ratio, aligned), _side(

@@ -5,7 +5,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from ibkd_mm.stack.ops.precision import compute_dtype
+from ibkd_mm.stack.ops.execution import compute_dtype
 from ibkd_mm.stack.ops.roi_average import Pooling
 from ibkd_mm.stack.ops.roi_geometry import Side, neighbours, positions, sides
 
@@ -39,7 +39,7 @@ def max_forward(input: Tensor, rois: Tensor, pooling: Pooling) -> tuple[Tensor, 
 def max_backward(
     grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, shape: torch.Size
 ) -> Tensor:
-    """Return the gradient of features of `shape` (B, C, H, W), from (R, C, *bins) and where the maxima were."""
+    """Return the gradient of features of `shape` (B, C, H, W) from that of the maxima and where they were."""
     dtype, (_, channels, height, width) = compute_dtype(grad_output), shape
     gradient = grad_output.detach().to(dtype)
     y_low, y_high, y_share, y_inside = neighbours(argmax_y.to(dtype), height)
@@ -63,7 +63,7 @@ def _coordinates(side: Side, bins: int, most: int) -> Tensor:
 
 
 def _sample(features: Tensor, image: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Sample maps (B, H, W, C) of images (R,) at y (R, bins, I) and x (R, bins, J): (R, bins * I, bins * J, C)."""
+    """Sample maps (B, H, W, C) at y (R, bins, I) and x (R, bins, J) into (R, bins * I, bins * J, C)."""
     y_low, y_high, y_share, y_inside = neighbours(y.flatten(1), features.size(1))
     x_low, x_high, x_share, x_inside = neighbours(x.flatten(1), features.size(2))
     total = features.new_zeros(())
@@ -85,4 +85,6 @@ def _maxima(samples: Tensor, y: Tensor, x: Tensor) -> Tensor:
     at_y = y[:, None, :, None].expand(*index.shape, -1).gather(-1, (index // points)[..., None])[..., 0]
     at_x = x[:, None, None].expand(*index.shape, -1).gather(-1, (index % points)[..., None])[..., 0]
     found = maximum > _FLOOR
-    return torch.stack([maximum.where(found, _FLOOR), at_y.where(found, _NOWHERE), at_x.where(found, _NOWHERE)])
+    return torch.stack(
+        [maximum.where(found, _FLOOR), at_y.where(found, _NOWHERE), at_x.where(found, _NOWHERE)]
+    )

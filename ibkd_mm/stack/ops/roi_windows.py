@@ -16,7 +16,7 @@ Place = tuple[slice, slice, slice] | tuple[Tensor, Tensor, Tensor]
 
 
 class Weights(NamedTuple):
-    """The weight matrices of R RoIs on the whole map, and the pixels [from, to) in which they are not zero."""
+    """The weight matrices of R RoIs on the whole map, and the pixels [from, to) where they are not zero."""
 
     image: Tensor  # (R,)
     vertical: Tensor  # (R, bins, H)
@@ -26,7 +26,7 @@ class Weights(NamedTuple):
 
 
 class Window(NamedTuple):
-    """G RoIs with windows of one size (h, w): which RoIs, where on the maps (B, H, W, C), and their weights."""
+    """G RoIs with windows of one size (h, w): which, where on the maps (B, H, W, C), and their weights."""
 
     rois: slice | Tensor
     place: Place
@@ -78,7 +78,7 @@ def _gathered(weights: Weights, seen: list[tuple[int, list[int]]], channels: int
 
 
 def _cut(weights: Tensor, span: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Return the weights (G, bins, length) from where each span begins, and the pixels (G, length) they are of."""
+    """Return the weights (G, bins, length) from where spans begin, and the pixels (G, length) they are of."""
     size = weights.shape[2]
     length = min(length, size)
     start = span[:, :1].clamp(max=size - length)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibkd_mm.stack.ops.precision import compute_dtype
+from ibkd_mm.stack.ops.execution import compute_dtype
 
 NAIVE, LINEAR, GAUSSIAN = 0, 1, 2
 _SCORE, _AREA = 4, 5
@@ -22,9 +22,9 @@ def softnms(
 ) -> Tensor:
     """Write the surviving boxes with their decayed scores into `dets` and return their indices.
 
-    Each round swaps the best box to the front of the table, takes it off and decays the others. As in mmcv the
-    place of a box that falls below `min_score` is taken by the last one: that decides which of two equal scores
-    goes first.
+    Each round swaps the best box to the front of the table, takes it off and decays the others. As in mmcv
+    the place of a box that falls below `min_score` is taken by the last one: that decides which of two equal
+    scores goes first.
 
     Args:
         boxes: (N, 4) as x1, y1, x2, y2.
@@ -41,7 +41,8 @@ def softnms(
     """
     if boxes.numel() == 0:
         return torch.empty(0, dtype=torch.long, device=boxes.device)
-    table, indices = _table(boxes, scores, offset), np.arange(len(boxes))
+    table = _table(boxes, scores, offset)
+    indices: np.ndarray = np.arange(len(boxes))
     rows, kept = [], []
     while len(indices):
         best = int(table[_SCORE].argmax())

@@ -1,0 +1,61 @@
+"""Weights made ready to be given away: no optimiser, no history, half the size, nothing that could run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from ibkd_mm.engine import load_weights
+from ibkd_mm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Published:
+    """The file that was written."""
+
+    path: Path
+    tensors: int
+    parameters: int
+
+    def __str__(self) -> str:
+        size = self.path.stat().st_size / 1e6
+        return (
+            f"Wrote {self.path}: {self.tensors} tensors, {self.parameters / 1e6:.2f} M values, {size:.1f} MB"
+        )
+
+
+def publish(checkpoint: str, out: str, *, half: bool = True) -> Published:
+    """Write a checkpoint's weights alone as safetensors.
+
+    Args:
+        checkpoint: as for `test`.
+        out: the file to write, ending in .safetensors; one that exists is not overwritten.
+        half: store floating-point weights in half precision.
+    """
+    path = Path(out)
+    if path.suffix != ".safetensors":
+        raise UserError(f"Expected an output ending in .safetensors, found {out}.")
+    if path.exists():
+        raise UserError(f"{out} exists. Give another name, or delete it first.")
+    weights = {name: _lean(value, half) for name, value in load_weights(checkpoint)["state_dict"].items()}
+    _want_finite(weights, checkpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    save_file(weights, draft)
+    draft.replace(path)
+    return Published(path, len(weights), sum(value.numel() for value in weights.values()))
+
+
+def _lean(value: torch.Tensor, half: bool) -> torch.Tensor:
+    value = value.detach().cpu().contiguous().clone()  # safetensors refuses tensors that share memory
+    return value.half() if half and value.is_floating_point() else value
+
+
+def _want_finite(weights: dict[str, torch.Tensor], checkpoint: str) -> None:
+    wrong = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+    if wrong:
+        raise UserError(
+            f"{checkpoint} has weights that are not finite in the chosen precision: {', '.join(wrong[:3])}"
+            f"{' ...' if len(wrong) > 3 else ''}. Publish with --full-precision, or look into the training."
+        )

@@ -1,0 +1,90 @@
+"""What the quickstart shows: a table of figures, and what each model says of the same pictures."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from pycocotools import mask as rle
+
+from ibkd_mm.datasets import ShapesDataset
+from ibkd_mm.engine import load_weights
+from ibkd_mm.evaluation import Grid, Table, overlay, write_page
+from ibkd_mm.evaluation.overlay import Image
+
+_HEADER = ("model", "parameters", "mask AP", "mask AP50", "box AP")
+_FIGURES = ("coco/segm_mAP", "coco/segm_mAP_50", "coco/bbox_mAP")
+_PICTURES = 8
+_MIN_SCORE = 0.5
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that was evaluated: `predictions` as mmdet dumps them, one a validation picture."""
+
+    name: str
+    checkpoint: str
+    metrics: dict[str, float]
+    predictions: Sequence[dict[str, Any]]
+
+    def row(self) -> list[str]:
+        """The model's line in the table."""
+        weights = load_weights(self.checkpoint)["state_dict"].values()
+        millions = sum(weight.numel() for weight in weights) / 1e6
+        return [self.name, f"{millions:.2f} M", *(f"{100 * self.metrics[name]:.1f}" for name in _FIGURES)]
+
+
+def write(folder: Path, contenders: Sequence[Contender], config: Config, how: str) -> Path:
+    """Write the page of the contenders on the test data of `config`; return its path."""
+    processor = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return write_page(
+        folder,
+        "ibkd_mm quickstart",
+        [
+            f"{how} The teacher ships with the package. Both are evaluated on the same validation pictures "
+            "of the embedded Shapes data, which neither has seen in training.",
+            f"Hardware: {os.cpu_count()} cores, {processor}; torch {torch.__version__}. Drawn are instances "
+            f"with a score of at least {_MIN_SCORE}.",
+        ],
+        Table(_HEADER, [contender.row() for contender in contenders]),
+        Grid(("truth", *(contender.name for contender in contenders)), _pictures(config, contenders)),
+    )
+
+
+def table_text(contenders: Sequence[Contender]) -> str:
+    """Format the table for a terminal."""
+    table = [list(_HEADER), *(contender.row() for contender in contenders)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _pictures(config: Config, contenders: Sequence[Contender]) -> list[list[Image]]:
+    dataset = DATASETS.build(config.test_dataloader.dataset)
+    rows = []
+    for index in range(min(_PICTURES, len(dataset))):
+        info = dataset.get_data_info(index)
+        image = cv2.imread(info["img_path"])
+        truth = [(instance["mask"], instance["bbox_label"]) for instance in info["instances"]]
+        said = [_confident(contender.predictions[index]["pred_instances"]) for contender in contenders]
+        rows.append([_drawn(image, instances) for instances in (truth, *said)])
+    return rows
+
+
+def _confident(instances: dict[str, Any]) -> list[tuple[Any, int]]:
+    found = zip(instances["masks"], instances["labels"].tolist(), instances["scores"].tolist(), strict=True)
+    return [(mask, label) for mask, label, score in found if score >= _MIN_SCORE]
+
+
+def _drawn(image: Image, instances: Sequence[tuple[Any, int]]) -> Image:
+    masks = np.array([rle.decode(mask) for mask, _ in instances], dtype=bool)
+    labels = [label for _, label in instances]
+    names, palette = ShapesDataset.METAINFO["classes"], ShapesDataset.METAINFO["palette"]
+    return overlay(image, masks.reshape(-1, *image.shape[:2]), labels, palette, names)

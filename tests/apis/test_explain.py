@@ -1,0 +1,96 @@
+"""Wrong configs and files, each run as far as it gets, and what is said of them."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ibkd_mm.apis import train
+from ibkd_mm.errors import UserError
+
+_DATA = "train_dataloader.dataset"
+
+
+def _said(config: Path, *options: str) -> str:
+    with pytest.raises(UserError) as error:
+        train(config, options=list(options), work_dir="run")
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            "model.type=RetinaNett",
+            "No model is named 'RetinaNett' (config key model). Did you mean 'RetinaNet'?",
+        ),
+        (
+            f"{_DATA}.type=CocoDatset",
+            "No dataset is named 'CocoDatset' (config key train_dataloader.dataset).",
+        ),
+        (f"{_DATA}.pipeline.0.type=LoadImage", "(config key train_dataloader.dataset.pipeline.0)"),
+        ("optim_wrapper.optimizer.type=SDG", "(config key optim_wrapper.optimizer). Did you mean 'SGD'?"),
+        ("model.backbone.norm_cfg.type=BNN", "(config key model.backbone.norm_cfg). Did you mean 'BN'?"),
+        (
+            "model.backbone.detph=18",
+            "(config key model.backbone): got an unexpected keyword argument 'detph'.",
+        ),
+        ("train_cfg.max_iter=1", "Did you mean 'max_iters'?"),
+        ("default_hooks.logger.intervall=1", "LoggerHook cannot be built (config key default_hooks.logger)"),
+        ("model.backbone.depth=17", "ResNet cannot be built (config key model.backbone): invalid depth 17"),
+        ("custom_hooks=1", "The config does not fit mmengine's runner, in register_custom_hooks"),
+        ("optim_wrapper.type=AmpOptimWrapper", "needs a GPU. On a CPU use --amp"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_right(tiny: Path, option: str, message: str) -> None:
+    assert message in _said(tiny, option)
+
+
+def test_a_missing_file_is_named_with_its_setting(tiny: Path) -> None:
+    data = tiny.parent / "data"
+    assert _said(tiny, f"{_DATA}.ann_file=nope.json") == (
+        f"The file {data / 'nope.json'} does not exist (config key {_DATA}.ann_file='nope.json'). "
+        "Put it there, or correct the path."
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_missing_picture_is_named_also_by_a_worker(tiny: Path, workers: int) -> None:
+    said = _said(tiny, f"{_DATA}.data_prefix.img=nope/", f"train_dataloader.num_workers={workers}")
+    assert (
+        f"{tiny.parent / 'data' / 'nope' / '0.png'} does not exist (config key {_DATA}.data_prefix.img"
+        in said
+    )
+
+
+def test_a_damaged_picture_and_cut_annotations_are_named(
+    tmp_path: Path, write_tiny: Callable[..., Path]
+) -> None:
+    config = write_tiny(tmp_path / "own")
+    picture, boxes = (
+        tmp_path / "own" / "data" / "pictures" / "0.png",
+        tmp_path / "own" / "data" / "boxes.json",
+    )
+    picture.write_bytes(b"not a picture")
+    assert _said(config) == f"An image cannot be decoded: {picture}. Is it damaged or cut short?"
+    boxes.write_text(boxes.read_text()[:100])
+    assert f"The annotation file {boxes} is not valid JSON" in _said(config)
+
+
+def test_a_fault_inside_a_step_is_not_blamed_on_the_user(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("mmdet.models.detectors.RetinaNet.loss", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        train(tiny, work_dir="run")
+
+
+def test_classes_of_model_and_data_that_differ_are_told(tiny: Path) -> None:
+    hook = json.dumps([{"type": "mmdet.NumClassCheckHook"}])
+    own = tiny.with_name("checked.py")
+    own.write_text(f"_base_ = 'tiny.py'\ncustom_hooks = {hook}\nmodel = dict(bbox_head=dict(num_classes=3))")
+    assert _said(own).startswith("The model and the data set do not agree: The `num_classes` (3)")
+    shutil.rmtree("run")

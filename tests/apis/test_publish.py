@@ -1,0 +1,49 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ibkd_mm.apis import publish
+from ibkd_mm.errors import UserError
+
+
+def _checkpoint(path, weight):
+    state = {"a.weight": weight, "a.alias": weight, "a.count": torch.tensor(7)}
+    torch.save({"state_dict": state, "optimizer": {"state": {}}, "meta": {"iter": 3}}, path)
+    return str(path)
+
+
+def test_weights_are_halved_and_counters_kept(tmp_path):
+    weight = torch.tensor([[0.1, -2.5], [3.0, 65504.0]])
+    done = publish(_checkpoint(tmp_path / "a.pth", weight), str(tmp_path / "new" / "a.safetensors"))
+    found = load_file(done.path)
+    assert sorted(found) == ["a.alias", "a.count", "a.weight"]
+    assert found["a.weight"].dtype == torch.float16
+    torch.testing.assert_close(found["a.weight"], weight.half())
+    assert found["a.count"].item() == 7
+    assert (done.tensors, done.parameters) == (3, 9)
+    assert [path.name for path in done.path.parent.iterdir()] == ["a.safetensors"]
+
+
+def test_full_precision_changes_no_bit(tmp_path):
+    weight = torch.randn(3, 3)
+    done = publish(_checkpoint(tmp_path / "a.pth", weight), str(tmp_path / "a.safetensors"), half=False)
+    assert torch.equal(load_file(done.path)["a.weight"], weight)
+
+
+def test_weights_too_large_for_half_precision_are_named(tmp_path):
+    path = _checkpoint(tmp_path / "a.pth", torch.tensor([1e6]))
+    with pytest.raises(UserError, match=r"a\.weight.*--full-precision"):
+        publish(path, str(tmp_path / "a.safetensors"))
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_an_existing_file_is_not_overwritten(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"mine")
+    with pytest.raises(UserError, match="exists"):
+        publish(_checkpoint(tmp_path / "a.pth", torch.ones(1)), str(tmp_path / "a.safetensors"))
+    assert (tmp_path / "a.safetensors").read_bytes() == b"mine"
+
+
+def test_another_ending_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"ending in \.safetensors"):
+        publish(_checkpoint(tmp_path / "a.pth", torch.ones(1)), str(tmp_path / "a.pth2"))

@@ -1,0 +1,91 @@
+"""Training on two processes: the commands of docs/distributed.md, on a CPU with gloo."""
+
+import os
+import runpy
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed
+
+from ibkd_mm.apis import train
+from ibkd_mm.apis.config import load_config
+from ibkd_mm.apis.launch import join_processes, leave_processes
+from ibkd_mm.engine import load_weights
+
+ROOT = Path(__file__).parents[2]
+write_tiny = runpy.run_path(str(ROOT / "tests" / "apis" / "tiny_detector.py"))["write_tiny"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.e2e
+def test_two_processes_train_as_one_with_the_same_batch(tmp_path: Path) -> None:
+    # Two pictures without shuffling: one process sees both in a batch, of two each sees one.
+    config = write_tiny(tmp_path, pictures=2)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    launch += ["--master_port", str(_free_port()), str(ROOT / "tools" / "train.py"), str(config)]
+    options = ["--cfg-options", "train_dataloader.batch_size=1"]
+    done = subprocess.run(
+        [*launch, "--launcher", "pytorch", "--work-dir", str(tmp_path / "two"), *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Done: work_dir=") == 1
+    assert "GPU number: 2" in done.stdout + done.stderr
+    one = load_weights(str(train(config, work_dir=str(tmp_path / "one")).last))
+    two = load_weights(str(tmp_path / "two" / "iter_2.pth"))
+    assert two["meta"]["iter"] == one["meta"]["iter"] == 2
+    start = load_weights(
+        str(train(config, work_dir=str(tmp_path / "0"), options=["train_cfg.max_iters=1"]).last)
+    )
+    for name, weight in one["state_dict"].items():
+        assert torch.allclose(weight, two["state_dict"][name], atol=1e-6), name
+    assert not torch.equal(
+        start["state_dict"]["neck.fpn_convs.0.conv.weight"], two["state_dict"]["neck.fpn_convs.0.conv.weight"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("launcher", "environment"),
+    [
+        (
+            "slurm",
+            {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_NODELIST": "node1", "SLURM_LOCALID": "0"},
+        ),
+        (
+            "mpi",
+            {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0"},
+        ),
+    ],
+)
+def test_the_ranks_of_slurm_and_mpi_are_taken_over(
+    launcher: str, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "7")  # what another launcher left behind
+    for name, value in {**environment, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = load_config(write_tiny(tmp_path))
+    try:
+        join_processes(config, launcher)
+        assert (distributed.get_backend(), distributed.get_rank(), distributed.get_world_size()) == (
+            "gloo",
+            0,
+            1,
+        )
+        assert config.launcher == launcher
+        assert config.model_wrapper_cfg.device_ids is None
+    finally:
+        leave_processes()
+    assert not distributed.is_initialized()

@@ -1,0 +1,110 @@
+from collections import OrderedDict
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from mmengine.model import BaseTTAModel
+from torch import nn
+
+from ibkd_mm.engine import CheckpointGuard, check_fit
+from ibkd_mm.errors import UserError
+
+
+class _Net(nn.Module):
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+        self.head = nn.Linear(2, classes)
+
+
+class _Tested(_Net):
+    def test_step(self, data: Any) -> Any:
+        return data
+
+
+class _Augmented(BaseTTAModel):
+    def merge_preds(self, data_samples_list: Any) -> Any:
+        return data_samples_list
+
+
+def _weights(classes: int = 2, prefix: str = "") -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return OrderedDict((prefix + name, value) for name, value in _Net(classes).state_dict().items())
+
+
+def test_weights_that_fit_are_loaded() -> None:
+    model, weights = _Net(), _weights()
+    assert not check_fit(model, weights)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+def test_half_precision_is_widened_to_the_models() -> None:
+    model, weights = (
+        _Net(),
+        {name: v.half() if v.is_floating_point() else v for name, v in _weights().items()},
+    )
+    assert not check_fit(model, weights)
+    assert model.head.weight.dtype == torch.float32
+    assert torch.equal(model.head.weight, weights["head.weight"].float())
+
+
+def test_the_wrapping_of_a_parallel_model_is_no_misfit() -> None:
+    assert not check_fit(_Net(), _weights(prefix="module."))
+    assert not check_fit(_Augmented(module=_Tested()), _weights())
+
+
+def test_counters_of_batch_norm_may_be_missing() -> None:
+    weights = _weights()
+    del weights["backbone.1.num_batches_tracked"]
+    assert not check_fit(_Net(), weights)
+
+
+def test_a_prefix_is_recognised() -> None:
+    misfit = check_fit(_Net(), _weights(prefix="student."))
+    assert (misfit.fitting, len(misfit.missing), len(misfit.unexpected)) == (0, 8, 9)
+    assert misfit.likely_cause() == "the names in the file stand under a prefix, 'student.'"
+    inner = check_fit(nn.ModuleDict({"student": _Net()}), _weights())
+    assert inner.likely_cause() == "the names in the file lack a prefix, 'student.'"
+
+
+def test_another_number_of_classes_is_recognised() -> None:
+    misfit = check_fit(_Net(classes=3), _weights())
+    assert misfit.reshaped == ["head.weight", "head.bias"]
+    assert misfit.likely_cause() == "the same architecture with another number of classes or channels"
+
+
+def test_a_misfit_is_told_by_module_and_number() -> None:
+    weights = _weights() | {f"neck.convs.{index}": torch.zeros(1) for index in range(30)}
+    del weights["head.bias"]
+    assert str(check_fit(_Net(), weights)).splitlines() == [
+        "  fitting: 8",
+        "  the model misses: 1 (head.bias)",
+        "  the file has too many: 30 (neck.convs x30)",
+        "  likely cause: the checkpoint is of another model than the config's",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "checkpoint", "message"),
+    [
+        ("test", {"state_dict": _weights(3)}, "does not fit the model of the config (_Net)"),
+        ("load_from", {"state_dict": _weights(3)}, None),
+        ("load_from", {"state_dict": _weights(prefix="x.")}, "stand under a prefix, 'x.'"),
+        ("resume", {"state_dict": _weights(), "meta": {}}, "(no message_hub, optimizer)"),
+        (
+            "resume",
+            {"state_dict": _weights(3), "meta": {}, "message_hub": {}, "optimizer": {}},
+            "of another shape",
+        ),
+        ("resume", {"state_dict": _weights(), "meta": {}, "message_hub": {}, "optimizer": {}}, None),
+    ],
+)
+def test_the_guard_is_as_strict_as_its_purpose(purpose: str, checkpoint: dict, message: str | None) -> None:
+    guard, runner = CheckpointGuard(purpose), SimpleNamespace(model=_Net())
+    if message is None:
+        guard.after_load_checkpoint(runner, checkpoint)
+        return
+    with pytest.raises(UserError) as error:
+        guard.after_load_checkpoint(runner, checkpoint)
+    assert message in str(error.value)
