@@ -16,6 +16,9 @@ ifneq ($(SOUND),$(CURDIR))
 UNSOUND := unsound
 endif
 
+# Spinning threads take the cores from each other; see tools/arguments.py.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test lint ops clean unsound
 

@@ -11,9 +11,15 @@ from torch import distributed
 from ibkd_mm.errors import UserError
 
 _NEEDS = {
-    "pytorch": (("RANK", "WORLD_SIZE", "LOCAL_RANK"), "torchrun --nproc_per_node 2 tools/train.py CONFIG"),
+    "pytorch": (
+        ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"),
+        "torchrun --nproc_per_node 2 tools/train.py CONFIG",
+    ),
     "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun --ntasks 2 ibkd train CONFIG"),
-    "mpi": (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), "mpirun -np 2 ibkd train CONFIG"),
+    "mpi": (
+        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "MASTER_ADDR"),
+        "mpirun -np 2 ibkd train CONFIG",
+    ),
 }
 _OWN_NAMES = {
     "pytorch": {},
@@ -37,11 +43,11 @@ def join_processes(config: Config, launcher: str) -> None:
     if launcher == "none":
         return
     _want_environment(launcher)
+    _use_own_names(launcher)
     if torch.cuda.is_available():
         return  # the runner joins by itself
     config.model_wrapper_cfg = _cpu_wrapper(config)
     if not is_distributed():
-        _use_own_names(launcher)
         distributed.init_process_group("gloo")
 
 
@@ -53,6 +59,9 @@ def leave_processes() -> None:
 
 def _want_environment(launcher: str) -> None:
     names, example = _NEEDS[launcher]
+    everywhere, here = (os.environ.get(f"OMPI_COMM_WORLD_{size}") for size in ("SIZE", "LOCAL_SIZE"))
+    if launcher == "mpi" and everywhere == here:
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     lacking = [name for name in names if name not in os.environ]
     if lacking:
         raise UserError(
@@ -67,7 +76,7 @@ def _use_own_names(launcher: str) -> None:
         os.environ[name] = os.environ.get(theirs, "0")
     os.environ.setdefault("MASTER_PORT", "29500")
     if "MASTER_ADDR" not in os.environ:
-        os.environ["MASTER_ADDR"] = _first_slurm_host() if launcher == "slurm" else "127.0.0.1"
+        os.environ["MASTER_ADDR"] = _first_slurm_host()
 
 
 def _first_slurm_host() -> str:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
+import mmcv
 import numpy as np
 import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from pycocotools import mask as rle
 
-from ibkd_mm.datasets import ShapesDataset
+from ibkd_mm.datasets.shapes import CLASSES, PALETTE
 from ibkd_mm.engine import load_weights
 from ibkd_mm.evaluation import Grid, Table, overlay, write_page
 from ibkd_mm.evaluation.overlay import Image
@@ -71,7 +71,7 @@ def _pictures(config: Config, contenders: Sequence[Contender]) -> list[list[Imag
     rows = []
     for index in range(min(_PICTURES, len(dataset))):
         info = dataset.get_data_info(index)
-        image = cv2.imread(info["img_path"])
+        image = mmcv.imread(info["img_path"])
         truth = [(instance["mask"], instance["bbox_label"]) for instance in info["instances"]]
         said = [_confident(contender.predictions[index]["pred_instances"]) for contender in contenders]
         rows.append([_drawn(image, instances) for instances in (truth, *said)])
@@ -86,5 +86,4 @@ def _confident(instances: dict[str, Any]) -> list[tuple[Any, int]]:
 def _drawn(image: Image, instances: Sequence[tuple[Any, int]]) -> Image:
     masks = np.array([rle.decode(mask) for mask, _ in instances], dtype=bool)
     labels = [label for _, label in instances]
-    names, palette = ShapesDataset.METAINFO["classes"], ShapesDataset.METAINFO["palette"]
-    return overlay(image, masks.reshape(-1, *image.shape[:2]), labels, palette, names)
+    return overlay(image, masks.reshape(-1, *image.shape[:2]), labels, PALETTE, CLASSES)

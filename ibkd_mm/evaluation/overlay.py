@@ -35,7 +35,7 @@ def overlay(
     """
     height, width = image.shape[:2]
     size = (width * scale, height * scale)
-    drawn = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    drawn = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
     for mask, label in zip(masks, labels, strict=True):
         colour = palette[label][::-1]
         large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
@@ -45,7 +45,7 @@ def overlay(
         cv2.drawContours(drawn, outlines, -1, colour, 1, cv2.LINE_8)
         if names is not None and inside.any():
             _write(drawn, inside, names[label])
-    return drawn.astype(np.uint8, copy=False)
+    return drawn
 
 
 def _write(drawn: Image, inside: NDArray[np.bool_], text: str) -> None:

@@ -107,14 +107,14 @@ def test_masks_are_not_augmented(tmp_path: Path) -> None:
             "need a visualization hook",
         ),
         ({"options": ["model.bbox_head.num_classes=3"]}, "of another shape: 2 (bbox_head.retina_cls x2)"),
-        ({"launcher": "pytorch"}, "expected the launcher to set RANK, WORLD_SIZE"),
+        ({"launcher": "pytorch"}, "expected the launcher to set RANK, WORLD_SIZE, MASTER_ADDR"),
         ({"launcher": "ssh"}, "found 'ssh'"),
     ],
 )
 def test_what_cannot_be_done_is_said(
     tiny: Path, trained: TrainResult, arguments: dict, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("RANK", "WORLD_SIZE"):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError) as error:
         evaluate(tiny, str(trained.last), **arguments)

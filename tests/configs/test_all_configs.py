@@ -66,6 +66,20 @@ def test_loading_what_a_dump_of_it_says_gives_the_same_config(built: Built, tmp_
     assert Config.fromfile(tmp_path / "dumped.py").to_dict() == built.config.to_dict()
 
 
+def without_scopes(node: Any) -> Any:
+    """The same without mmengine's marks of which package a part was inherited from."""
+    if isinstance(node, dict):
+        return {key: without_scopes(value) for key, value in node.items() if key != "_scope_"}
+    return type(node)(map(without_scopes, node)) if isinstance(node, list | tuple) else node
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_another_project_inherits_the_same_by_the_packages_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / "child.py").write_text(f"_base_ = ['ibkd_mm::{name}']")
+    child, here = Config.fromfile(tmp_path / "child.py"), Config.fromfile(CONFIG_ROOT / name)
+    assert without_scopes(child.to_dict()) == without_scopes(here.to_dict())
+
+
 def test_heads_have_as_many_classes_as_the_data(built: Built) -> None:
     names = {
         split: class_names(innermost(built.config[f"{split}_dataloader"].dataset))

@@ -15,6 +15,7 @@ from ibkd_mm.apis import train
 from ibkd_mm.apis.config import load_config
 from ibkd_mm.apis.launch import join_processes, leave_processes
 from ibkd_mm.engine import load_weights
+from ibkd_mm.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 write_tiny = runpy.run_path(str(ROOT / "tests" / "apis" / "tiny_detector.py"))["write_tiny"]
@@ -84,8 +85,30 @@ def test_the_ranks_of_slurm_and_mpi_are_taken_over(
             0,
             1,
         )
+        assert [os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")] == ["0", "1", "0"]
         assert config.launcher == launcher
         assert config.model_wrapper_cfg.device_ids is None
     finally:
         leave_processes()
     assert not distributed.is_initialized()
+
+
+def test_mpi_on_several_machines_asks_for_the_first_ones_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    for name, value in {"RANK": "0", "SIZE": "4", "LOCAL_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", value)
+    with pytest.raises(UserError, match="expected the launcher to set MASTER_ADDR"):
+        join_processes(load_config(write_tiny(tmp_path)), "mpi")
+
+
+def test_without_scontrol_slurm_asks_for_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "MASTER_ADDR"):
+        monkeypatch.setenv(name, "0")  # so that what the launch sets is taken back
+    monkeypatch.delenv("MASTER_ADDR")
+    for name, value in {"PROCID": "0", "NTASKS": "2", "NODELIST": "node[1-2]"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"Cannot tell the first host of node\[1-2\].*Set MASTER_ADDR"):
+        join_processes(load_config(write_tiny(tmp_path)), "slurm")

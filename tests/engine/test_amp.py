@@ -10,7 +10,7 @@ def test_forward_is_bfloat16_and_the_step_float32() -> None:
     model = nn.Linear(4, 1, bias=False)
     before = model.weight.detach().clone()
     wrapper = OPTIM_WRAPPERS.build(
-        {"type": "CpuAmpOptimWrapper", "optimizer": torch.optim.SGD(model.parameters(), lr=0.5)}
+        {"type": "ibkd_mm.CpuAmpOptimWrapper", "optimizer": torch.optim.SGD(model.parameters(), lr=0.5)}
     )
     with wrapper.optim_context(model):
         out = model(torch.ones(1, 4))
@@ -25,7 +25,7 @@ def test_another_dtype_can_be_asked_for() -> None:
     model = nn.Linear(1, 1)
     wrapper = OPTIM_WRAPPERS.build(
         {
-            "type": "CpuAmpOptimWrapper",
+            "type": "ibkd_mm.CpuAmpOptimWrapper",
             "optimizer": torch.optim.SGD(model.parameters(), lr=1.0),
             "dtype": "float16",
         }
@@ -33,5 +33,5 @@ def test_another_dtype_can_be_asked_for() -> None:
     assert wrapper.dtype == torch.float16
     with pytest.raises(AttributeError):
         OPTIM_WRAPPERS.build(
-            {"type": "CpuAmpOptimWrapper", "optimizer": wrapper.optimizer, "dtype": "float17"}
+            {"type": "ibkd_mm.CpuAmpOptimWrapper", "optimizer": wrapper.optimizer, "dtype": "float17"}
         )

@@ -2,6 +2,6 @@
 
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
 from ibkd_mm.datasets.shapes.dataset import ShapesDataset
-from ibkd_mm.datasets.shapes.outlines import CLASSES
+from ibkd_mm.datasets.shapes.outlines import CLASSES, PALETTE
 
-__all__ = ["CLASSES", "ShapesDataset", "ShapesSpec", "ensure_shapes"]
+__all__ = ["CLASSES", "PALETTE", "ShapesDataset", "ShapesSpec", "ensure_shapes"]

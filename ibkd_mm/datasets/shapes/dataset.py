@@ -7,7 +7,7 @@ from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
 from ibkd_mm.datasets.shapes.build import SPLITS, ShapesSpec, ensure_shapes
-from ibkd_mm.datasets.shapes.outlines import CLASSES
+from ibkd_mm.datasets.shapes.outlines import CLASSES, PALETTE
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import DATASETS
 
@@ -23,19 +23,7 @@ class ShapesDataset(CocoDataset):
         **kwargs: as for mmdet's `CocoDataset`.
     """
 
-    METAINFO = {
-        "classes": CLASSES,
-        "palette": [
-            (230, 60, 60),
-            (60, 130, 240),
-            (250, 190, 40),
-            (60, 190, 90),
-            (160, 80, 220),
-            (240, 120, 40),
-            (40, 200, 210),
-            (240, 90, 180),
-        ],
-    }
+    METAINFO = {"classes": CLASSES, "palette": PALETTE}
 
     def __init__(
         self, data_root: str, split: str = "train", spec: dict[str, Any] | None = None, **kwargs: Any

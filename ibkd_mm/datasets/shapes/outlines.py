@@ -9,6 +9,17 @@ Contours = list[NDArray[np.float64]]
 """Closed polygons of shape (K, 2) in the unit disc; a second one inside the first is a hole."""
 
 CLASSES = ("disc", "square", "triangle", "pentagon", "star", "cross", "ring", "crescent")
+PALETTE = (
+    (230, 60, 60),
+    (60, 130, 240),
+    (250, 190, 40),
+    (60, 190, 90),
+    (160, 80, 220),
+    (240, 120, 40),
+    (40, 200, 210),
+    (240, 90, 180),
+)
+"""An RGB colour for each class."""
 
 
 def _arc(radius: float, start: float, stop: float, count: int) -> NDArray[np.float64]:

@@ -91,7 +91,7 @@ def _axis_weights(side: Side, bins: int, size: int, sampling_ratio: int) -> tupl
     bin_index = (index // points).clamp(max=bins - 1)
     low, high, high_share, inside = neighbours(positions(side, bin_index, index % points), size)
     inside = inside & (index < bins * side.points[:, None])
-    weight = inside / points
+    weight = inside.to(high_share.dtype) / points
     flat = high_share.new_zeros(len(points), bins * size)
     flat.scatter_add_(1, bin_index * size + low, weight * (1 - high_share))
     flat.scatter_add_(1, bin_index * size + high, weight * high_share)
