@@ -61,8 +61,8 @@ def _option(text: str) -> str:
 def answer(command: Callable[[Namespace], object], parser: ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse, run and print the result; wrong input becomes a message and exit code 2, a fault a traceback."""
     args = parser.parse_args(argv)
-    # Threads that wait by spinning take the cores from data loaders and from other runs: on two shared cores a
-    # training step then costs up to three times the processor time. Read by OpenMP when torch is imported.
+    # Threads that wait by spinning take the cores from data loaders and from other runs: on two shared cores
+    # a training step costs up to three times the processor time. OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("LOCAL_RANK", str(getattr(args, "local_rank", 0)))
     try:

@@ -1,5 +1,6 @@
 """A page with a table and pictures, to look at in a browser: one folder, nothing from elsewhere."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -63,7 +64,7 @@ def _pictures(folder: Path, grid: Grid) -> str:
     cells = [f"<figcaption>{escape(caption)}</figcaption>" for caption in grid.captions]
     for number, row in enumerate(grid.rows):
         for caption, image in zip(grid.captions, row, strict=True):
-            name = f"{number:02d}-{''.join(c if c.isalnum() else '-' for c in caption.lower())}.png"
+            name = f"{number:02d}-{re.sub(r'[^a-z0-9]+', '-', caption.lower())}.png"
             if not cv2.imwrite(str(folder / name), image):
                 raise OSError(f"could not write {folder / name}; is the disk full?")
             cells.append(f"<figure><img src='{name}' alt='{escape(caption)}'></figure>")

@@ -47,7 +47,7 @@ def test_what_is_inherited_from_ours_is_built_where_it_is_inherited(tmp_path):
     config = Config.fromfile(mine)
     with DefaultScope.overwrite_default_scope("mmdet"):
         load = TRANSFORMS.build(config.train_dataloader.dataset.pipeline[1])
-        metric = METRICS.build(config.val_evaluator)
+        metric = METRICS.build({**config.val_evaluator, "ann_file": None})
     assert (type(load), load.with_mask) == (LoadAnnotations, True)
     assert metric.metrics == ["bbox", "segm"]
     assert "_scope_" not in str(config)
