@@ -4,6 +4,10 @@ _base_ = [
     "../_base_/default_runtime.py",
     "../_base_/datasets/shapes.py",
 ]
+# An ImageNet MobileNetV2 to start from, see README.md; to go without: model.backbone.init_cfg=None.
+imagenet = dict(type="Pretrained", checkpoint="mobilenetv2_imagenet.pth")
+model = dict(backbone=dict(init_cfg=imagenet))
+
 # Eight times as many pictures as students get, of which theirs are the first; the same validation pictures.
 many = dict(data_root="data/shapes/hard-16k", spec=dict(_base_.shapes.spec, train=16000))
 train_dataloader = dict(batch_size=8, dataset=dict(_delete_=True, **dict(_base_.shapes_train, **many)))

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -58,6 +59,9 @@ def test_every_command_of_the_documents_is_understood(document, command, monkeyp
     if command.startswith(_NOT_OURS):
         return
     words = shlex.split(command)
+    if words == [".ci/run"]:
+        assert os.access(ROOT / ".ci" / "run", os.X_OK)
+        return
     if words[0] == "make":
         dry = subprocess.run(["make", "-n", *words[1:]], capture_output=True, text=True, check=False)
         assert dry.returncode == 0, dry.stderr
