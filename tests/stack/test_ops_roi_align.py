@@ -241,6 +241,15 @@ def test_the_module_that_configs_name_pools_alike(through_mmcv):
     assert torch.equal(layer(features, rois), through_mmcv(features, rois, 7, 0.5, 0, "avg", True))
 
 
+def test_512_rois_of_any_size_take_under_a_second_and_a_half():
+    features = torch.randn(1, 256, 200, 304)
+    corners = (torch.rand(512, 2, 2) * torch.tensor([304.0, 200.0])).sort(dim=1).values.flatten(1)
+    rois = torch.cat([torch.zeros(512, 1), corners], dim=1)
+    start = time.process_time()
+    roi_average.average_forward(features, rois, Pooling((7, 7), 1.0, 0, True))
+    assert time.process_time() - start < 1.5
+
+
 @cuda
 @pytest.mark.parametrize("mode", ["avg", "max"])
 def test_a_gpu_pools_as_the_cpu_does(through_mmcv, mode):

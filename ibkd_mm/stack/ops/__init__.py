@@ -26,7 +26,10 @@ def install() -> None:
 
 
 def backend() -> str:
-    """Return whose kernels run: 'compiled' (mmcv's), 'torchvision' (for NMS and RoIAlign) or 'portable'."""
+    """Return whose kernels run: 'compiled' (mmcv's), 'torchvision' or 'portable'.
+
+    Torchvision's serve for NMS, and on a GPU for RoIAlign; the other operators are portable beside them.
+    """
     if not isinstance(sys.modules.get(NAME), PortableExtension):
         return "compiled"
     return "torchvision" if torchvision_kernels.importable() else "portable"

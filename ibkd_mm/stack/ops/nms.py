@@ -27,7 +27,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         return torch.empty(0, dtype=torch.long, device=boxes.device)
     order = scores.sort(dim=0, descending=True).indices
     in_order = boxes.detach().to(compute_dtype(boxes))[order]
-    if offset == 0 and torchvision_kernels.serves(boxes):
+    if offset == 0 and torchvision_kernels.serves("nms", boxes):
         return order[torchvision_kernels.nms_in_order(in_order, iou_threshold)]
     return order[nms_in_order(in_order, iou_threshold, offset)]
 

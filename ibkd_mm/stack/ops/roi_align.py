@@ -43,7 +43,7 @@ def roi_align_forward(
         for target, result in zip((output, argmax_y, argmax_x), results, strict=True):
             target.copy_(result)
     else:
-        kernels = torchvision_kernels if torchvision_kernels.serves(input) else roi_average
+        kernels = torchvision_kernels if torchvision_kernels.serves("roi_align", input) else roi_average
         output.copy_(kernels.average_forward(input, rois, pooling))
 
 
@@ -65,5 +65,5 @@ def roi_align_backward(
     if pool_mode == _MAX:
         grad_input.add_(max_backward(grad_output, rois, argmax_y, argmax_x, grad_input.shape))
     else:
-        kernels = torchvision_kernels if torchvision_kernels.serves(grad_output) else roi_average
+        kernels = torchvision_kernels if torchvision_kernels.serves("roi_align", grad_output) else roi_average
         grad_input.add_(kernels.average_backward(grad_output, rois, grad_input.shape, pooling))
