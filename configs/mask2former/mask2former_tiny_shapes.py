@@ -17,14 +17,14 @@ val_evaluator = dict(_delete_=True, **_base_.shapes_metric)
 test_evaluator = val_evaluator
 
 # Small and briefly trained, it wants a higher learning rate than upstream's, in the backbone too.
-max_iters = 5700
+max_iters = 4700
 optim_wrapper = dict(
     optimizer=dict(lr=4e-4),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0, decay_mult=1.0))),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=300),
-    dict(type="LinearLR", start_factor=1.0, end_factor=0.01, by_epoch=False, begin=4100, end=max_iters),
+    dict(type="LinearLR", start_factor=1.0, end_factor=0.01, by_epoch=False, begin=3200, end=max_iters),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=1000, dynamic_intervals=None)
 default_hooks = dict(checkpoint=dict(interval=500))

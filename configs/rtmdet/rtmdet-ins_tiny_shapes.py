@@ -1,4 +1,4 @@
-# A plain real-time student for Shapes, from scratch: about two minutes of training on two CPU cores.
+# A plain real-time student for Shapes, from scratch: about three minutes of training on two CPU cores.
 _base_ = [
     "mmdet::rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py",
     "../_base_/default_runtime.py",

@@ -29,10 +29,10 @@ def run(out_dir: str = "quickstart", seconds: int = 120, spec: dict[str, Any] | 
     Args:
         out_dir: folder for data, checkpoints and the page.
         seconds: how long to train; the number of steps is chosen by timing a few.
-        spec: what the Shapes data are made of, where other than `hard` with 2,000 pictures.
+        spec: what the Shapes data are made of, where other than `easy` with 2,000 pictures.
     """
     out, started = Path(out_dir), time.perf_counter()
-    data = {"preset": "hard", "train": 2000, **(spec or {})}
+    data = {"preset": "easy", "train": 2000, **(spec or {})}
     small, teacher = (_on(out / "shapes", data, load_config(name)) for name in (SMALL, TEACHER))
     steps = _set_length(small, seconds)
     print(f"Training a small Mask R-CNN for {steps} steps, about {seconds} s", flush=True)

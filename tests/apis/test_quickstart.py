@@ -33,7 +33,7 @@ def test_each_validation_picture_is_drawn_as_it_is_and_as_each_model_sees_it(pag
 
 
 def test_both_models_see_the_same_pictures():
-    data = {"preset": "hard", "train": 16, "val": 4}
+    data = {"preset": "easy", "train": 16, "val": 4}
     small, teacher = (
         quickstart._on("somewhere", data, quickstart.load_config(name))
         for name in (quickstart.SMALL, quickstart.TEACHER)

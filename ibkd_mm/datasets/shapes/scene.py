@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ibkd_mm.datasets.shapes.outlines import CLASSES, Contours, distractor, outline
+from ibkd_mm.datasets.shapes.outlines import CLASSES, PALETTE, Contours, distractor, outline
 from ibkd_mm.datasets.shapes.textures import Patch, texture
 
 _SUBPIXEL_BITS = 4
@@ -30,6 +30,10 @@ class Preset:
     noise: float
     blur: float
     shade: float
+    turn: float
+    """How far shapes are turned at random, as a share of a whole turn."""
+    coloured: bool
+    """Whether each class has a colour of its own, so that there is less to learn."""
 
 
 PRESETS = {
@@ -45,6 +49,8 @@ PRESETS = {
         noise=4.0,
         blur=0.0,
         shade=0.0,
+        turn=0.1,
+        coloured=True,
     ),
     "hard": Preset(
         instances=(5, 14),
@@ -58,6 +64,8 @@ PRESETS = {
         noise=14.0,
         blur=0.9,
         shade=0.4,
+        turn=1.0,
+        coloured=False,
     ),
 }
 
@@ -78,7 +86,7 @@ def _placed(contours: Contours, size: int, preset: Preset, rng: np.random.Genera
     ratio = np.exp(rng.uniform(-0.5, 0.5) * np.log(preset.stretch))
     turn, tilt = rng.uniform(0, 2 * np.pi, 2)
     centre = rng.uniform(0.3 * radius, size - 0.3 * radius, 2)
-    rotation = _rotation(tilt) @ np.diag([ratio, 1 / ratio]) @ _rotation(turn)
+    rotation = _rotation(tilt) @ np.diag([ratio, 1 / ratio]) @ _rotation(preset.turn * turn)
     return [radius * points @ rotation.T + centre for points in contours]
 
 
@@ -94,13 +102,20 @@ def _coverage(contours: Contours, size: int) -> NDArray[np.uint8]:
     return canvas
 
 
-def _paint(canvas: Patch, coverage: NDArray[np.uint8], preset: Preset, rng: np.random.Generator) -> None:
+def _paint(
+    canvas: Patch,
+    coverage: NDArray[np.uint8],
+    preset: Preset,
+    rng: np.random.Generator,
+    label: int | None = None,
+) -> None:
     x, y, width, height = cv2.boundingRect(coverage)
     if not width:
         return
     window = np.s_[y : y + height, x : x + width]
     alpha = coverage[window][..., None].astype(np.float32) / 255
-    canvas[window] += alpha * (texture(height, width, preset.patterned, rng) - canvas[window])
+    colour = PALETTE[label][::-1] if preset.coloured and label is not None else None
+    canvas[window] += alpha * (texture(height, width, preset.patterned, rng, colour) - canvas[window])
 
 
 def _ground(size: int, preset: Preset, rng: np.random.Generator) -> Patch:
@@ -181,7 +196,7 @@ def draw(size: int, preset: Preset, rng: np.random.Generator, tries: int = 12) -
             coverage = _coverage(_placed(shape, size, preset, rng), size)
             mask = coverage > 127
             if layers.accepts(mask, as_instance=thing is not None):
-                _paint(canvas, coverage, preset, rng)
+                _paint(canvas, coverage, preset, rng, thing)
                 layers.lay(mask, thing)
                 break
     masks = np.array(layers.masks, dtype=bool).reshape(-1, size, size)

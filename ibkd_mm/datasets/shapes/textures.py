@@ -47,7 +47,13 @@ _PATTERNS: tuple[Callable[[Patch, Patch, np.random.Generator], Patch], ...] = (
 )
 
 
-def texture(height: int, width: int, patterned: float, rng: np.random.Generator) -> Patch:
+def texture(
+    height: int,
+    width: int,
+    patterned: float,
+    rng: np.random.Generator,
+    colour: tuple[int, int, int] | None = None,
+) -> Patch:
     """A random texture of shape (height, width, 3), values 0..255.
 
     Args:
@@ -55,8 +61,11 @@ def texture(height: int, width: int, patterned: float, rng: np.random.Generator)
         width: columns.
         patterned: probability that it is more than one plain colour.
         rng: where the randomness comes from.
+        colour: what the colours lie near; None for any.
     """
     colours = rng.uniform(15, 240, (2, 3)).astype(np.float32)
+    if colour is not None:
+        colours = colours * np.float32(0.2) + np.array(colour, np.float32) * np.float32(0.8)
     colours[1] = colours[0] + (colours[1] - colours[0]) * rng.uniform(0.3, 1.0)
     draw = _PATTERNS[rng.integers(1, len(_PATTERNS))] if rng.random() < patterned else _plain
     angle, period = rng.uniform(0, np.pi), rng.uniform(4.0, 16.0)
