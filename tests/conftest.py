@@ -18,7 +18,9 @@ def _seeded():
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
-def _no_default_scope(monkeypatch):
-    """A runner of another test leaves the scope that its config named; mmengine has no call to forget it."""
-    monkeypatch.setattr(DefaultScope, "_instance_dict", type(DefaultScope._instance_dict)())
+@pytest.fixture(autouse=True, scope="module")
+def _no_default_scope():
+    """A runner of another file leaves the scope its config named; mmengine has no call to forget it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DefaultScope, "_instance_dict", type(DefaultScope._instance_dict)())
+        yield

@@ -5,7 +5,7 @@ _base_ = [
     "../_base_/datasets/shapes_easy_instance.py",
     "../_base_/default_runtime.py",
 ]
-width, num_classes, max_iters = 64, 8, 400
+width, num_classes, max_iters = 64, 8, 500
 
 bn = dict(type="BN", requires_grad=True)
 backbone = dict(depth=18, base_channels=32, frozen_stages=-1, norm_eval=False, norm_cfg=bn, init_cfg=None)

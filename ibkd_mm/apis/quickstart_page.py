@@ -49,7 +49,7 @@ def write(folder: Path, contenders: Sequence[Contender], config: Config, how: st
         "ibkd_mm quickstart",
         [
             f"{how} The teacher ships with the package. Both are evaluated on the same validation pictures "
-            "of the embedded Shapes data, preset easy, which neither has seen; the teacher learned hard ones.",
+            "of the embedded Shapes data, preset easy, unseen by both; the teacher learned hard ones.",
             f"Hardware: {os.cpu_count()} cores, {processor}; torch {torch.__version__}. Drawn are instances "
             f"with a score of at least {_MIN_SCORE}.",
         ],
