@@ -16,7 +16,8 @@ class CpuAmpOptimWrapper(OptimWrapper):
     """Automatic mixed precision on a CPU.
 
     mmengine's `AmpOptimWrapper` asks for an accelerator. On a CPU autocast means bfloat16, with the
-    range of float32, so there is no loss to scale.
+    range of float32, so there is no loss to scale. Known fault of torch 2.13: the weight gradient of a
+    3x3 convolution over a 1x1 map is partly uninitialised in bfloat16; give such a model larger pictures.
     """
 
     def __init__(self, dtype: str = "bfloat16", **kwargs: Any) -> None:

@@ -71,11 +71,11 @@ def test_resume_with_nothing_there_starts_anew(tiny: Path) -> None:
     assert load_weights(str(result.last))["meta"]["iter"] == 1
 
 
-def test_mixed_precision_on_a_cpu_computes_in_bfloat16_and_keeps_float32_weights(
-    tiny: Path, trained: TrainResult
-) -> None:
-    result = train(tiny, work_dir="amp", amp=True)
-    exact, mixed = load_weights(str(trained.last))["state_dict"], load_weights(str(result.last))["state_dict"]
+def test_mixed_precision_on_a_cpu_computes_in_bfloat16_and_keeps_float32_weights(tiny: Path) -> None:
+    # No map of 1x1, for which torch's bfloat16 convolution leaves part of the gradient unset.
+    large = ["model.neck.num_outs=4", "model.bbox_head.anchor_generator.strides=[8,16,32,64]"]
+    results = [train(tiny, options=large, work_dir=name, amp=name == "amp") for name in ("exact", "amp")]
+    exact, mixed = (load_weights(str(result.last))["state_dict"] for result in results)
     assert {weight.dtype for weight in mixed.values()} == {weight.dtype for weight in exact.values()}
     moved = max(float((exact[name] - mixed[name]).abs().max()) for name in exact)
     assert 0 < moved < 1e-2
