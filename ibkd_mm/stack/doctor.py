@@ -285,7 +285,7 @@ def check_ops() -> Check:
         backend = importlib.import_module("ibkd_mm.stack.ops").backend()
     except Exception as error:
         return Check("ops", BROKEN, f"unknown: {_line(error)}", _reinstall())
-    faster = "" if backend == "compiled" else "; `make ops` builds the compiled ones, which are faster on a GPU"
+    faster = "" if backend == "compiled" else "; `make ops` builds the compiled ones, faster on a GPU"
     return Check("ops", OK, f"{backend}{faster}")
 
 
