@@ -31,7 +31,7 @@ help:
 	@echo '                 nvcc too; about 7 minutes on 2 cores)'
 	@echo 'make clean       remove .venv, build outputs and caches; leaves data/ and work_dirs/'
 	@echo
-	@echo 'PYTHON=python3.12    the Python, 3.10 or newer, that .venv is made with'
+	@echo 'PYTHON=python3.12    the Python, 3.10 to 3.13, that .venv is made with'
 	@echo "TORCH_INDEX=URL      one more package index to look in, such as the one for CPU-only torch that"
 	@echo "                     PyTorch's page \"Get Started\" names: without a GPU that saves gigabytes"
 
@@ -96,10 +96,10 @@ define make_venv
 	fi; \
 	if [ ! -e $(VENV) ]; then \
 	    command -v $(PYTHON) >/dev/null || { echo "make install: no '$(PYTHON)' here." \
-	        'Install Python 3.10 or newer, or name yours: make install PYTHON=/path/to/python3' >&2; exit 2; }; \
-	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "make install: Python 3.10" \
-	        "or newer is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
-	        'Name a newer one: make install PYTHON=python3.11' >&2; exit 2; }; \
+	        'Install Python 3.10 to 3.13, or name yours: make install PYTHON=/path/to/python3' >&2; exit 2; }; \
+	    $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	        echo "make install: Python 3.10 to 3.13 is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
+	        'Name another one: make install PYTHON=python3.13' >&2; exit 2; }; \
 	    $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	        echo "make install: '$(PYTHON) -m venv' failed (on Debian and Ubuntu: install python3-venv)" >&2; exit 2; }; \
 	fi; \

@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -23,4 +24,12 @@ def _no_default_scope():
     """A runner of another file leaves the scope its config named; mmengine has no call to forget it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DefaultScope, "_instance_dict", type(DefaultScope._instance_dict)())
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _configs_are_not_beautified() -> Iterator[None]:
+    """Five times a run mmengine lays the config out with yapf, which takes longer than the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, False))
         yield

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 # Answers what the Makefile asks of Python, and writes down what was asked.
 PYTHON = """#!/bin/sh
 [ "$1" = -W ] && shift
+: "${VERSION:=3.11}"
 case "$1 $2" in
-"--version "*) echo "Python 3.9.18"; exit 0;;
+"--version "*) echo "Python $VERSION.0"; exit 0;;
 "-c import pip"*) [ -e "${0%/bin/python}/pip" ]; exit;;
-"-c import sys; sys.exit(sys.version_info"*) exit "${OLD:-0}";;
+"-c import sys; sys.exit(not (3"*)
+    exec REAL -c "import sys; sys.version_info = (3, ${VERSION#3.}, 0); exec(sys.argv[1])" "$2";;
 "-c import sys, cv2"*) exit "${LIBGL:-0}";;
 "-c "*sysconfig*) echo "$HEADERS"; exit 0;;
 "-m venv")
@@ -29,7 +32,7 @@ case "$1 $2" in
 esac
 echo "${0##*/} $*${MMCV_WITH_OPS:+ MMCV_WITH_OPS=$MMCV_WITH_OPS}" >> "$CALLS"
 [ "${0##*/} $1" != "ruff ${LINT:-none}" ]
-"""
+""".replace("REAL", sys.executable)
 
 
 class Checkout:
@@ -160,19 +163,25 @@ def test_a_moved_checkout_gets_a_venv_of_its_own(checkout):
     assert checkout.make("install").calls == []
 
 
-def test_an_old_python_is_refused(checkout):
-    done = checkout.make("test", OLD="1")
+@pytest.mark.parametrize("version", ["3.9", "3.14"])
+def test_a_python_too_old_or_untried_is_refused(checkout, version):
+    done = checkout.make("test", VERSION=version)
     assert done.returncode == 2
     assert done.calls == []
-    assert "Python 3.10 or newer is needed, and 'python3' is Python 3.9.18." in done.stderr
-    assert "make install PYTHON=python3.11" in done.stderr
+    assert f"Python 3.10 to 3.13 is needed, and 'python3' is Python {version}.0." in done.stderr
+    assert "make install PYTHON=python3.13" in done.stderr
     assert not checkout.venv.exists()
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.13"])
+def test_the_oldest_and_the_newest_python_will_do(checkout, version):
+    assert checkout.make("install", VERSION=version).calls == INSTALL
 
 
 def test_no_python_is_told(checkout):
     done = checkout.make("test", "PYTHON=python9")
     assert done.returncode == 2
-    assert "no 'python9' here. Install Python 3.10 or newer, or name yours" in done.stderr
+    assert "no 'python9' here. Install Python 3.10 to 3.13, or name yours" in done.stderr
 
 
 def test_ops_are_compiled_and_looked_at(checkout, tmp_path):

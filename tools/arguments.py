@@ -5,8 +5,10 @@ import sys
 import traceback
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 FAULT, USER_ERROR, INTERRUPTED = 1, 2, 130
+TRUST = "IBKD_TRUST_CHECKPOINT"
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 _OPTIONS_HELP = (
@@ -25,13 +27,10 @@ def new_parser(command: str, description: str) -> ArgumentParser:
     )
 
 
-def add_common(parser: ArgumentParser) -> None:
-    """Add the arguments that every command which runs a config has."""
+def add_config(parser: ArgumentParser) -> None:
+    """Add the arguments that every command which reads a config has."""
     parser.add_argument(
         "config", help="config file, or one inside a package: mmdet::folder/name.py, ibkd_mm::..."
-    )
-    parser.add_argument(
-        "--work-dir", help="folder for logs and checkpoints (default: ./work_dirs/<config name>)"
     )
     parser.add_argument(
         "--cfg-options",
@@ -42,13 +41,41 @@ def add_common(parser: ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help=_OPTIONS_HELP,
     )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of every error")
+
+
+def add_common(parser: ArgumentParser) -> None:
+    """Add the arguments that every command which runs a config has."""
+    add_config(parser)
+    parser.add_argument(
+        "--work-dir", help="folder for logs and checkpoints (default: ./work_dirs/<config name>)"
+    )
     parser.add_argument(
         "--launcher", choices=LAUNCHERS, default="none", help="how the processes were started"
     )
     parser.add_argument(
         "--local-rank", "--local_rank", type=int, default=0, help="set by old launchers; leave it"
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of every error")
+    add_trust(parser)
+
+
+def add_trust(parser: ArgumentParser) -> None:
+    """Add the switch that lets the code in a refused checkpoint run."""
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="append",
+        type=_file,
+        default=[],
+        metavar="PATH",
+        help=f"let the code in this very file run where it is refused ({TRUST}=PATH does too); repeatable",
+    )
+
+
+def _file(text: str) -> str:
+    path = Path(text).expanduser().resolve()
+    if not path.is_file() or os.pathsep in str(path):
+        raise ArgumentTypeError(f"expected a file, without '{os.pathsep}' in its path, found '{text}'")
+    return str(path)
 
 
 def _option(text: str) -> str:
@@ -59,11 +86,14 @@ def _option(text: str) -> str:
 
 
 def answer(command: Callable[[Namespace], object], parser: ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Parse, run and print the result; wrong input becomes a message and exit code 2, a fault a traceback."""
+    """Parse, run and print the result, whose `exit_code` counts; wrong input is a message and exit code 2."""
     args = parser.parse_args(argv)
     # Threads that wait by spinning take the cores from data loaders and from other runs: on two shared cores
     # a training step costs up to three times the processor time. OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    trusted = getattr(args, "trust_checkpoint", [])
+    if trusted:  # in the environment, so that every process started from here has it
+        os.environ[TRUST] = os.pathsep.join([*filter(None, [os.environ.get(TRUST)]), *trusted])
     os.environ.setdefault("LOCAL_RANK", str(getattr(args, "local_rank", 0)))
     try:
         result = command(args)
@@ -85,7 +115,7 @@ def answer(command: Callable[[Namespace], object], parser: ArgumentParser, argv:
         return USER_ERROR
     if result is not None and os.environ.get("RANK", "0") == "0":  # one process reports for all
         print(result)
-    return 0
+    return int(getattr(result, "exit_code", 0))
 
 
 def _is_users(error: Exception) -> bool:

@@ -7,13 +7,23 @@ from importlib import import_module
 # A command is a module beside this one with `main(argv) -> int`, and one line here.
 COMMANDS = {
     "train": "train a model from a config",
+    "check": "find what is wrong with images and annotations before training",
     "test": "evaluate a checkpoint, draw or dump its predictions",
+    "replay": "run the step again at which a training stopped on numbers that are not finite",
     "doctor": "say whether the installation is sound, and what mends it",
     "publish": "write a checkpoint's weights alone, small and safe to give away",
     "quickstart": "make data, train two minutes, compare with the shipped teacher",
 }
 
+# Commands whose module has another name.
+_MODULES = {"check": "check_dataset"}
+
 _REFUSED = 2
+
+
+def module_of(command: str) -> str:
+    """Name the module that runs a command."""
+    return f"ibkd_tools.{_MODULES.get(command, command)}"
 
 
 def usage() -> str:
@@ -49,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: str, arguments: list[str]) -> int:
     if command in COMMANDS:
-        return int(import_module(f"ibkd_tools.{command}").main(arguments))
+        return int(import_module(module_of(command)).main(arguments))
     from difflib import get_close_matches
 
     near = get_close_matches(command, COMMANDS, n=1)

@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from ibkd_tools.arguments import answer, new_parser
+from ibkd_tools.arguments import add_trust, answer, new_parser
 
 
 def parser() -> ArgumentParser:
@@ -13,14 +13,15 @@ def parser() -> ArgumentParser:
     made.add_argument("checkpoint", help="a checkpoint of a training")
     made.add_argument("out", help="the file to write, ending in .safetensors")
     made.add_argument("--full-precision", action="store_true", help="keep the weights as they are")
+    add_trust(made)
     made.add_argument("--debug", action="store_true", help="show the traceback of every error")
     return made
 
 
-def _publish(args: Namespace) -> None:
+def _publish(args: Namespace) -> object:
     from ibkd_mm.apis import publish
 
-    print(publish(args.checkpoint, args.out, half=not args.full_precision))
+    return publish(args.checkpoint, args.out, half=not args.full_precision)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

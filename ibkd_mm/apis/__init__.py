@@ -1,8 +1,19 @@
 """The Python calls behind every command."""
 
+from ibkd_mm.apis.check import CheckResult, check
 from ibkd_mm.apis.config import load_config
 from ibkd_mm.apis.publish import Published, publish
 from ibkd_mm.apis.test import TestResult, test
 from ibkd_mm.apis.train import TrainResult, train
 
-__all__ = ["Published", "TestResult", "TrainResult", "load_config", "publish", "test", "train"]
+__all__ = [
+    "CheckResult",
+    "Published",
+    "TestResult",
+    "TrainResult",
+    "check",
+    "load_config",
+    "publish",
+    "test",
+    "train",
+]

@@ -11,20 +11,20 @@ _META = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip",
 
 
 def set_tta(config: Config) -> None:
-    """Wrap model and test pipeline as the config says under `tta_*`, or else to merge flipped boxes."""
+    """Wrap model and test pipeline as the config says under `tta_*`, or else to merge mirrored boxes."""
     if config.get("default_scope") == "mmseg" and not ("tta_model" in config and "tta_pipeline" in config):
         raise UserError(
             "--tta for a segmentor needs tta_model and tta_pipeline in the config; one is lacking."
         )
     dataset = _innermost(config.test_dataloader.dataset)
     pipeline = config.get("tta_pipeline") or _flipped(dataset.pipeline)
-    tta_model = config.get("tta_model") or _merging_boxes()
-    if "DetTTAModel" in str(tta_model.get("type")) and _predicts_masks(config.model):
+    tta_model = config.get("tta_model") or {}
+    if "DetTTAModel" in tta_model.get("type", "DetTTAModel") and _predicts_masks(config.model):
         raise UserError(
             "--tta cannot merge instance masks: mmdet's DetTTAModel merges boxes only, and this model "
             "predicts masks. Leave --tta out, or give a tta_model that can."
         )
-    config.model = ConfigDict(**tta_model, module=config.model)
+    config.model = ConfigDict(**(tta_model or _merging_boxes(config.model)), module=config.model)
     dataset.pipeline = pipeline
 
 
@@ -34,11 +34,16 @@ def _innermost(dataset: Any) -> Any:
     return dataset
 
 
-def _merging_boxes() -> dict[str, Any]:
-    return {
-        "type": "DetTTAModel",
-        "tta_cfg": {"nms": {"type": "nms", "iou_threshold": 0.5}, "max_per_img": 100},
-    }
+def _merging_boxes(model: Any) -> dict[str, Any]:
+    """Merge as the model itself merges the boxes of one view."""
+    test_cfg = model.get("test_cfg") or {}
+    test_cfg = test_cfg.get("rcnn") or test_cfg
+    if not (test_cfg.get("nms") and test_cfg.get("max_per_img")):
+        raise UserError(
+            "--tta merges boxes by the nms and max_per_img of model.test_cfg, and this model has none there. "
+            "Give the config a tta_model, or leave --tta out."
+        )
+    return {"type": "DetTTAModel", "tta_cfg": {name: test_cfg[name] for name in ("nms", "max_per_img")}}
 
 
 def _flipped(pipeline: list[Any]) -> list[Any]:

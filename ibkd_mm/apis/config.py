@@ -1,16 +1,15 @@
 """Configs: found by path or by package, read, overridden; whatever is wrong with one is a UserError."""
 
-import traceback
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import mmengine
 from mmengine.config import Config
 
 from ibkd_mm.apis.overrides import apply_overrides
 from ibkd_mm.errors import UserError, did_you_mean
+from ibkd_mm.stack.frames import place_in_config
 
 Options = Mapping[str, Any] | Sequence[str] | None
 ConfigLike = Config | str | Path
@@ -84,7 +83,8 @@ def _find_in_package(package: str, path: str) -> Path:
 
 
 def _why_unreadable(file: Path, error: Exception) -> str:
-    where = _place_in_config(file, error)
+    faulty, line = place_in_config(error)
+    where = f"{faulty or file}, line {line}," if line else f"{faulty or file}"
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, FileNotFoundError):
         what = f"a file that it inherits does not exist: {error.filename or error}"
@@ -95,24 +95,3 @@ def _why_unreadable(file: Path, error: Exception) -> str:
     elif "does not support to load" in str(error):
         what = f"{error} Known are mmdet::, mmseg::, mmrazor:: and ibkd_mm::."
     return f"The config {where} cannot be read: {what}"
-
-
-def _place_in_config(file: Path, error: Exception) -> str:
-    """Name file and line of the fault, which may be in a config that this one inherits."""
-    if isinstance(error, SyntaxError):
-        return f"{_last_file_at_work(error) or file}, line {error.lineno},"
-    upstream = str(Path(mmengine.__file__).parent)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.name == "<module>" and not frame.filename.startswith(("<", upstream)):
-            return f"{frame.filename}, line {frame.lineno},"
-    return str(_last_file_at_work(error) or file)
-
-
-def _last_file_at_work(error: Exception) -> str | None:
-    """The config that mmengine was reading when it failed."""
-    found = None
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        name = frame.f_locals.get("filename")
-        if isinstance(name, str) and Path(name).is_file():
-            found = name
-    return found

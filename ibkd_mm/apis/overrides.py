@@ -5,8 +5,8 @@ mmengine adds whatever key it is given, so a typing error changes nothing and no
 * a path whose parent does not exist is refused, as is an unknown key at the top that no runner reads;
 * a new key in a dict with a `type` is passed on: the constructor of that type refuses what it does not know;
 * a new key in a dict without `type` is passed on unless it is nearly the name of one that is there;
-* a variable that the config file itself used up (`max_epochs`, `data_root`, `train_pipeline`) is refused with
-  the places that its value went to: changing it after the file is read has no effect.
+* a key at the top that no runner reads (`max_epochs`, `data_root`, `train_pipeline`) is a variable that the
+  config file used up when it was read; it is refused with the places where its value stands.
 """
 
 import inspect
@@ -26,6 +26,7 @@ _READ_LATER = (
     "custom_imports",
     "efficient_conv_bn_eval",
     "find_unused_parameters",
+    "guards",
     "model_wrapper_cfg",
     "runner_type",
     "sync_bn",
@@ -69,7 +70,10 @@ def _check(config: Config, key: str) -> None:
             )
         return  # a setting of the runner's that this config left at its default
     if first not in _READ:
-        _refuse_if_used_up(config, key, first)
+        raise UserError(
+            f"'{first}' is a variable of the config file, used up when the file was read: setting '{key}' "
+            f"now would change nothing.{_where_it_went(config, key)}"
+        )
     node: Any = config[first]
     done = first
     for name in rest:
@@ -95,20 +99,15 @@ def _step(node: Any, path: str, name: str, is_last: bool) -> Any:
     return None
 
 
-def _refuse_if_used_up(config: Config, key: str, first: str) -> None:
-    """A value that also stands where the runner reads was put there when the file ran."""
-    value = config[first]
-    if value is None or isinstance(value, bool):
-        return
-    places = [
-        path for path, found in walk(read_by_runner(config)) if type(found) is type(value) and found == value
-    ]
-    if places:
-        shown = ", ".join(places[:_PLACES_SHOWN])
-        raise UserError(
-            f"'{first}' is a variable of the config file, used up when the file was read: setting '{key}' "
-            f"now would change nothing. Its value stands at: {shown}. Override it there."
-        )
+def _where_it_went(config: Config, key: str) -> str:
+    """Places of the same value; for what lies in a dict those of its name, since `**` keeps names."""
+    read = dict(walk(read_by_runner(config)))
+    value = dict(walk(dict(config.items()))).get(key)
+    places = [path for path, found in read.items() if type(found) is type(value) and found == value]
+    if "." in key or value is None or isinstance(value, bool):
+        named = [path for path in read if path.endswith(f".{key.rpartition('.')[2]}")]
+        places = [path for path in named if path in places] or named
+    return f" Override instead: {', '.join(places[:_PLACES_SHOWN])}." if places else ""
 
 
 def read_by_runner(config: Config) -> dict[str, Any]:

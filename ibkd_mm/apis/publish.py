@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ibkd_mm.engine import load_weights
 from ibkd_mm.errors import UserError
@@ -42,7 +42,7 @@ def publish(checkpoint: str, out: str, *, half: bool = True) -> Published:
     _want_finite(weights, checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
-    save_file(weights, draft)
+    draft.write_bytes(save(weights))  # save_file would make it readable to its owner alone
     draft.replace(path)
     return Published(path, len(weights), sum(value.numel() for value in weights.values()))
 

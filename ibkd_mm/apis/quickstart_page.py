@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mmcv
 import numpy as np
 import torch
@@ -15,13 +16,13 @@ from mmengine.config import Config
 from pycocotools import mask as rle
 
 from ibkd_mm.datasets.shapes import CLASSES, PALETTE
-from ibkd_mm.engine import load_weights
-from ibkd_mm.evaluation import Grid, Table, overlay, write_page
+from ibkd_mm.evaluation import Grid, Table, montage, overlay, write_page
 from ibkd_mm.evaluation.overlay import Image
 
 _HEADER = ("model", "parameters", "mask AP", "mask AP50", "box AP")
 _FIGURES = ("coco/segm_mAP", "coco/segm_mAP_50", "coco/bbox_mAP")
 _PICTURES = 8
+_PICTURES_IN_ONE = 2
 _MIN_SCORE = 0.5
 
 
@@ -30,21 +31,25 @@ class Contender:
     """A model that was evaluated: `predictions` as mmdet dumps them, one a validation picture."""
 
     name: str
-    checkpoint: str
+    parameters: int
     metrics: dict[str, float]
     predictions: Sequence[dict[str, Any]]
 
     def row(self) -> list[str]:
         """The model's line in the table."""
-        weights = load_weights(self.checkpoint)["state_dict"].values()
-        millions = sum(weight.numel() for weight in weights) / 1e6
-        return [self.name, f"{millions:.2f} M", *(f"{100 * self.metrics[name]:.1f}" for name in _FIGURES)]
+        figures = (f"{100 * self.metrics[name]:.1f}" for name in _FIGURES)
+        return [self.name, f"{self.parameters / 1e6:.2f} M", *figures]
 
 
 def write(folder: Path, contenders: Sequence[Contender], config: Config, how: str) -> Path:
-    """Write the page of the contenders on the test data of `config`; return its path."""
+    """Write the page of the contenders on the test data of `config`; return its path.
+
+    Its first pictures also stand beside it as one, `quickstart.png`.
+    """
+    captions = ("truth", *(contender.name for contender in contenders))
+    rows = _pictures(config, contenders)
     processor = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    return write_page(
+    page = write_page(
         folder,
         "ibkd_mm quickstart",
         [
@@ -54,8 +59,10 @@ def write(folder: Path, contenders: Sequence[Contender], config: Config, how: st
             f"with a score of at least {_MIN_SCORE}.",
         ],
         Table(_HEADER, [contender.row() for contender in contenders]),
-        Grid(("truth", *(contender.name for contender in contenders)), _pictures(config, contenders)),
+        Grid(captions, rows),
     )
+    cv2.imwrite(str(folder / "quickstart.png"), montage(Grid(captions, rows[:_PICTURES_IN_ONE])))
+    return page
 
 
 def table_text(contenders: Sequence[Contender]) -> str:

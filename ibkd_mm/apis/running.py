@@ -21,11 +21,8 @@ def prepare(
     config: ConfigLike, purpose: str, options: Options, work_dir: str | None, launcher: str
 ) -> Config:
     """Load or copy the config, override it, and settle where the run's files go."""
-    if isinstance(config, Config):
-        ready = copy.deepcopy(config)
-        apply_overrides(ready, options or {})
-    else:
-        ready = load_config(config, options)
+    ready = _guarded(copy.deepcopy(config) if isinstance(config, Config) else load_config(config))
+    apply_overrides(ready, options or {})
     want_keys(ready, purpose)
     stem = Path(ready.filename).stem if ready.filename else "run"
     ready.work_dir = work_dir or ready.get("work_dir") or f"./work_dirs/{stem}"
@@ -35,6 +32,14 @@ def prepare(
         ready.experiment_name = f"{ready.get('experiment_name') or stem}_{run}"
     join_processes(ready, launcher)
     return ready
+
+
+def _guarded(config: Config) -> Config:
+    """Give a config that is not ours the runner and the guards that ours have."""
+    ours = load_config("ibkd_mm::_base_/default_runtime.py")
+    for key in ("runner_type", "guards"):
+        config.setdefault(key, ours[key])
+    return config
 
 
 def build_runner(config: Config, purpose: str) -> Runner:

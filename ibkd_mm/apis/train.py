@@ -11,6 +11,7 @@ from ibkd_mm.apis.config import ConfigLike, Options
 from ibkd_mm.apis.explain import explained
 from ibkd_mm.apis.launch import leave_processes
 from ibkd_mm.apis.running import build_runner, prepare, want_checkpoint
+from ibkd_mm.engine.saving import find_resumable
 from ibkd_mm.errors import UserError
 
 
@@ -64,8 +65,15 @@ def train(
 
 
 def _set_resume(config: Config, resume: str | bool | None) -> None:
+    if resume is None and config.get("resume") and not config.get("load_from"):
+        resume = "auto"
     if resume in (True, "auto"):
-        config.resume, config.load_from = True, None
+        found = find_resumable(Path(config.work_dir))
+        config.resume = found is not None
+        if found is None:
+            print(f"There is no checkpoint in {config.work_dir} yet: the training starts anew.")
+        else:
+            config.load_from = str(found)
     elif resume:
         config.resume, config.load_from = True, str(resume)
     if config.get("load_from"):

@@ -1,4 +1,4 @@
-"""What enters: the embedded data, transforms, and the loading of what teachers said."""
+"""What enters a model: the embedded data."""
 
 from ibkd_mm.datasets.shapes import ShapesDataset
 

@@ -1,7 +1,30 @@
 """What any method's training needs. Importing it makes every checkpoint go through the one safe loader."""
 
 from ibkd_mm.engine.amp import CpuAmpOptimWrapper
+from ibkd_mm.engine.bad_samples import BadSampleGuard
 from ibkd_mm.engine.checkpoint import load_weights
+from ibkd_mm.engine.ema import StudentEMAHook
 from ibkd_mm.engine.fit import CheckpointGuard, check_fit
+from ibkd_mm.engine.loops import EpochLoop, IterLoop
+from ibkd_mm.engine.non_finite import NonFiniteGuard
+from ibkd_mm.engine.place import PlaceHook
+from ibkd_mm.engine.preemption import Preempted, PreemptionHook
+from ibkd_mm.engine.runner import TrustedRunner
+from ibkd_mm.engine.saving import WholeCheckpointHook
 
-__all__ = ["CheckpointGuard", "CpuAmpOptimWrapper", "check_fit", "load_weights"]
+__all__ = [
+    "BadSampleGuard",
+    "CheckpointGuard",
+    "CpuAmpOptimWrapper",
+    "EpochLoop",
+    "IterLoop",
+    "NonFiniteGuard",
+    "PlaceHook",
+    "Preempted",
+    "PreemptionHook",
+    "StudentEMAHook",
+    "TrustedRunner",
+    "WholeCheckpointHook",
+    "check_fit",
+    "load_weights",
+]

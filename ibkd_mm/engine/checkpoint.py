@@ -2,10 +2,12 @@
 
 mmengine keeps a table of loaders by prefix. This one takes every entry of it, so `load_from`, `resume`,
 `init_cfg=dict(type='Pretrained')` and inferencers all come through here. Upstream's own loader repeats a
-refused load with `weights_only=False`, which runs whatever the file says; this one has no second try.
+refused load with `weights_only=False`, which runs whatever the file says; this one does so for the very files
+that the user has named, and for no others.
 """
 
 import pickle
+import pickletools
 import re
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,8 +19,10 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ibkd_mm.engine.contents import inert, normalised
 from ibkd_mm.engine.safe_globals import SAFE_GLOBALS
 from ibkd_mm.engine.sources import MMCLS, PREFIXES, locate
+from ibkd_mm.engine.trust import how_to_trust, is_trusted, warn_of_code
 from ibkd_mm.errors import UserError
 
 MapLocation = str | torch.device | Callable[..., Any] | None
@@ -28,6 +32,7 @@ _FIRST_BYTES = {
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run `git lfs pull`",
     b"<": "is a web page, most likely the error page of a failed download",
 }
+_INSTRUCTIONS = {instruction.code: instruction.name for instruction in pickletools.opcodes}
 
 
 def load_weights(reference: str | Path, map_location: MapLocation = "cpu") -> dict[str, Any]:
@@ -39,9 +44,9 @@ def load_weights(reference: str | Path, map_location: MapLocation = "cpu") -> di
     loaded = (
         _read_safetensors(path, map_location)
         if path.suffix == ".safetensors"
-        else _read_torch(path, map_location)
+        else read_torch(path, map_location)
     )
-    checkpoint = _normalised(loaded, path)
+    checkpoint = normalised(loaded, path)
     if str(reference).startswith(MMCLS):
         checkpoint["state_dict"] = _backbone_only(checkpoint["state_dict"])
     return checkpoint
@@ -63,29 +68,31 @@ def _read_safetensors(path: Path, map_location: MapLocation) -> dict[str, Any]:
         ) from error
 
 
-def _read_torch(path: Path, map_location: MapLocation) -> Any:
+def read_torch(path: Path, map_location: MapLocation) -> Any:
+    """Read what torch saved: tensors, plain values, and the history of a log."""
     foreign = _looks_like(path)
     if foreign:
         raise UserError(f"Expected a checkpoint, but {path} {foreign}.")
     try:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
-            return torch.load(path, map_location=map_location, weights_only=True)
+            return inert(torch.load(path, map_location=map_location, weights_only=True))
     except pickle.UnpicklingError as error:
+        if is_trusted(path):
+            return _run_trusted(path, map_location)
         raise UserError(_refusal(path, error)) from error
-    except (
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-    ) as error:
+    except Exception as error:  # a damaged file fails anywhere, in any way
         raise UserError(
             f"{path} is damaged or cut short ({path.stat().st_size:,} bytes; {_first_line(error)}). "
             "Copy or download it again, or use an earlier checkpoint."
         ) from error
+
+
+def _run_trusted(path: Path, map_location: MapLocation) -> Any:
+    warn_of_code(path)
+    try:
+        return torch.load(path, map_location=map_location, weights_only=False)
+    except Exception as error:
+        raise UserError(f"{path} is trusted, but cannot be read here ({_first_line(error)}).") from error
 
 
 def _looks_like(path: Path) -> str | None:
@@ -103,33 +110,22 @@ def _looks_like(path: Path) -> str | None:
 def _refusal(path: Path, error: Exception) -> str:
     # torch wraps the reason in advice to load without protection.
     reason = str(error.__context__ or error).strip().partition("\n")[0]
-    asked = re.search(r"GLOBAL ([\w.]+)", reason) or re.search(r"(?:but got|function) (.+)", reason)
+    asked = _asked(reason)
     if asked is None:
         return f"{path} is damaged or no checkpoint ({reason})."
     return (
-        f"{path} is refused: it asks for `{asked.group(1)}`, and reading it could run code. Checkpoints hold "
-        "tensors and plain values. If you trust whoever made it, save its state_dict anew where it was made."
+        f"{path} is refused: it {asked}, and reading it could run code. Checkpoints hold tensors and plain "
+        f"values. {how_to_trust(path)}"
     )
 
 
-def _normalised(loaded: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(loaded, dict):
-        raise UserError(f"Expected a dictionary of weights in {path}, found {type(loaded).__name__}.")
-    if "state_dict" not in loaded:
-        inner = loaded.get("model", loaded)
-        if (
-            not isinstance(inner, dict)
-            or not inner
-            or not all(isinstance(v, torch.Tensor) for v in inner.values())
-        ):
-            keys = ", ".join(map(str, list(loaded)[:5]))
-            raise UserError(
-                f"Expected weights under 'state_dict' in {path}, found the keys: {keys or 'none'}."
-            )
-        loaded = {"state_dict": inner}
-    if isinstance(loaded.get("meta"), dict):
-        loaded["meta"].pop("config", None)  # mmengine's resume would execute this text as a config
-    return loaded
+def _asked(reason: str) -> str | None:
+    instruction = re.search(r"Unsupported operand (\d+)", reason)
+    if instruction:
+        name = _INSTRUCTIONS.get(chr(int(instruction.group(1))))
+        return f"uses the pickle instruction {name}" if name else None
+    found = re.search(r"GLOBAL ([\w.]+)", reason) or re.search(r"(?:but got|function) (.+)", reason)
+    return f"asks for `{found.group(1)}`" if found else None
 
 
 def _backbone_only(weights: dict[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,18 @@
 """Whether a checkpoint belongs to a model, said in a few words where it does not."""
 
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from ibkd_mm.engine.wrappers import unwrapped
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
 
@@ -36,15 +39,12 @@ class Misfit:
 
     def likely_cause(self) -> str:
         """Guess why: a prefix, another number of classes, or another model."""
-        for name in self.unexpected[:1]:
-            inner = [known for known in self.missing if name.endswith("." + known)]
-            if inner:
-                return (
-                    f"the names in the file stand under a prefix, '{name.removesuffix(max(inner, key=len))}'"
-                )
-            inner = [known for known in self.missing if known.endswith("." + name)]
-            if inner:
-                return f"the names in the file lack a prefix, '{inner[0].removesuffix(name)}'"
+        extra = _prefix(self.unexpected, self.missing)
+        if extra:
+            return f"the names in the file stand under a prefix, '{extra}'"
+        lacking = _prefix(self.missing, self.unexpected)
+        if lacking:
+            return f"the names in the file lack a prefix, '{lacking}'"
         if self.reshaped and not self.missing and not self.unexpected:
             return "the same architecture with another number of classes or channels"
         return "the checkpoint is of another model than the config's"
@@ -52,7 +52,7 @@ class Misfit:
 
 def check_fit(model: nn.Module, weights: dict[str, Tensor]) -> Misfit:
     """Load what fits into the model and say what does not; half-precision weights fit a float32 model."""
-    model = _unwrapped(model)
+    model = unwrapped(model)
     own = model.state_dict()
     given = OrderedDict((name.removeprefix("module."), value) for name, value in weights.items())
     reshaped = [name for name, value in given.items() if name in own and own[name].shape != value.shape]
@@ -63,6 +63,17 @@ def check_fit(model: nn.Module, weights: dict[str, Tensor]) -> Misfit:
     missing = [name for name in result.missing_keys if name not in skipped]
     fitting = len(usable) - len(result.unexpected_keys)
     return Misfit(missing, list(result.unexpected_keys), reshaped, fitting)
+
+
+def _prefix(names: list[str], known: list[str]) -> str | None:
+    """Find what stands before most of the names, where what follows it is known."""
+    ends, found = set(known), Counter[str]()
+    for name in names:
+        parts = name.split(".")
+        starts = (".".join(parts[:place]) + "." for place in range(1, len(parts)))
+        found.update([start for start in starts if name.removeprefix(start) in ends][:1])
+    prefix, count = next(iter(found.most_common(1)), (None, 0))
+    return prefix if 2 * count > min(len(names), len(known)) else None
 
 
 def _grouped(names: Iterable[str]) -> str:
@@ -92,15 +103,26 @@ class CheckpointGuard(Hook):
         """Compare the checkpoint with the model, before mmengine loads what it can and warns of the rest."""
         if self.purpose == "resume":
             _want_training_state(checkpoint)
+            _keep_to_own_files(checkpoint["message_hub"], Path(runner.work_dir))
         misfit = check_fit(runner.model, checkpoint["state_dict"])
-        hopeless = not misfit.fitting if self.purpose == "load_from" else bool(misfit)
-        if hopeless:
-            model = type(_unwrapped(runner.model)).__name__
+        if not misfit:
+            return
+        if self.purpose != "load_from" or not misfit.fitting:
+            model = type(unwrapped(runner.model)).__name__
             raise UserError(f"The checkpoint does not fit the model of the config ({model}):\n{misfit}")
+        print_log(f"Only a part of the checkpoint fits the model:\n{misfit}", "current", logging.WARNING)
+        # What fits is loaded; were the rest still there, mmengine would name each weight of it.
+        checkpoint["state_dict"] = _copied(unwrapped(runner.model).state_dict())
+
+
+def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return OrderedDict((name, value.clone()) for name, value in weights.items())
 
 
 def _want_training_state(checkpoint: dict[str, Any]) -> None:
-    lacking = [key for key in ("meta", "message_hub", "optimizer") if key not in checkpoint]
+    lacking = [
+        key for key in ("meta", "message_hub", "optimizer") if not isinstance(checkpoint.get(key), dict)
+    ]
     if lacking:
         raise UserError(
             f"The checkpoint has no state of a training to go on with (no {', '.join(lacking)}). For its "
@@ -108,7 +130,15 @@ def _want_training_state(checkpoint: dict[str, Any]) -> None:
         )
 
 
-def _unwrapped(model: Any) -> nn.Module:
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
+def _keep_to_own_files(message_hub: dict[str, Any], work_dir: Path) -> None:
+    """Leave no file in the state but the run's own: mmengine removes the best one when a better one comes."""
+    info = message_hub.get("runtime_info", {})
+    for key in [key for key in info if key.startswith("best_ckpt")]:
+        own = work_dir / Path(str(info[key])).name
+        if own.name.startswith("best_") and own.is_file():
+            info[key] = str(own)  # the folder may have been moved
+        else:
+            del info[key]
+            message_hub.get("resumed_keys", {}).pop(key, None)
+    if "keep_ckpt_ids" in info:
+        info["keep_ckpt_ids"] = [step for step in info["keep_ckpt_ids"] if type(step) is int]

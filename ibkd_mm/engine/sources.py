@@ -1,17 +1,15 @@
 """Where a checkpoint comes from: every way of naming one becomes a file on this machine."""
 
 import json
-import os
 import re
 from pathlib import Path
-from urllib.error import URLError
 
 import mmengine
 import torch
-from mmengine.dist import barrier, get_dist_info
 from mmengine.runner.checkpoint import get_external_models, get_mmcls_models
 
 import ibkd_mm
+from ibkd_mm.engine.download import download
 from ibkd_mm.errors import UserError, did_you_mean
 
 SHIPPED, MMCLS = "ibkd_mm::", "mmcls://"
@@ -78,18 +76,10 @@ def _released(reference: str) -> Path:
 
 def _download(url: str) -> Path:
     """Fetch once a machine into torch's cache; a hash in the file's name is verified."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.partition("?")[0].rpartition("/")[2]
-    if not path.is_file() and int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(path), _hash_in(path.name))
-        except (URLError, OSError, RuntimeError) as error:
-            raise UserError(
-                f"Cannot download {url}: {error}. Put the file at {path} by hand, or give a path."
-            ) from error
-    if get_dist_info()[1] > 1:
-        barrier()
-    return path
+    name = re.split("[?#]", url)[0].rpartition("/")[2]
+    if name in ("", ".", ".."):
+        raise UserError(f"Expected a URL that ends in the name of a file, found {url}.")
+    return download(url, Path(torch.hub.get_dir()) / "checkpoints" / name, _hash_in(name))
 
 
 def _hash_in(name: str) -> str | None:

@@ -285,6 +285,8 @@ def check_ops() -> Check:
         backend = importlib.import_module("ibkd_mm.stack.ops").backend()
     except Exception as error:
         return Check("ops", BROKEN, f"unknown: {_line(error)}", _reinstall())
+    if backend == "compiled" and _without_cuda():
+        return Check("ops", WARN, "compiled without CUDA, and torch sees a GPU", _rebuild_ops())
     faster = "" if backend == "compiled" else "; `make ops` builds the compiled ones, faster on a GPU"
     return Check("ops", OK, f"{backend}{faster}")
 
@@ -319,6 +321,12 @@ def _load_compiled(file: Path) -> None:
     spec = importlib.util.spec_from_file_location("mmcv._ext", file)
     assert spec is not None
     importlib.util.module_from_spec(spec)
+
+
+def _without_cuda() -> bool:
+    """Whether mmcv's operators refuse tensors on a GPU that is here; so they report when built for none."""
+    built_for = importlib.import_module("mmcv.ops").get_compiling_cuda_version()
+    return built_for == "not available" and importlib.import_module("torch").cuda.is_available()
 
 
 def _headless(cv2: ModuleType) -> bool:

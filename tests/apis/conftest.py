@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ibkd_mm.apis import TrainResult, train
+from ibkd_mm.stack.ops.execution import one_thread
 
 
 @pytest.fixture(autouse=True)
@@ -13,16 +14,9 @@ def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _configs_are_not_beautified() -> Iterator[None]:
-    """Five times a run mmengine lays the config out with yapf, which takes longer than the run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, False))
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread(torch.empty(0)):
         yield
 
 
@@ -39,4 +33,5 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., Pat
 @pytest.fixture(scope="session")
 def trained(tiny: Path) -> TrainResult:
     """The tiny detector after two steps; not to be changed."""
-    return train(tiny, work_dir=str(tiny.parent / "trained"))
+    with one_thread(torch.empty(0)):
+        return train(tiny, work_dir=str(tiny.parent / "trained"))

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.models import DetTTAModel
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from safetensors.torch import save_file
@@ -78,24 +79,51 @@ def test_pictures_go_below_the_run_or_where_an_absolute_path_says(
     assert np.abs(drawn[:, -64:].astype(int) - original).max() > 50  # boxes are on the right half
 
 
-def test_flipping_finds_the_same_boxes_in_a_mirrored_world(tiny: Path, trained: TrainResult) -> None:
-    plain = evaluate(tiny, str(trained.last), out="plain.pkl", work_dir="plain")
-    flipped = evaluate(tiny, str(trained.last), out="tta.pkl", tta=True, work_dir="tta")
-    assert flipped.metrics.keys() == plain.metrics.keys()
+def test_flipping_merges_each_picture_with_its_mirror_image(
+    tiny: Path, trained: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views, merge = [], DetTTAModel.merge_preds
+
+    def noted(model: DetTTAModel, samples: list) -> list:
+        views.extend(
+            [(one.img_id, one.flip, one.pred_instances.bboxes.clone()) for one in of] for of in samples
+        )
+        assert model.tta_cfg == {"nms": {"type": "nms", "iou_threshold": 0.5}, "max_per_img": 7}
+        return merge(model, samples)
+
+    monkeypatch.setattr(DetTTAModel, "merge_preds", noted)
+    options = ["model.test_cfg.max_per_img=7"]
+    evaluate(tiny, str(trained.last), out="tta.pkl", tta=True, work_dir="tta", options=options)
+    assert [[view[:2] for view in of] for of in views] == [[(i, True), (i, False)] for i in range(8)]
     with open("tta.pkl", "rb") as file:
         merged = pickle.load(file)
-    with open("plain.pkl", "rb") as file:
-        single = pickle.load(file)
-    assert len(merged) == len(single) == 8
-    # Merging adds the mirrored view's candidates, so the best score can only rise.
-    for one, other in zip(merged, single, strict=True):
-        assert one["pred_instances"]["scores"].max() >= other["pred_instances"]["scores"].max() - 1e-6
+    for (mirrored, plain), one in zip(views, merged, strict=True):
+        left, top, right, bottom = mirrored[2].unbind(1)
+        there = torch.cat([torch.stack([64 - right, top, 64 - left, bottom], 1), plain[2]])
+        boxes = one["pred_instances"]["bboxes"]
+        assert len(boxes) == 7
+        assert (torch.cdist(boxes, there).min(1).values < 1e-3).all()
+        assert not (torch.cdist(boxes, plain[2]).min(1).values < 1e-3).all()  # some are the mirror's
 
 
-def test_masks_are_not_augmented(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mask_rcnn/mask_rcnn_r18_fpn_shapes.py", [], "--tta cannot merge instance masks"),
+        ("mask2former/mask2former_tiny_shapes.py", [], "--tta cannot merge instance masks"),
+        (
+            None,
+            ["model.test_cfg.nms=None"],
+            "by the nms and max_per_img of model.test_cfg, and this model has",
+        ),
+    ],
+)
+def test_what_cannot_be_merged_is_said(
+    tiny: Path, name: str | None, options: list[str], message: str
+) -> None:
     torch.save({"state_dict": {"a": torch.zeros(1)}}, "any.pth")
-    with pytest.raises(UserError, match="--tta cannot merge instance masks"):
-        evaluate("ibkd_mm::mask_rcnn/mask_rcnn_r18_fpn_shapes.py", "any.pth", tta=True)
+    with pytest.raises(UserError, match=message):
+        evaluate(f"ibkd_mm::{name}" if name else tiny, "any.pth", tta=True, options=options)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +135,14 @@ def test_masks_are_not_augmented(tmp_path: Path) -> None:
             "need a visualization hook",
         ),
         ({"options": ["model.bbox_head.num_classes=3"]}, "of another shape: 2 (bbox_head.retina_cls x2)"),
-        ({"launcher": "pytorch"}, "expected the launcher to set RANK, WORLD_SIZE, MASTER_ADDR"),
+        ({"launcher": "pytorch"}, "expected the launcher to set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR"),
         ({"launcher": "ssh"}, "found 'ssh'"),
     ],
 )
 def test_what_cannot_be_done_is_said(
     tiny: Path, trained: TrainResult, arguments: dict, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError) as error:
         evaluate(tiny, str(trained.last), **arguments)

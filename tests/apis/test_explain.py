@@ -1,5 +1,6 @@
 """Wrong configs and files, each run as far as it gets, and what is said of them."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -35,10 +36,20 @@ def _said(config: Path, *options: str) -> str:
         ("model.backbone.norm_cfg.type=BNN", "(config key model.backbone.norm_cfg). Did you mean 'BN'?"),
         (
             "model.backbone.detph=18",
-            "(config key model.backbone): got an unexpected keyword argument 'detph'.",
+            "ResNet cannot be built (config key model.backbone.detph): ResNet.__init__() got an unexpected "
+            "keyword argument 'detph'. Did you mean 'depth'?",
         ),
+        (
+            "model.backbone.norm_cfg.epss=1",
+            "ResNet cannot be built (config key model.backbone.norm_cfg.epss): ",
+        ),
+        ("model.backbone.norm_cfg.num_groups=1", "got an unexpected keyword argument 'num_groups'."),
+        (f"{_DATA}.anno_file=x", f"(config key {_DATA}.anno_file): BaseDataset.__init__() got an unexpected"),
         ("train_cfg.max_iter=1", "Did you mean 'max_iters'?"),
-        ("default_hooks.logger.intervall=1", "LoggerHook cannot be built (config key default_hooks.logger)"),
+        (
+            "default_hooks.logger.intervall=1",
+            "LoggerHook cannot be built (config key default_hooks.logger.intervall)",
+        ),
         ("model.backbone.depth=17", "ResNet cannot be built (config key model.backbone): invalid depth 17"),
         ("custom_hooks=1", "The config does not fit mmengine's runner, in register_custom_hooks"),
         ("optim_wrapper.type=AmpOptimWrapper", "needs a GPU. On a CPU use --amp"),
@@ -65,6 +76,45 @@ def test_a_missing_picture_is_named_also_by_a_worker(tiny: Path, workers: int) -
     )
 
 
+def _fail(error: Exception) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "{run}"),
+            "{run} cannot be written: Permission denied. Make that possible, or choose another",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "/nowhere"),
+            "/nowhere cannot be written: Read-only file system.",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "A file cannot be written: No space left on device.",
+        ),
+        (OSError("could not write a.jpg; is the disk full?"), "could not write a.jpg; is the disk full?"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "{data}/boxes.json"),
+            f"The file {{data}}/boxes.json cannot be used (config key {_DATA}.ann_file='boxes.json', ",
+        ),
+    ],
+)
+def test_what_cannot_be_written_is_told_from_what_cannot_be_read(
+    tiny: Path, error: OSError, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {"run": Path("run").absolute(), "data": tiny.parent / "data"}
+    if error.filename:
+        error.filename = error.filename.format(**places)
+    monkeypatch.setattr("mmengine.runner.Runner.build_logger", _fail(error))
+    assert _said(tiny).startswith(message.format(**places))
+
+
 def test_a_damaged_picture_and_cut_annotations_are_named(
     tmp_path: Path, write_tiny: Callable[..., Path]
 ) -> None:
@@ -74,16 +124,14 @@ def test_a_damaged_picture_and_cut_annotations_are_named(
         tmp_path / "own" / "data" / "boxes.json",
     )
     picture.write_bytes(b"not a picture")
-    assert _said(config) == f"An image cannot be decoded: {picture}. Is it damaged or cut short?"
+    assert "1 of 8 samples cannot be read, more than the 1.00% that" in _said(config)
+    assert f"failed to load image: {picture}" in _said(config)
     boxes.write_text(boxes.read_text()[:100])
     assert f"The annotation file {boxes} is not valid JSON" in _said(config)
 
 
 def test_a_fault_inside_a_step_is_not_blamed_on_the_user(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise ValueError("a bug")
-
-    monkeypatch.setattr("mmdet.models.detectors.RetinaNet.loss", broken)
+    monkeypatch.setattr("mmdet.models.detectors.RetinaNet.loss", _fail(ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
         train(tiny, work_dir="run")
 

@@ -69,9 +69,35 @@ def test_what_would_silently_do_nothing_is_refused(tiny: Path, option: str, mess
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("option", ["pipeline.0.type=X", "data_root=elsewhere"])
-def test_a_variable_that_the_file_used_up_is_refused_with_its_places(tiny: Path, option: str) -> None:
-    with pytest.raises(UserError, match="used up when the file was read") as error:
-        load_config(tiny, [option])
-    place = "pipeline" if option.startswith("pipeline") else "data_root"
-    assert f"Its value stands at: train_dataloader.dataset.{place}" in str(error.value)
+_TEACHER, _R50 = "mask2former/mask2former_tiny_shapes.py", "mask2former/mask2former_r50_voc.py"
+_R18, _RTMDET = "mask_rcnn/mask_rcnn_r18_fpn_shapes.py", "rtmdet/rtmdet-ins_tiny_shapes.py"
+_DATA = "train_dataloader.dataset"
+
+
+@pytest.mark.parametrize(
+    ("config", "option", "places"),
+    [
+        ("", "pipeline.0.type=X", f"{_DATA}.pipeline.0.type, val_dataloader"),
+        ("", "data_root=elsewhere", f"{_DATA}.data_root, val_dataloader"),
+        ("", "backbone.norm_cfg.eps=1", ""),
+        (_RTMDET, "loader.batch_size=4", "train_dataloader.batch_size, val_dataloader"),
+        (_TEACHER, "many.data_root=x", f"{_DATA}.data_root."),
+        (_TEACHER, "shapes.spec.seed=1", f"{_DATA}.spec.seed, val_dataloader"),
+        (_TEACHER, "max_iters=9", "param_scheduler.1.end, train_cfg.max_iters"),
+        (_R18, "head.num_classes=3", "model.roi_head.bbox_head.num_classes, model.roi_head.mask_head"),
+        (_R18, "easy.spec.seed=1", f"{_DATA}.spec.seed, val_dataloader"),
+        (_R18, "shapes_train.split=val", f"{_DATA}.split."),
+        (_R18, "shapes_root=x", ""),
+        (_R50, "voc_train.ann_file=x", f"{_DATA}.ann_file."),
+        (_R50, "voc_data.data_root=x", f"{_DATA}.data_root, val_dataloader"),
+    ],
+)
+def test_a_variable_that_the_file_used_up_is_refused_with_its_places(
+    tiny: Path, config: str, option: str, places: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        load_config(f"ibkd_mm::{config}" if config else tiny, [option])
+    key = option.partition("=")[0]
+    said = f"'{key.partition('.')[0]}' is a variable of the config file, used up when the file was read: "
+    said += f"setting '{key}' now would change nothing."
+    assert str(error.value).startswith(f"{said} Override instead: {places}" if places else said)

@@ -1,5 +1,8 @@
+import os
+
 import pytest
 import torch
+from ibkd_tools import cli
 from safetensors.torch import load_file
 
 from ibkd_mm.apis import publish
@@ -22,6 +25,15 @@ def test_weights_are_halved_and_counters_kept(tmp_path):
     assert found["a.count"].item() == 7
     assert (done.tensors, done.parameters) == (3, 9)
     assert [path.name for path in done.path.parent.iterdir()] == ["a.safetensors"]
+
+
+def test_others_may_read_it(tmp_path):
+    old = os.umask(0o022)
+    try:
+        done = publish(_checkpoint(tmp_path / "a.pth", torch.ones(1)), str(tmp_path / "a.safetensors"))
+    finally:
+        os.umask(old)
+    assert done.path.stat().st_mode & 0o777 == 0o644
 
 
 def test_full_precision_changes_no_bit(tmp_path):
@@ -47,3 +59,12 @@ def test_an_existing_file_is_not_overwritten(tmp_path):
 def test_another_ending_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"ending in \.safetensors"):
         publish(_checkpoint(tmp_path / "a.pth", torch.ones(1)), str(tmp_path / "a.pth2"))
+
+
+def test_the_command_says_what_was_written_once_for_all_processes(tmp_path, capsys, monkeypatch):
+    path, out = _checkpoint(tmp_path / "a.pth", torch.ones(1)), tmp_path / "a.safetensors"
+    assert cli.main(["publish", path, str(out)]) == 0
+    assert capsys.readouterr().out == f"Wrote {out}: 3 tensors, 0.00 M values, 0.0 MB\n"
+    monkeypatch.setenv("RANK", "1")
+    assert cli.main(["publish", path, str(tmp_path / "b.safetensors")]) == 0
+    assert capsys.readouterr().out == ""

@@ -1,10 +1,12 @@
 from collections import OrderedDict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from mmengine.model import BaseTTAModel
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
 from ibkd_mm.engine import CheckpointGuard, check_fit
@@ -68,6 +70,14 @@ def test_a_prefix_is_recognised() -> None:
     assert inner.likely_cause() == "the names in the file lack a prefix, 'student.'"
 
 
+def test_a_prefix_is_recognised_beside_weights_that_are_there_besides() -> None:
+    extra = {"ema.steps": torch.zeros(()), "teacher.head.bias": torch.zeros(2)}
+    misfit = check_fit(_Net(), {**extra, **_weights(prefix="student.")})
+    assert misfit.likely_cause() == "the names in the file stand under a prefix, 'student.'"
+    alike = check_fit(_Net(), {"other.weight": torch.zeros(1), "other.head.bias": torch.zeros(2)})
+    assert alike.likely_cause() == "the checkpoint is of another model than the config's"
+
+
 def test_another_number_of_classes_is_recognised() -> None:
     misfit = check_fit(_Net(classes=3), _weights())
     assert misfit.reshaped == ["head.weight", "head.bias"]
@@ -100,11 +110,55 @@ def test_a_misfit_is_told_by_module_and_number() -> None:
         ("resume", {"state_dict": _weights(), "meta": {}, "message_hub": {}, "optimizer": {}}, None),
     ],
 )
-def test_the_guard_is_as_strict_as_its_purpose(purpose: str, checkpoint: dict, message: str | None) -> None:
-    guard, runner = CheckpointGuard(purpose), SimpleNamespace(model=_Net())
+def test_the_guard_is_as_strict_as_its_purpose(
+    purpose: str, checkpoint: dict[str, Any], message: str | None, tmp_path: Path
+) -> None:
+    guard, runner = CheckpointGuard(purpose), SimpleNamespace(model=_Net(), work_dir=str(tmp_path))
     if message is None:
         guard.after_load_checkpoint(runner, checkpoint)
         return
     with pytest.raises(UserError) as error:
         guard.after_load_checkpoint(runner, checkpoint)
     assert message in str(error.value)
+
+
+def test_fine_tuning_from_other_heads_is_told_once_and_shortly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("ibkd_mm.engine.fit.print_log", lambda text, *_: told.append(text))
+    model, given = _Net(classes=3), _weights()
+    given |= {f"neck.{index}.weight": torch.ones(1) for index in range(9)}
+    before = model.head.weight.clone()
+    checkpoint: dict[str, Any] = {"state_dict": given}
+    CheckpointGuard("load_from").after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
+    assert told == [
+        "Only a part of the checkpoint fits the model:\n  fitting: 7\n  the file has too many: 9 (neck.0, "
+        "neck.1, neck.2, ...)\n  of another shape: 2 (head.weight, head.bias)\n  likely cause: the "
+        "checkpoint is of another model than the config's"
+    ]
+    _load_checkpoint_to_model(model, checkpoint)  # what mmengine does next, and finds nothing to tell
+    assert capsys.readouterr().out == ""
+    assert torch.equal(model.backbone[0].weight, given["backbone.0.weight"])
+    assert torch.equal(model.head.weight, before)
+
+
+def test_a_resumed_run_removes_no_file_but_its_own(tmp_path: Path) -> None:
+    (tmp_path / "best_bbox_epoch_3.pth").write_bytes(b"")
+    (tmp_path / "other.pth").write_bytes(b"")
+    best = {
+        "best_ckpt": "/moved/from/best_bbox_epoch_3.pth",
+        "best_ckpt_segm": str(tmp_path.parent),
+        "best_ckpt_a": str(tmp_path / "other.pth"),
+        "best_ckpt_b": "/home/me/best_segm_epoch_1.pth",
+    }
+    hub = {
+        "runtime_info": {**best, "best_score": 0.5, "keep_ckpt_ids": [1, "../../mine", 2]},
+        "resumed_keys": dict.fromkeys([*best, "best_score"], True),
+    }
+    checkpoint = {"state_dict": _weights(), "meta": {}, "message_hub": hub, "optimizer": {}}
+    runner = SimpleNamespace(model=_Net(), work_dir=str(tmp_path))
+    CheckpointGuard("resume").after_load_checkpoint(runner, checkpoint)
+    own = str(tmp_path / "best_bbox_epoch_3.pth")
+    assert hub["runtime_info"] == {"best_ckpt": own, "best_score": 0.5, "keep_ckpt_ids": [1, 2]}
+    assert hub["resumed_keys"] == {"best_ckpt": True, "best_score": True}

@@ -38,7 +38,6 @@ def nothing_installed(monkeypatch):
     """As before `install()`: no extension is loaded, and what the test loads is forgotten afterwards."""
     monkeypatch.setattr(mmcv, "_ext", None, raising=False)
     monkeypatch.delitem(sys.modules, NAME)
-    monkeypatch.setattr(ops, "_compiled_problem", None)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     monkeypatch.setattr(torchvision_kernels, "importable", lambda: False)
 
@@ -51,7 +50,6 @@ def test_the_portable_extension_is_a_module_like_any_other(nothing_installed, mo
     without_compiled(monkeypatch)
     ops.install()
     assert ops.backend() == "portable"
-    assert ops.compiled_problem() is None
     from mmcv import _ext
 
     assert _ext is sys.modules[NAME]
@@ -73,7 +71,6 @@ def test_a_compiled_extension_is_left_in_charge(nothing_installed):
     ops.install()
     assert sys.modules[NAME].nms() == "compiled"
     assert ops.backend() == "compiled"
-    assert ops.compiled_problem() is None
 
 
 def test_a_compiled_extension_that_does_not_import_is_replaced_and_said_to_be_broken(nothing_installed):
@@ -81,7 +78,6 @@ def test_a_compiled_extension_that_does_not_import_is_replaced_and_said_to_be_br
     with pytest.warns(UserWarning, match=r"torch_of_another_day.*make ops"):
         ops.install()
     assert ops.backend() == "portable"
-    assert "torch_of_another_day" in ops.compiled_problem()
 
 
 def test_an_operator_that_is_not_portable_names_itself_and_the_way_out():

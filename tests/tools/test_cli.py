@@ -1,6 +1,7 @@
 """The command line as a user meets it, without running a model."""
 
 import ast
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from ibkd_tools import arguments, cli, doctor
 
+from ibkd_mm.engine import trust
 from ibkd_mm.errors import UserError
 
 TOOLS = Path(cli.__file__).parent
@@ -21,7 +23,7 @@ from importlib import import_module
 from ibkd_tools import cli
 assert cli.main(["--help"]) == 0
 for name in cli.COMMANDS:
-    module = import_module(f"ibkd_tools.{name}")
+    module = import_module(cli.module_of(name))
     if hasattr(module, "parser"):
         module.parser().format_help()
 heavy = {"torch", "mmengine", "mmcv", "mmdet", "numpy", "cv2", "ibkd_mm"} & set(sys.modules)
@@ -46,17 +48,17 @@ def test_help_answers_in_half_a_second() -> None:
 
 
 def test_a_script_and_its_command_are_the_same() -> None:
-    for name in ("train", "test"):
+    for name, file in (("train", "train"), ("check", "check_dataset")):
         script = subprocess.run(
-            [sys.executable, TOOLS / f"{name}.py", "--help"], capture_output=True, text=True
+            [sys.executable, TOOLS / f"{file}.py", "--help"], capture_output=True, text=True
         )
         assert script.returncode == 0
-        assert script.stdout == import_module(f"ibkd_tools.{name}").parser().format_help()
+        assert script.stdout == import_module(cli.module_of(name)).parser().format_help()
 
 
 def test_every_command_is_a_short_module_that_needs_only_the_standard_library() -> None:
     for name in (*cli.COMMANDS, "arguments", "cli"):
-        text = (TOOLS / f"{name}.py").read_text()
+        text = (TOOLS / f"{cli.module_of(name).removeprefix('ibkd_tools.')}.py").read_text()
         assert name in ("arguments", "cli") or len(text.splitlines()) <= 60
         at_top = [node for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]
         modules = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in at_top}
@@ -83,6 +85,7 @@ def test_the_flags_of_openmmlab_are_known_to_train() -> None:
         launcher="slurm",
         local_rank=1,
         cfg_options=["a=1", "b.c=[2,3]", "d=x=y"],
+        trust_checkpoint=[],
         debug=False,
     )
     assert _train.parser().parse_args(["c.py"]).resume is None
@@ -102,6 +105,36 @@ def test_an_option_without_a_value_is_refused(capsys: pytest.CaptureFixture[str]
         _train.parser().parse_args(["c.py", "--cfg-options", "a"])
     assert stop.value.code == 2
     assert "expected KEY=VALUE, found 'a'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "test", "publish"])
+def test_trust_is_for_files_that_are_there(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parser = import_module(f"ibkd_tools.{command}").parser()
+    required = {"train": ["c.py"], "test": ["c.py", "k.pth"], "publish": ["k.pth", "o.safetensors"]}[command]
+    for wrong in ("all", ".", "k.pth", "a:b.pth"):
+        (tmp_path / "a:b.pth").touch()
+        with pytest.raises(SystemExit):
+            parser.parse_args([*required, "--trust-checkpoint", wrong])
+        assert f"found '{wrong}'" in capsys.readouterr().err
+    (tmp_path / "k.pth").touch()
+    (tmp_path / "l.pth").touch()
+    args = parser.parse_args([*required, "--trust-checkpoint", "k.pth", "--trust-checkpoint", "./l.pth"])
+    assert args.trust_checkpoint == [str(tmp_path / "k.pth"), str(tmp_path / "l.pth")]
+
+
+def test_trust_is_handed_down_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "k.pth").touch()
+    monkeypatch.setenv(arguments.TRUST, "/first.pth")
+    parser = arguments.new_parser("train", "")
+    arguments.add_common(parser)
+    seen: list[str] = []
+    given = ["c.py", "--trust-checkpoint", str(tmp_path / "k.pth")]
+    assert arguments.answer(lambda _: seen.append(os.environ[arguments.TRUST]), parser, given) == 0
+    assert seen == [f"/first.pth:{tmp_path / 'k.pth'}"]
+    assert arguments.TRUST == trust.VARIABLE
 
 
 def _answer(error: BaseException, *flags: str) -> int:

@@ -1,13 +1,8 @@
 """Shapes on disk: COCO format, written side by side and moved into place whole."""
 
-import fcntl
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -21,6 +16,7 @@ from pycocotools import mask as rle
 
 from ibkd_mm.datasets.shapes.outlines import CLASSES
 from ibkd_mm.datasets.shapes.scene import PRESETS, Scene, draw
+from ibkd_mm.engine.finished import finished_folder, only_one
 from ibkd_mm.errors import UserError
 
 SPLITS = ("train", "val")
@@ -62,19 +58,13 @@ def ensure_shapes(root: str | Path, spec: ShapesSpec, workers: int | None = None
     root = Path(root)
     if _is_made(root, spec):
         return False
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(root):
+    with only_one(root):
         if _is_made(root, spec):
             return False
-        draft = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
-        try:
+        with finished_folder(root) as draft:
             for split in SPLITS:
                 _write_split(draft, spec, split, workers)
             (draft / _SPEC_FILE).write_text(json.dumps(_described(spec), indent=1))
-            draft.chmod(0o755)
-            draft.rename(root)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     return True
 
 
@@ -98,13 +88,6 @@ def _is_made(root: Path, spec: ShapesSpec) -> bool:
             "Choose another data_root, or delete that folder to have it made anew."
         )
     return True
-
-
-@contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    with open(root.parent / f".{root.name}.lock", "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _write_split(root: Path, spec: ShapesSpec, split: str, workers: int | None) -> None:

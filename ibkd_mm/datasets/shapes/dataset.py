@@ -1,6 +1,7 @@
 """Shapes as a dataset that makes itself on first use."""
 
 import time
+from dataclasses import fields
 from typing import Any
 
 from mmdet.datasets import CocoDataset
@@ -8,7 +9,7 @@ from mmengine.logging import print_log
 
 from ibkd_mm.datasets.shapes.build import SPLITS, ShapesSpec, ensure_shapes
 from ibkd_mm.datasets.shapes.outlines import CLASSES, PALETTE
-from ibkd_mm.errors import UserError
+from ibkd_mm.errors import UserError, did_you_mean
 from ibkd_mm.registry import DATASETS
 
 
@@ -23,20 +24,28 @@ class ShapesDataset(CocoDataset):
         **kwargs: as for mmdet's `CocoDataset`.
     """
 
-    METAINFO = {"classes": CLASSES, "palette": PALETTE}
+    METAINFO = {"classes": CLASSES, "palette": list(PALETTE)}  # mmdet takes a tuple for one colour
 
     def __init__(
         self, data_root: str, split: str = "train", spec: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         if split not in SPLITS:
             raise UserError(f"ShapesDataset has the splits {SPLITS}, found split={split!r}.")
-        _announce(data_root, ShapesSpec(**(spec or {})))
+        _announce(data_root, _checked(spec or {}))
         super().__init__(
             data_root=data_root,
             ann_file=f"annotations/{split}.json",
             data_prefix={"img": f"{split}/"},
             **kwargs,
         )
+
+
+def _checked(spec: dict[str, Any]) -> ShapesSpec:
+    known = [field.name for field in fields(ShapesSpec)]
+    for name in set(spec) - set(known):
+        hint = did_you_mean(name, known)
+        raise UserError(f"ShapesDataset's spec has no '{name}'.{hint} It has: {', '.join(known)}.")
+    return ShapesSpec(**spec)
 
 
 def _announce(data_root: str, spec: ShapesSpec) -> None:

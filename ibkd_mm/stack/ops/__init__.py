@@ -8,9 +8,7 @@ from importlib.util import find_spec
 from ibkd_mm.stack.ops import torchvision_kernels
 from ibkd_mm.stack.ops.extension import NAME, MissingOperatorError, PortableExtension, build
 
-__all__ = ["MissingOperatorError", "backend", "compiled_problem", "install"]
-
-_compiled_problem: str | None = None
+__all__ = ["MissingOperatorError", "backend", "install"]
 
 
 def install() -> None:
@@ -35,22 +33,15 @@ def backend() -> str:
     return "torchvision" if torchvision_kernels.importable() else "portable"
 
 
-def compiled_problem() -> str | None:
-    """Return why an installed compiled `mmcv._ext` is not in use; None where there is none, or it is."""
-    return _compiled_problem
-
-
 def _import_compiled() -> bool:
-    global _compiled_problem
     if find_spec(NAME) is None:
         return False
     try:
         importlib.import_module(NAME)
     except ImportError as error:  # most often built for another torch than the one installed
-        _compiled_problem = f"{type(error).__name__}: {error}"
         warnings.warn(
-            f"the compiled operators of mmcv do not import ({_compiled_problem}); using the portable ones. "
-            "`make ops` builds them anew.",
+            f"the compiled operators of mmcv do not import ({type(error).__name__}: {error}); using the "
+            "portable ones. `make ops` builds them anew.",
             stacklevel=3,
         )
         return False

@@ -1,0 +1,79 @@
+"""The check of a config's data sets, as a Python call."""
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from ibkd_mm.apis.config import ConfigLike, Options, load_config
+from ibkd_mm.apis.explain import explained
+from ibkd_mm.apis.overrides import apply_overrides
+from ibkd_mm.datasets.check import ERROR, NOTE, WARNING, Report, check_parts, find_parts
+from ibkd_mm.errors import UserError
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What was found in each data set."""
+
+    reports: list[Report]
+    json_file: Path | None = None
+
+    def count(self, severity: str) -> int:
+        """Count the findings of one severity: 'error', 'warning' or 'note'."""
+        return sum(report.count(severity) for report in self.reports)
+
+    @property
+    def exit_code(self) -> int:
+        """1 where there is an error, else 0."""
+        return int(self.count(ERROR) > 0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, for JSON."""
+        totals = {f"{severity}s": self.count(severity) for severity in (ERROR, WARNING, NOTE)}
+        return {**totals, "splits": [report.as_dict() for report in self.reports]}
+
+    def __str__(self) -> str:
+        totals = ", ".join(f"{self.count(severity)} {severity}s" for severity in (ERROR, WARNING, NOTE))
+        last = [f"Everything that was found: {self.json_file}"] if self.json_file else []
+        return "\n".join([*(f"{report}\n" for report in self.reports), totals, *last])
+
+
+def check(
+    config: ConfigLike, *, options: Options = None, workers: int | None = None, json_file: str | None = None
+) -> CheckResult:
+    """Read every image and annotation of a config's splits and tell what is wrong with them.
+
+    Args:
+        config: a config, its path, or `package::path`.
+        options: settings to override, as for `load_config`.
+        workers: how many processes read images; else one a core.
+        json_file: file for all that was found.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"Expected --workers of 1 or more, found {workers}.")
+    out = _writable(json_file) if json_file else None
+    ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
+    apply_overrides(ready, options or {})
+    init_default_scope(ready.get("default_scope") or "mmdet")
+    with explained(ready):
+        parts = find_parts(ready)
+    result = CheckResult(check_parts(parts, workers), out)
+    if out:
+        out.write_text(json.dumps(result.as_dict(), indent=1))
+    return result
+
+
+def _writable(json_file: str) -> Path:
+    """Find out before reading, which may take long, that the result can be written."""
+    out = Path(json_file)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("{}")
+    except OSError as error:
+        raise UserError(f"--json: {out} cannot be written: {error.strerror}.") from error
+    return out

@@ -1,0 +1,158 @@
+"""One step of a training run again, from the file that the training left when it stopped."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MessageHub
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+
+from ibkd_mm.apis.batch_report import describe_batch
+from ibkd_mm.apis.config import ConfigLike, load_config
+from ibkd_mm.apis.explain import explained
+from ibkd_mm.engine import check_fit
+from ibkd_mm.engine.finite import bad_owners, loss_terms, shown_few
+from ibkd_mm.engine.replay_file import Step, read_step, versions
+from ibkd_mm.engine.seeding import seed_all
+from ibkd_mm.engine.wrappers import optim_wrappers
+from ibkd_mm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss term: its value now and in the training, and the modules whose gradient is not finite."""
+
+    name: str
+    value: float
+    then: float | None
+    spoilt: list[str]
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """What a table shows of it."""
+        then = "" if self.then is None else f"{self.then:.9g}"
+        gradient = f"not finite: {shown_few(self.spoilt)}" if self.spoilt else "finite"
+        return self.name, f"{self.value:.9g}", then, gradient
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What came of the step: its loss terms, the first module whose output is not finite, its batch."""
+
+    place: tuple[int, int, int]
+    terms: list[Term]
+    first_module: str | None
+    batch: list[str]
+    notes: list[str]
+
+    def __str__(self) -> str:
+        rows = [("loss term", "now", "in the training", "gradient"), *(term.row for term in self.terms)]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True))
+            for row in rows
+        ]
+        seed, rank, iteration = self.place
+        module = self.first_module or "none; look at the loss itself, or at what it is compared with"
+        lines = [*table, f"first module whose output is not finite: {module}", *self.batch, *self.notes]
+        head = f"Iteration {iteration + 1} of process {rank}, seed {seed}:"
+        return "\n".join([head, *(f"  {line.rstrip()}" for line in lines)])
+
+
+def replay(file: str, *, config: ConfigLike | None = None) -> Replayed:
+    """Run a step again: the same weights, batch, random numbers and precision, in one process.
+
+    Args:
+        file: a `.replay` file of a training that stopped.
+        config: the training's config; else the one beside the file that the training wrote there.
+    """
+    path = Path(file)
+    step = read_step(path)
+    if config is None and not (path.parent / step.config).is_file():
+        raise UserError(f"There is no {step.config} beside {path}. Give the training's config by --config.")
+    ready = config if isinstance(config, Config) else load_config(config or path.parent / step.config)
+    batch = describe_batch(step.batch)
+    with explained(ready):
+        model = _build(ready, step.state_dict)
+        losses, module = _forward(ready, model, step)
+    terms = [
+        Term(name, float(value), step.losses.get(name), _spoilt(value, model))
+        for name, value in loss_terms(losses).items()
+    ]
+    return Replayed(step.place, terms, module, batch, _notes(step))
+
+
+def _build(config: Config, weights: dict[str, Tensor]) -> Any:
+    init_default_scope(config.get("default_scope") or "mmengine")
+    settings = dict(config.model)
+    if config.get("data_preprocessor"):
+        settings.setdefault("data_preprocessor", config.data_preprocessor)
+    model = revert_sync_batchnorm(MODELS.build(settings).to(get_device()))
+    misfit = check_fit(model, weights)
+    if misfit:
+        raise UserError(f"The weights in the file do not fit the model of {config.filename}:\n{misfit}")
+    model.train()
+    return model
+
+
+def _forward(config: Config, model: Any, step: Step) -> tuple[dict[str, Any], str | None]:
+    wrapper = optim_wrappers(build_optim_wrapper(model, config.optim_wrapper))[0]
+    MessageHub.get_current_instance().update_info("iter", step.place[2])  # some losses have schedules
+    seed_all(*step.place)
+    with wrapper.optim_context(model), _watched(model) as found:
+        data = model.data_preprocessor(step.batch, True)
+        losses = model(**data, mode="loss") if isinstance(data, dict) else model(*data, mode="loss")
+    return losses, next(iter(found), None)
+
+
+@contextmanager
+def _watched(model: nn.Module) -> Iterator[list[str]]:
+    """Note the modules whose output is not finite; inner modules come before those that they are part of."""
+    found: list[str] = []
+
+    def note(name: str, module: nn.Module, _: Any, output: Any) -> None:
+        if any(not one.isfinite().all() for one in _tensors(output)):
+            found.append(f"{name} ({type(module).__name__})")
+
+    handles = [
+        module.register_forward_hook(partial(note, name)) for name, module in model.named_modules() if name
+    ]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor) and output.is_floating_point():
+        yield output
+    elif isinstance(output, dict | list | tuple):
+        for one in output.values() if isinstance(output, dict) else output:
+            yield from _tensors(one)
+
+
+def _spoilt(term: Tensor, model: nn.Module) -> list[str]:
+    """The modules whose gradient from this term alone is not finite."""
+    parameters = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    if not term.requires_grad:
+        return []
+    found = torch.autograd.grad(term, list(parameters.values()), retain_graph=True, allow_unused=True)
+    return bad_owners({name: one for name, one in zip(parameters, found, strict=True) if one is not None})
+
+
+def _notes(step: Step) -> list[str]:
+    now = versions()
+    changed = [
+        f"{name} {then}, now {now.get(name)}" for name, then in step.versions.items() if then != now.get(name)
+    ]
+    return [f"other versions in the training: {'; '.join(changed)}"] if changed else []

@@ -1,0 +1,120 @@
+"""mmengine's Runner, where nothing saved is lost and going on is exact."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+
+from ibkd_mm.engine.loops import Placed
+from ibkd_mm.engine.saving import cannot_write, on_cpu, schedules, training_state, whole_file
+from ibkd_mm.registry import HOOKS, RUNNERS
+
+_LOOPS = {"EpochBasedTrainLoop": "ibkd_mm.EpochLoop", "IterBasedTrainLoop": "ibkd_mm.IterLoop"}
+_HOOKS = {"CheckpointHook": "ibkd_mm.WholeCheckpointHook"}
+_PROGRESS = ("last_step", "_global_step", "_last_value", "base_values")
+
+
+@RUNNERS.register_module()
+class TrustedRunner(Runner):
+    """A Runner that saves whole files, resumes to the bit, and has the hooks of the config's `guards`.
+
+    mmengine's two training loops and its checkpoint hook are replaced by ours, which take the same
+    settings; a config names upstream's or ours. `guards` is a dictionary of hooks; None takes one out.
+    """
+
+    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Build the loop, ours in place of mmengine's."""
+        if isinstance(loop, dict):
+            loop = dict(loop)
+            if "by_epoch" in loop:
+                loop["type"] = f"{'Epoch' if loop.pop('by_epoch') else 'Iter'}BasedTrainLoop"
+            loop["type"] = _ours(loop["type"], _LOOPS)
+        return super().build_train_loop(loop)
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """Register mmengine's hooks, the one that saves checkpoints replaced by ours."""
+        chosen = {"checkpoint": {"type": "CheckpointHook", "interval": 1}, **(hooks or {})}
+        saving = chosen["checkpoint"]
+        if isinstance(saving, dict):
+            chosen["checkpoint"] = {**saving, "type": _ours(saving["type"], _HOOKS)}
+        super().register_default_hooks(chosen)
+
+    def register_hooks(
+        self,
+        default_hooks: dict[str, Any] | None = None,
+        custom_hooks: list[Hook | dict[str, Any]] | None = None,
+    ) -> None:
+        """Register the hooks of the config, and its guards."""
+        super().register_hooks(default_hooks, custom_hooks)
+        for guard in (self.cfg.get("guards") or {}).values():
+            if guard is not None:
+                self.register_hook(HOOKS.build(guard))
+
+    def train(self) -> nn.Module:
+        """Train; whatever happens, signals, module hooks and workers are given back."""
+        try:
+            return super().train()
+        finally:
+            for part in (*self.hooks, self._train_loop):
+                close = getattr(part, "close", None)
+                if close is not None:
+                    close()
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Resume, and draw the samples that the stopped run would have drawn."""
+        planned = schedules(self.param_schedulers or [])
+        super().resume(filename, *args, **kwargs)
+        for change in _overruled(planned, schedules(self.param_schedulers or []), "param_scheduler"):
+            self.logger.warning(f"{change}: a schedule goes on as it began.")
+        if isinstance(self.train_loop, Placed):
+            self.train_loop.reseed(self.seed)
+
+    @master_only
+    def save_checkpoint(  # type: ignore[override]
+        self,
+        out_dir: str,
+        filename: str,
+        *_: Any,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+        **__: Any,
+    ) -> None:
+        """Save a checkpoint whole or leave what was there; mmengine's layout without the config's text."""
+        checkpoint = training_state(self, meta or {}, by_epoch)
+        if save_optimizer:
+            checkpoint["optimizer"] = on_cpu(self.optim_wrapper.state_dict())
+        if save_param_scheduler and self.param_schedulers is not None:
+            checkpoint["param_schedulers"] = schedules(self.param_schedulers)
+        self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
+        path = Path(out_dir) / filename
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as partial, partial.open("wb") as file:
+                torch.save(checkpoint, file)
+        except OSError as error:
+            raise cannot_write(path, Path(self.work_dir), error) from error
+
+
+def _overruled(planned: Any, resumed: Any, at: str) -> list[str]:
+    """Name the settings of schedules that a checkpoint brought along, where the config has others."""
+    if isinstance(planned, dict) and "last_step" not in planned:
+        return [line for name in planned for line in _overruled(planned[name], resumed[name], f"{at}.{name}")]
+    if isinstance(planned, list):
+        pairs = enumerate(zip(planned, resumed, strict=False))
+        return [line for index, pair in pairs for line in _overruled(*pair, f"{at}.{index}")]
+    return [
+        f"{at}.{key} is {resumed[key]} as in the checkpoint, not {value}"
+        for key, value in planned.items()
+        if key not in _PROGRESS and resumed.get(key) != value
+    ]
+
+
+def _ours(kind: Any, replaced: dict[str, str]) -> Any:
+    name = kind if isinstance(kind, str) else kind.__name__
+    return replaced.get(name.removeprefix("mmengine."), kind)

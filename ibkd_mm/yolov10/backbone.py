@@ -1,0 +1,77 @@
+"""The backbone: pictures to maps at strides 8, 16 and 32."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ibkd_mm.registry import MODELS
+from ibkd_mm.yolov10.attention import PSA
+from ibkd_mm.yolov10.blocks import SPPF, SCDown, make_c2f
+from ibkd_mm.yolov10.layers import Layers, scaled_channels, scaled_repeats
+
+
+@MODELS.register_module()
+class YOLOv10Backbone(BaseModule):
+    """YOLOv10's backbone (https://arxiv.org/abs/2405.14458).
+
+    Args:
+        deepen_factor: share of the nominal blocks in a row.
+        widen_factor: share of the nominal channels.
+        max_channels: most nominal channels that a layer has before the share is taken.
+        compact_stages: those of the stages 1 to 4 that are made of compact inverted blocks: the paper takes
+            them where features turned out redundant, which differs from size to size.
+        large_kernel: whether compact blocks have a 7x7 kernel.
+        norm_cfg: norm layer.
+        act_cfg: activation layer.
+        init_cfg: weights to start from, as mmengine's.
+    """
+
+    stem_channels = 64
+    stages = ((128, 3), (256, 6), (512, 6), (1024, 3))
+    """Nominal channels and blocks of each stage, at strides 4, 8, 16 and 32."""
+
+    def __init__(
+        self,
+        *,
+        deepen_factor: float,
+        widen_factor: float,
+        max_channels: int,
+        compact_stages: Sequence[int],
+        large_kernel: bool,
+        norm_cfg: dict[str, Any],
+        act_cfg: dict[str, Any],
+        init_cfg: Any = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        layers = Layers(norm_cfg, act_cfg)
+
+        def stage(number: int, inputs: int, outputs: int, repeats: int) -> nn.Sequential:
+            # at strides 16 and 32, where channels are many, size and channels are changed apart
+            shrink = SCDown(layers, inputs, outputs) if number > 2 else layers.conv(inputs, outputs, 3, 2)
+            blocks = make_c2f(
+                layers,
+                outputs,
+                outputs,
+                repeats=scaled_repeats(repeats, deepen_factor),
+                shortcut=True,
+                compact=number in compact_stages,
+                large_kernel=large_kernel,
+            )
+            return nn.Sequential(shrink, blocks)
+
+        widths = [self.stem_channels, *(nominal for nominal, _ in self.stages)]
+        widths = [scaled_channels(nominal, widen_factor, max_channels) for nominal in widths]
+        self.stem = layers.conv(3, widths[0], 3, 2)
+        self.stage1, self.stage2, self.stage3, self.stage4 = (
+            stage(number, widths[number - 1], widths[number], repeats)
+            for number, (_, repeats) in enumerate(self.stages, start=1)
+        )
+        self.context = nn.Sequential(SPPF(layers, widths[-1]), PSA(layers, widths[-1]))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give the maps of the last three stages: (B, 3, H, W) -> three of (B, C, H/s, W/s)."""
+        fine = self.stage2(self.stage1(self.stem(x)))
+        middle = self.stage3(fine)
+        return fine, middle, self.context(self.stage4(middle))

@@ -1,0 +1,78 @@
+"""One branch of the head: from the neck's maps to scores, boxes and mask coefficients of all anchors."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ibkd_mm.yolov10.layers import Layers
+from ibkd_mm.yolov10.structures import HeadOutputs
+
+_LEAST_BOX_CHANNELS = 64
+_MOST_CLASS_CHANNELS = 100
+
+
+class PredictionBranch(nn.Module):
+    """Towers of convolutions for each level. Those for the classes are light: to class is the easier task.
+
+    Args:
+        layers: maker of convolutions.
+        in_channels: channels of the levels, from fine to coarse.
+        num_classes: number of classes.
+        bins: values that the distribution of a distance is over.
+        prototypes: number of mask prototypes; 0 for boxes alone.
+    """
+
+    def __init__(
+        self, layers: Layers, in_channels: Sequence[int], *, num_classes: int, bins: int, prototypes: int
+    ) -> None:
+        super().__init__()
+        finest = in_channels[0]
+        box = max(finest // 4, bins, _LEAST_BOX_CHANNELS)
+        cls = max(finest, min(num_classes, _MOST_CLASS_CHANNELS))
+        mask = max(finest // 4, prototypes)
+        self.class_towers = nn.ModuleList(_light(layers, each, cls, num_classes) for each in in_channels)
+        self.box_towers = nn.ModuleList(_plain(layers, each, box, 4 * bins) for each in in_channels)
+        self.mask_towers: nn.ModuleList | None = None
+        if prototypes:
+            self.mask_towers = nn.ModuleList(_plain(layers, each, mask, prototypes) for each in in_channels)
+
+    @torch.no_grad()
+    def start_from(self, strides: Sequence[int], instances: float, size: int) -> None:
+        """Let scores be as likely as `instances` in a picture of `size` squared would have them."""
+        for stride, tower in zip(strides, self.class_towers, strict=True):
+            scores = _last_bias(tower)
+            scores.fill_(math.log(instances / len(scores) / (size / stride) ** 2))
+        for tower in self.box_towers:
+            _last_bias(tower).fill_(1.0)
+
+    def forward(self, features: Sequence[Tensor]) -> HeadOutputs:
+        """Predict for all anchors: (B, C, H/s, W/s) for each level -> outputs, but for prototypes."""
+        return HeadOutputs(
+            class_logits=_for_anchors(self.class_towers, features),
+            distance_logits=_for_anchors(self.box_towers, features),
+            coefficients=None if self.mask_towers is None else _for_anchors(self.mask_towers, features),
+        )
+
+
+def _plain(layers: Layers, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Two full convolutions and a prediction."""
+    first, second = layers.conv(inputs, hidden, 3), layers.conv(hidden, hidden, 3)
+    return nn.Sequential(first, second, nn.Conv2d(hidden, outputs, 1))
+
+
+def _light(layers: Layers, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Two convolutions, each split in depth-wise and 1x1, and a prediction."""
+    first = layers.depthwise(inputs, 3), layers.conv(inputs, hidden)
+    second = layers.depthwise(hidden, 3), layers.conv(hidden, hidden)
+    return nn.Sequential(*first, *second, nn.Conv2d(hidden, outputs, 1))
+
+
+def _last_bias(tower: nn.Module) -> Tensor:
+    return list(tower.parameters())[-1]
+
+
+def _for_anchors(towers: nn.ModuleList, features: Sequence[Tensor]) -> Tensor:
+    """Apply each level's tower and put the levels in a row, -> (B, C, A)."""
+    return torch.cat([tower(x).flatten(2) for tower, x in zip(towers, features, strict=True)], dim=2)

@@ -1,0 +1,97 @@
+"""What a branch is to learn, and how far it is from it."""
+
+from typing import Any
+
+import torch
+from mmdet.utils import reduce_mean
+from mmengine.dist import get_world_size
+from torch import Tensor, nn
+
+from ibkd_mm.registry import MODELS, TASK_UTILS
+from ibkd_mm.yolov10.distances import encode_distances
+from ibkd_mm.yolov10.structures import Assignment, BranchStep, GroundTruth, HeadOutputs, Pairs
+
+
+class BranchCriterion(nn.Module):
+    """Assigns anchors to instances and compares what they predict with what they should.
+
+    A module, so that a recorder can pick up the step that it returns, in which all the work of it is.
+
+    Args:
+        assigner: says who is to find whom.
+        loss_cls: loss of the class scores.
+        loss_bbox: loss of the boxes.
+        loss_dfl: loss of the distributions over distances.
+        loss_mask: loss of the masks; None for boxes alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        assigner: dict[str, Any],
+        loss_cls: dict[str, Any],
+        loss_bbox: dict[str, Any],
+        loss_dfl: dict[str, Any],
+        loss_mask: dict[str, Any] | None,
+    ) -> None:
+        super().__init__()
+        self.assigner = TASK_UTILS.build(assigner)
+        self.loss_cls = MODELS.build(loss_cls)
+        self.loss_bbox = MODELS.build(loss_bbox)
+        self.loss_dfl = MODELS.build(loss_dfl)
+        self.loss_mask = None if loss_mask is None else MODELS.build(loss_mask)
+
+    def forward(
+        self, outputs: HeadOutputs, boxes: Tensor, anchors: Tensor, truth: GroundTruth, pairs: Pairs
+    ) -> BranchStep:
+        """Work out a step, in float32 whatever the network runs in.
+
+        Args:
+            outputs: of the branch.
+            boxes: (B, A, 4), decoded from them.
+            anchors: (A, 3).
+            truth: the instances.
+            pairs: which anchors an instance may have.
+        """
+        with torch.autocast(boxes.device.type, enabled=False):
+            outputs = outputs.float()
+            assigned = self.assigner(outputs.class_logits.detach(), boxes.detach(), truth, pairs)
+            losses = self._losses(outputs, boxes, anchors, truth, assigned)
+        return BranchStep(outputs, boxes, truth, assigned, losses)
+
+    def _losses(
+        self, outputs: HeadOutputs, boxes: Tensor, anchors: Tensor, truth: GroundTruth, assigned: Assignment
+    ) -> dict[str, Tensor]:
+        image, anchor, instance, score = assigned
+        targets = truth.boxes[instance]
+        # means over the processes, so that the mean of their gradients is one process's with the whole batch
+        sums = reduce_mean(torch.stack([score.sum(), score.new_tensor(len(score))]))
+        scores, positives = sums.clamp(min=1 / get_world_size())
+        logits = outputs.distance_logits[image, :, anchor].unflatten(1, (4, -1))
+        distances = encode_distances(targets, anchors[anchor], logits.shape[-1])
+        losses = {
+            "loss_cls": self.loss_cls(outputs.class_logits, assigned, truth.labels[instance], scores),
+            "loss_bbox": self.loss_bbox(boxes[image, anchor], targets, score, scores),
+            "loss_dfl": self.loss_dfl(
+                logits.flatten(0, 1), distances.flatten(), score.repeat_interleave(4), avg_factor=4 * scores
+            ),
+        }
+        if self.loss_mask is not None:
+            losses["loss_mask"] = self._mask_loss(outputs, truth, assigned, positives)
+        return losses
+
+    def _mask_loss(
+        self, outputs: HeadOutputs, truth: GroundTruth, assigned: Assignment, positives: Tensor
+    ) -> Tensor:
+        assert outputs.coefficients is not None
+        assert self.loss_mask is not None
+        return self.loss_mask(
+            outputs.coefficients[assigned.image, :, assigned.anchor],
+            outputs.prototypes,
+            assigned.image,
+            truth.boxes[assigned.instance],
+            truth.masks,
+            assigned.instance,
+            stride=truth.mask_stride,
+            normaliser=positives,
+        )

@@ -1,0 +1,15 @@
+"""Making a trained network smaller and faster without changing what it says."""
+
+from mmcv.cnn import fuse_conv_bn
+from torch import nn
+
+from ibkd_mm.yolov10.blocks import LargeKernelDW
+
+
+def fuse(model: nn.Module) -> None:
+    """Fold norms into convolutions and merge parallel kernels, in place, for evaluation alone."""
+    model.eval()
+    fuse_conv_bn(model)
+    for module in model.modules():
+        if isinstance(module, LargeKernelDW):
+            module.fuse()

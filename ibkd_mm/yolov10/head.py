@@ -1,0 +1,165 @@
+"""The head: two branches over the same maps, of which one trains the network and the other predicts."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ibkd_mm.errors import UserError
+from ibkd_mm.registry import MODELS
+from ibkd_mm.yolov10.anchors import make_anchors
+from ibkd_mm.yolov10.assigner import pairs_inside
+from ibkd_mm.yolov10.branch import PredictionBranch
+from ibkd_mm.yolov10.criterion import BranchCriterion
+from ibkd_mm.yolov10.detections import detect
+from ibkd_mm.yolov10.distances import DistanceDecoder
+from ibkd_mm.yolov10.layers import Layers, scaled_channels
+from ibkd_mm.yolov10.predictor import Predictor
+from ibkd_mm.yolov10.prototypes import Prototypes
+from ibkd_mm.yolov10.structures import BranchStep, HeadOutputs
+from ibkd_mm.yolov10.truth import collect_truth
+
+
+@MODELS.register_module()
+class YOLOv10SegHead(BaseModule):
+    """YOLOv10's head, with masks.
+
+    The one-to-many branch gives each instance many anchors, from which the network learns well. The
+    one-to-one branch gives it one, so that nothing need be suppressed; it learns from the same maps and
+    prototypes, but they do not learn from it. It alone predicts.
+
+    Args:
+        num_classes: number of classes.
+        in_channels: nominal channels of the levels, from fine to coarse.
+        strides: of the levels.
+        widen_factor: share of the nominal channels.
+        max_channels: most nominal channels that a layer has before the share is taken.
+        reg_max: values that the distribution of a distance is over, from 0.
+        mask: how many `prototypes`, and nominal `channels` of the layers before them; None for boxes alone.
+        prior: what scores start from: so many `instances` in a picture of `size` squared.
+        losses: of each branch, see `BranchCriterion`; `loss_mask` is left out where there are no masks.
+        norm_cfg: norm layer.
+        act_cfg: activation layer.
+        train_cfg: the assigners `one_to_many` and `one_to_one`; None if it is not to be trained.
+        test_cfg: see `Predictor`.
+        init_cfg: weights to start from, as mmengine's.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        widen_factor: float,
+        max_channels: int,
+        reg_max: int,
+        mask: Mapping[str, int] | None,
+        prior: Mapping[str, Any],
+        losses: Mapping[str, Any],
+        norm_cfg: dict[str, Any],
+        act_cfg: dict[str, Any],
+        train_cfg: Mapping[str, Any] | None,
+        test_cfg: Mapping[str, Any],
+        init_cfg: Any = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.num_classes = num_classes
+        self.strides = tuple(strides)
+        layers = Layers(norm_cfg, act_cfg)
+
+        def scaled(nominal: int) -> int:
+            return scaled_channels(nominal, widen_factor, max_channels)
+
+        channels = [scaled(nominal) for nominal in in_channels]
+        count = mask["prototypes"] if mask else 0
+        self.one_to_many: PredictionBranch | None = PredictionBranch(
+            layers, channels, num_classes=num_classes, bins=reg_max, prototypes=count
+        )
+        self.one_to_many.start_from(self.strides, **prior)
+        self.one_to_one = deepcopy(self.one_to_many)
+        self.prototypes = Prototypes(layers, channels[0], scaled(mask["channels"]), count) if mask else None
+        self.decoder = DistanceDecoder(bins=reg_max)
+        if mask is None:
+            losses = {**losses, "loss_mask": None}
+        self.criteria = nn.ModuleDict(
+            {
+                name: BranchCriterion(assigner=assigner, **losses)
+                for name, assigner in (train_cfg or {}).items()
+            }
+        )
+        self.predictor = Predictor(**test_cfg)
+
+    def forward(self, x: Sequence[Tensor]) -> HeadOutputs:
+        """Put out what the network is deployed with: the one-to-one branch and the prototypes."""
+        outputs = self.one_to_one(x)
+        return outputs._replace(prototypes=None if self.prototypes is None else self.prototypes(x[0]))
+
+    def steps(
+        self, x: Sequence[Tensor], batch_data_samples: Sequence[DetDataSample]
+    ) -> dict[str, BranchStep]:
+        """Work out a training step for each branch.
+
+        Args:
+            x: (B, C, H/s, W/s) for each level.
+            batch_data_samples: B samples with `gt_instances`.
+        """
+        if self.one_to_many is None or not self.criteria:
+            raise UserError(
+                "Expected a YOLOv10 with all that training needs, found one that was fused for deployment or "
+                "built with train_cfg=None. Build it from its config again, and load weights from before."
+            )
+        many, one = self.one_to_many(x), self.one_to_one([level.detach() for level in x])
+        cells: tuple[int, int] | None = None
+        if self.prototypes is not None:
+            prototypes = self.prototypes(x[0])
+            cells = prototypes.shape[-2:]
+            many = many._replace(prototypes=prototypes)
+            one = one._replace(prototypes=prototypes.detach())
+        anchors = make_anchors(x, self.strides)
+        truth = collect_truth(batch_data_samples, anchors.device, self.mask_stride, cells)
+        pairs = pairs_inside(anchors[:, :2], truth)
+
+        def step(name: str, outputs: HeadOutputs) -> BranchStep:
+            boxes = self.decoder(outputs.distance_logits, anchors)
+            return self.criteria[name](outputs, boxes, anchors, truth, pairs)
+
+        return {"one_to_many": step("one_to_many", many), "one_to_one": step("one_to_one", one)}
+
+    def loss(self, x: Sequence[Tensor], batch_data_samples: Sequence[DetDataSample]) -> dict[str, Tensor]:
+        """Give the losses of both branches, each under its name and the branch's."""
+        steps = self.steps(x, batch_data_samples)
+        return {f"{name}.{key}": loss for name, step in steps.items() for key, loss in step.losses.items()}
+
+    def predict(
+        self, x: Sequence[Tensor], batch_data_samples: Sequence[DetDataSample], rescale: bool = True
+    ) -> list[InstanceData]:
+        """Find the instances of each picture.
+
+        Args:
+            x: (B, C, H/s, W/s) for each level.
+            batch_data_samples: B samples with what the pipeline noted of the pictures.
+            rescale: whether to find them in the original picture, or in the network's input.
+        """
+        outputs = self(x)
+        with torch.autocast(x[0].device.type, enabled=False):
+            found = detect(outputs, make_anchors(x, self.strides), self.decoder, self.predictor.max_per_img)
+            metas = [sample.metainfo for sample in batch_data_samples]
+            return self.predictor.instances(
+                found, outputs.prototypes, metas, stride=self.mask_stride, rescale=rescale
+            )
+
+    def drop_training_branch(self) -> None:
+        """Forget what only training needs."""
+        self.one_to_many = None
+        self.criteria = nn.ModuleDict()
+
+    @property
+    def mask_stride(self) -> int:
+        """Pixels of the network's input along the side of a prototype's cell."""
+        return self.strides[0] // 2

@@ -1,0 +1,60 @@
+"""Ground truth of a batch as tensors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.structures import InstanceData
+from torch import Tensor
+from torch.nn import functional as F
+
+from ibkd_mm.errors import UserError
+from ibkd_mm.yolov10.structures import GroundTruth
+
+
+def collect_truth(
+    samples: Sequence[DetDataSample], device: torch.device, stride: int, size: tuple[int, int] | None
+) -> GroundTruth:
+    """Gather the instances of a batch.
+
+    Args:
+        samples: with `gt_instances`.
+        device: where the network is.
+        stride: pixels along the side of a cell of the masks.
+        size: cells of the masks, down and across; None for boxes alone.
+    """
+    found = [sample.gt_instances for sample in samples]
+    counts = torch.tensor([len(instances) for instances in found])
+    return GroundTruth(
+        image=torch.arange(len(found)).repeat_interleave(counts).to(device),
+        boxes=torch.cat([get_box_tensor(instances.bboxes).to(device).float() for instances in found]),
+        labels=torch.cat([instances.labels.to(device) for instances in found]),
+        masks=None if size is None else torch.cat([_cells(each, device, stride, size) for each in found]),
+        mask_stride=stride,
+    )
+
+
+def _cells(instances: InstanceData, device: torch.device, stride: int, size: tuple[int, int]) -> Tensor:
+    """Count the pixels of each cell of `stride` x `stride` that are an instance's.
+
+    Counts rather than one pixel for each cell: what remains of an outline finer than the stride is where it
+    runs, which the network learns as a share, and an instance smaller than a cell does not vanish.
+
+    Returns:
+        (instances, height, width), bytes; pictures are padded at the bottom and right.
+    """
+    if "masks" not in instances:
+        raise UserError(
+            "Expected masks to learn from (gt_instances.masks), found boxes alone. Set with_mask=True in the "
+            "pipeline's LoadAnnotations, or model.bbox_head.mask=None to learn boxes alone."
+        )
+    pixels = np.ascontiguousarray(instances.masks.to_ndarray(), dtype=np.uint8)
+    bottom, right = (cells * stride - side for cells, side in zip(size, pixels.shape[1:], strict=True))
+    masks = torch.from_numpy(pixels).to(device)
+    if bottom or right:
+        masks = F.pad(masks, (0, right, 0, bottom))
+    # rows first, since whole rows are added fastest
+    rows = sum((masks[:, start::stride] for start in range(1, stride)), masks[:, ::stride])
+    return sum((rows[..., start::stride] for start in range(1, stride)), rows[..., ::stride])

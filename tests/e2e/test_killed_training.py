@@ -1,0 +1,89 @@
+"""A training that is told to stop, or killed, ends with the weights of one that was left alone."""
+
+import os
+import random
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ibkd_mm.apis import train
+from ibkd_mm.engine import load_weights
+
+ROOT = Path(__file__).parents[2]
+write_tiny = runpy.run_path(str(ROOT / "tests" / "apis" / "tiny_detector.py"))["write_tiny"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+STEPS, KILLS = 300, int(os.environ.get("IBKD_KILLS", "2"))
+OPTIONS = [f"train_cfg.max_iters={STEPS}", "default_hooks.checkpoint.interval=7", "guards.non_finite=None"]
+OPTIONS += ["default_hooks.checkpoint.max_keep_ckpts=2", "default_hooks.logger.interval=1"]
+
+
+def start(command: list[str], config: Path, folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    arguments = [str(ROOT / "tools" / "train.py"), str(config), "--work-dir", str(folder), "--resume", *more]
+    return subprocess.Popen(
+        [*command, *arguments, "--cfg-options", *OPTIONS],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=(folder.parent / "stderr.txt").open("ab"),
+    )
+
+
+def wait_for_steps(folder: Path, process: subprocess.Popen[bytes], more: int = 1) -> None:
+    """Wait until the training is under way: until it has written checkpoints that were not there."""
+    pointer, began, until = folder / "last_checkpoint", {*folder.glob("iter_*.pth")}, time.monotonic() + 90
+    while len({*folder.glob("iter_*.pth")} - began) < more and process.poll() is None:
+        assert time.monotonic() < until, (folder.parent / "stderr.txt").read_text()
+        time.sleep(0.02)
+    assert pointer.exists(), (folder.parent / "stderr.txt").read_text()
+
+
+def same(left: Path, right: Path) -> bool:
+    ours, theirs = (load_weights(path)["state_dict"] for path in (left, right))
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.e2e
+def test_killed_at_random_moments_it_ends_as_if_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config, folder, moments = write_tiny(tmp_path), tmp_path / "killed", random.Random(0)
+    for kill in range(KILLS):
+        process = start([sys.executable], config, folder)
+        wait_for_steps(folder, process)
+        time.sleep(moments.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL if kill % 2 else signal.SIGTERM)
+        code = process.wait()
+        assert code == (-signal.SIGKILL if kill % 2 else os.EX_TEMPFAIL)
+    assert start([sys.executable], config, folder).wait() == 0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = train(config, options=OPTIONS, work_dir=str(tmp_path / "alone"))
+    finally:
+        torch.set_num_threads(threads)
+    assert alone.last is not None
+    assert same(folder / f"iter_{STEPS}.pth", alone.last)
+
+
+@pytest.mark.e2e
+def test_two_processes_agree_on_where_they_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config, folder = write_tiny(tmp_path), tmp_path / "two"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        command = [*TORCHRUN, "--master_port", str(probe.getsockname()[1])]
+    process = start(command, config, folder, "--launcher", "pytorch")
+    wait_for_steps(folder, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) != 0
+    saved = load_weights(folder / "preempted.pth")
+    assert 0 < saved["meta"]["iter"] < STEPS
+    assert saved["place"]["processes"] == 2
+    assert (folder / "last_checkpoint").read_text() == str(folder / "preempted.pth")
