@@ -28,8 +28,10 @@ def prepare(
     ready.work_dir = work_dir or ready.get("work_dir") or f"./work_dirs/{stem}"
     run = next(_runs)
     if run:
-        # mmengine keeps loggers and histories by this name; a second run of a process needs its own.
+        # mmengine keeps loggers, histories and visualizers by name; a second run of a process needs its own.
         ready.experiment_name = f"{ready.get('experiment_name') or stem}_{run}"
+        if isinstance(ready.get("visualizer"), dict):
+            ready.visualizer.name = ready.experiment_name
     join_processes(ready, launcher)
     return ready
 

@@ -49,9 +49,10 @@ def looked_up(error: Exception) -> tuple[str, Registry] | None:
 
 
 def setting_up(error: Exception) -> str | None:
-    """Name the method of mmengine's runner that itself could not go on; it runs no steps, loops do."""
+    """Name the method of mmengine's runner that could not take what the config says."""
     code = _innermost_first(error)[0].f_code
-    return code.co_name if code.co_filename == getfile(Runner) else None
+    is_setup = code.co_name.startswith(("build_", "register_", "_check", "__init__", "scale_lr", "setup_"))
+    return code.co_name if is_setup and code.co_filename == getfile(Runner) else None
 
 
 def annotations_being_read(error: Exception) -> str | None:

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import subprocess
+from collections import OrderedDict
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ import torch
 from ibkd_tools import cli
 from ibkd_tools.cli import COMMANDS, module_of
 from mmengine.registry import MODELS
+from mmengine.visualization import Visualizer
 
 from ibkd_mm.apis import load_config
 from ibkd_mm.engine.sources import locate
@@ -109,6 +111,7 @@ def place(tmp_path, monkeypatch):
 
     monkeypatch.setattr("ibkd_mm.engine.sources._download", fetch)
     monkeypatch.setenv("LOCAL_RANK", "0")  # the commands set it; this takes it back
+    monkeypatch.setattr(Visualizer, "_instance_dict", OrderedDict())  # as in a process of its own
     return tmp_path
 
 
