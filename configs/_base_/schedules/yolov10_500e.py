@@ -1,0 +1,20 @@
+# The published training of YOLOv10: 500 epochs of SGD, 256 pictures a step, the rate falling linearly.
+# There a loss is multiplied by the pictures of a step. Here it is their mean, so the rate is multiplied, and
+# what stands beside the gradient, decay and clipping, is divided: the steps are the same.
+batch, max_epochs = 256, 500
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(
+        type="SGD", lr=0.01 * batch, momentum=0.9, nesterov=True, weight_decay=5e-4 * (batch / 64) / batch
+    ),
+    clip_grad=dict(max_norm=10 / batch),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-3, by_epoch=True, begin=0, end=3, convert_to_iter_based=True),
+    dict(type="LinearLR", start_factor=1.0, end_factor=0.01, by_epoch=True, begin=0, end=max_epochs),
+]
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=10)
+val_cfg, test_cfg = dict(type="ValLoop"), dict(type="TestLoop")
+custom_hooks = [dict(type="ibkd_mm.StudentEMAHook", decay=0.9999, warmup=2000)]
+auto_scale_lr = dict(enable=False, base_batch_size=batch)

@@ -1,0 +1,27 @@
+# The student by itself on Shapes `hard`, from scratch: about twenty minutes of training on two CPU cores.
+_base_ = [
+    "../_base_/models/yolov10n_seg.py",
+    "../_base_/datasets/shapes_instance.py",
+    "mmdet::_base_/default_runtime.py",
+    "../_base_/default_runtime.py",
+]
+max_iters = 2000
+# so few steps are over before slower statistics of norms have caught up with the weights
+norm = dict(norm_cfg=dict(momentum=0.1))
+model = dict(backbone=norm, neck=norm, bbox_head=dict(num_classes=8, **norm))
+train_dataloader = dict(batch_size=16)
+
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.05),
+    clip_grad=dict(max_norm=10),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=100, end=max_iters, eta_min=2e-5),
+]
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=500)
+val_cfg, test_cfg = dict(type="ValLoop"), dict(type="TestLoop")
+log_processor, default_hooks = dict(by_epoch=False), dict(checkpoint=dict(by_epoch=False, interval=500))
+custom_hooks = [dict(type="ibkd_mm.StudentEMAHook", decay=0.995, warmup=200)]
