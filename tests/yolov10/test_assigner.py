@@ -155,11 +155,14 @@ def test_of_two_instances_in_the_same_box_the_first_gets_the_anchor() -> None:
     assert found == {(0, 0): (0, pytest.approx(1.0, abs=1e-5))}
 
 
-def test_the_centre_must_be_strictly_inside() -> None:
+@pytest.mark.parametrize("side", range(4))
+def test_the_centre_must_be_strictly_inside(side: int) -> None:
     boxes = torch.tensor([[[0.0, 0, 8, 8]]])
-    for edge, count in ((4.0, 0), (4.001, 1)):
-        truth = hand([[0.0, 0.0, edge, 8.0]], [0])
-        assert len(assign(torch.zeros(1, 1, 1), boxes, truth, ROW[:1], 10).image) == count
+    outwards = -1 if side < 2 else 1
+    for edge, count in ((4.0, 0), (4.0 + 0.001 * outwards, 1)):
+        target = [0.0, 0.0, 8.0, 8.0]
+        target[side] = edge
+        assert len(assign(torch.zeros(1, 1, 1), boxes, hand([target], [0]), ROW[:1], 10).image) == count
 
 
 def test_what_does_not_overlap_is_given_to_nobody() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ibkd_mm.errors import UserError
+from ibkd_mm.yolov10.blocks import Bottleneck, CompactInvertedBlock, LargeKernelDW
 from ibkd_mm.yolov10.fuse import fuse
 
 ONE_BRANCH = {80: 464_896, 20: 434_556, 8: 432_216, 1: 430_851}
@@ -46,6 +47,35 @@ def test_backbone_and_neck_by_layer(student: Callable) -> None:
     ]
     layers = [neck.down16, neck.down8, neck.shrink8, neck.up16, neck.shrink16, neck.up32]
     assert [count(layer) for layer in layers] == [148_224, 37_248, 36_992, 123_648, 18_048, 282_624]
+
+
+COMPACT = {
+    "n": ([], ["up32"], True),
+    "s": ([4], ["up32"], True),
+    "m": ([4], ["up16", "up32"], False),
+    "b": ([4], ["down16", "up16", "up32"], False),
+    "l": ([4], ["down16", "up16", "up32"], False),
+    "x": ([3, 4], ["down16", "up16", "up32"], False),
+}
+"""Stages of the backbone and blocks of the neck made of compact blocks, and whether these have 7x7 kernels."""
+
+
+@pytest.mark.parametrize("size", COMPACT)
+def test_blocks_are_of_their_kind(student: Callable, size: str) -> None:
+    """In the backbone all blocks add their input, in the neck the compact ones alone."""
+    model = student(size, device="meta")
+    stages, necks, large = COMPACT[size]
+    for number in (1, 2, 3, 4):
+        for block in getattr(model.backbone, f"stage{number}")[1].blocks:
+            assert isinstance(block, CompactInvertedBlock if number in stages else Bottleneck)
+            assert block.shortcut
+    for name in ("down16", "down8", "up16", "up32"):
+        for block in getattr(model.neck, name).blocks:
+            assert isinstance(block, CompactInvertedBlock if name in necks else Bottleneck)
+            assert block.shortcut == (name in necks)
+    compact = [block for block in model.modules() if isinstance(block, CompactInvertedBlock)]
+    assert compact
+    assert {isinstance(block.layers[2], LargeKernelDW) for block in compact} == {large}
 
 
 @pytest.mark.parametrize(
