@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save
 
 from ibkd_mm.engine import load_weights
+from ibkd_mm.engine.finished import whole_file
 from ibkd_mm.errors import UserError
 
 
@@ -41,9 +42,8 @@ def publish(checkpoint: str, out: str, *, half: bool = True) -> Published:
     weights = {name: _lean(value, half) for name, value in load_weights(checkpoint)["state_dict"].items()}
     _want_finite(weights, checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_bytes(save(weights))  # save_file would make it readable to its owner alone
-    draft.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(save(weights))  # save_file would make it readable to its owner alone
     return Published(path, len(weights), sum(value.numel() for value in weights.values()))
 
 

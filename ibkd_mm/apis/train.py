@@ -11,7 +11,7 @@ from ibkd_mm.apis.config import ConfigLike, Options
 from ibkd_mm.apis.explain import explained
 from ibkd_mm.apis.launch import leave_processes
 from ibkd_mm.apis.running import build_runner, prepare, want_checkpoint
-from ibkd_mm.engine.saving import find_resumable
+from ibkd_mm.engine.saving import find_resumable, pointed
 from ibkd_mm.errors import UserError
 
 
@@ -103,8 +103,6 @@ def _set_scaled_lr(config: Config) -> None:
 
 def _result(runner: Runner) -> TrainResult:
     work_dir = Path(runner.work_dir)
-    pointer = work_dir / "last_checkpoint"
-    last = Path(pointer.read_text().strip()) if pointer.is_file() else None
     info = runner.message_hub.runtime_info
     best = Path(info["best_ckpt"]) if info.get("best_ckpt") else None
-    return TrainResult(work_dir, Path(runner.log_dir), last, best)
+    return TrainResult(work_dir, Path(runner.log_dir), pointed(work_dir), best)

@@ -8,7 +8,8 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ibkd_mm.engine.loops import Placed
+from ibkd_mm.engine.draws import distinct_samples
+from ibkd_mm.engine.loops import Placed, faults_name
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
 
@@ -29,38 +30,42 @@ class BadSampleGuard(Hook):
         if not 0 <= share <= 1:
             raise UserError(f"Expected a share between 0 and 1 in BadSampleGuard, found {share}.")
         self.share = share
-        self._read = 0
-        self._errors: dict[str, int] = {}
+        self._read: dict[Path, int] = {}
+        self._errors: dict[tuple[str, int], str] = {}
 
     def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
-        """See what the loader has noted since the last step."""
+        """See what the loaders of all processes have noted since the last step."""
         loop = runner.train_loop
-        if isinstance(loop, Placed) and self._news(runner, loop.drawn.faults):
-            self._judge(runner, len(loop.drawn), loop.drawn.faults)
+        if not isinstance(loop, Placed):
+            return
+        known, own = len(self._errors), loop.drawn.faults
+        for rank in range(get_world_size()):  # in time each process draws from all of the data
+            self._take_in(runner, own.with_name(faults_name(rank)))
+        if len(self._errors) > known:
+            self._judge(distinct_samples(loop.drawn.dataset), own)
 
-    def _news(self, runner: Runner, faults: Path) -> bool:
-        if not faults.is_file() or faults.stat().st_size == self._read:
-            return False
+    def _take_in(self, runner: Runner, faults: Path) -> None:
+        read = self._read.get(faults, 0)
+        if not faults.is_file() or faults.stat().st_size == read:
+            return
         with faults.open("rb") as file:
-            file.seek(self._read)
+            file.seek(read)
             lines = file.read()
         lines = lines[: lines.rfind(b"\n") + 1]  # a worker may be writing
-        self._read += len(lines)
-        known = len(self._errors)
-        for line in lines.splitlines():
-            note = json.loads(line)
-            if note["error"] not in self._errors:
-                self._errors[note["error"]] = note["sample"]
-                runner.logger.warning(f"Sample {note['sample']} is unreadable, replaced: {note['error']}")
+        self._read[faults] = read + len(lines)
+        for note in map(json.loads, lines.splitlines()):
+            sample, source, error = note["sample"], note["source"], note["error"]
+            if (source, sample) not in self._errors:
+                self._errors[source, sample] = error
+                where = f"{sample} of {source}" if source else sample
+                runner.logger.warning(f"Sample {where} is unreadable, replaced: {error}")
         runner.message_hub.update_info("unreadable_samples", len(self._errors))
-        return len(self._errors) > known
 
-    def _judge(self, runner: Runner, samples: int, faults: Path) -> None:
-        allowed = self.share * samples / get_world_size()
-        if len(self._errors) > allowed:
-            error, sample = next(iter(self._errors.items()))
+    def _judge(self, samples: int, faults: Path) -> None:
+        if len(self._errors) > self.share * samples:
+            (_, sample), error = next(iter(self._errors.items()))
             raise UserError(
                 f"{len(self._errors)} of {samples} samples cannot be read, more than the {self.share:.2%} "
                 f"that guards.bad_samples.share accepts. The first: sample {sample}: {error}. "
-                f"All are listed in {faults}; `ibkd check CONFIG` finds the rest."
+                f"All are listed in {faults.with_name(faults_name('*'))}; `ibkd check CONFIG` finds the rest."
             )

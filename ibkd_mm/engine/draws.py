@@ -8,12 +8,12 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
 from ibkd_mm.engine.seeding import seed_all
-from ibkd_mm.engine.workers import WorkerStart
 from ibkd_mm.errors import UserError
 
 _ATTEMPTS = 10
@@ -68,6 +68,8 @@ class PlacedBatches:
         """Yield what is left of this turn."""
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(self.turn)
+        if self.endless:
+            self.sampler.skip(0)  # it would go on from where it is, and batches are counted from its start
         turn, start = self.turn, self.taken
         for number, batch in enumerate(self.batches):
             if number >= start:
@@ -78,6 +80,11 @@ class PlacedBatches:
         if turn != self.turn:
             self.turn, self.taken = turn, 0
         return self.taken
+
+    def want_any(self) -> None:
+        """Want that this turn had a batch; else a training goes round for ever, or ends unbegun."""
+        if not self.taken:
+            raise UserError("The train_dataloader yields no batch. Is its data set smaller than a batch?")
 
 
 class DrawnDataset(Dataset[Any]):
@@ -121,9 +128,29 @@ class DrawnDataset(Dataset[Any]):
         raise errors[0]
 
     def _note(self, index: int, error: Exception) -> None:
-        line = json.dumps({"sample": index, "error": f"{type(error).__name__}: {error}"[:500]})
+        sample, source = _origin(index, error)
+        said = f"{type(error).__name__}: {error}"[:500]
+        line = json.dumps({"sample": sample, "source": source, "error": said})
         with self.faults.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def _origin(index: int, error: Exception) -> tuple[int, str]:
+    """Find which sample failed, of which file: data sets repeat, join and mix those of others within them."""
+    source = ""
+    for frame, _ in walk_tb(error.__traceback__.tb_next if error.__traceback__ else None):
+        owner = frame.f_locals.get("self")
+        if frame.f_code.co_name == "__getitem__" and isinstance(owner, Dataset):
+            index = int(frame.f_locals[frame.f_code.co_varnames[1]])
+            source = str(getattr(owner, "ann_file", ""))
+    return index, source
+
+
+def distinct_samples(dataset: Any) -> int:
+    """Count the samples of a data set, of one that repeats or mixes those of others once each."""
+    within = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
+    counts = [distinct_samples(one) for one in within if hasattr(one, "metainfo")]
+    return min(len(dataset), sum(counts)) if counts else len(dataset)
 
 
 def draw_by_place(loader: DataLoader[Any], seed: int, rank: int, faults: Path) -> DataLoader[Any]:
@@ -136,11 +163,10 @@ def draw_by_place(loader: DataLoader[Any], seed: int, rank: int, faults: Path) -
     batches: Any = PlacedBatches(loader.batch_sampler)
     kept: Sequence[str] = (
         *("num_workers", "collate_fn", "pin_memory", "timeout", "multiprocessing_context"),
-        *("generator", "prefetch_factor", "persistent_workers"),
+        *("generator", "prefetch_factor", "persistent_workers", "worker_init_fn"),
     )
     return DataLoader(
         DrawnDataset(loader.dataset, seed, rank, faults),
         batch_sampler=batches,
-        worker_init_fn=WorkerStart(loader.worker_init_fn),
         **{name: getattr(loader, name) for name in kept},
     )

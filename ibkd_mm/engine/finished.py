@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ibkd_mm.errors import UserError
 
+PARTIAL = ".partial"
+
 _held: set[tuple[int, Path]] = set()
 
 
@@ -51,9 +53,21 @@ def finished_folder(path: Path) -> Iterator[Path]:
             draft.chmod(0o755)
             os.sync()  # once, as there may be a hundred thousand files
             draft.rename(path)
-            sync_folder(path.parent)
+            _sync_folder(path.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a name to write to; the file stands under `path` only once all of it is on the disk."""
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        yield partial
+        take_place(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def take_place(draft: Path, path: Path) -> None:
@@ -61,10 +75,10 @@ def take_place(draft: Path, path: Path) -> None:
     with draft.open("rb") as file:
         os.fsync(file.fileno())
     draft.replace(path)
-    sync_folder(path.parent)
+    _sync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Make a rename last through a loss of power."""
     handle = os.open(folder, os.O_RDONLY)
     try:

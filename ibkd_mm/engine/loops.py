@@ -1,5 +1,6 @@
 """mmengine's two training loops, resumable at any step: each step seeds itself, each batch has its place."""
 
+from bisect import bisect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from torch.utils.data import DataLoader
 
 from ibkd_mm.engine.draws import DrawnDataset, PlacedBatches, draw_by_place
 from ibkd_mm.engine.seeding import seed_all
-from ibkd_mm.errors import UserError
 from ibkd_mm.registry import LOOPS
 
 Batch = Sequence[dict[str, Any]]
@@ -19,12 +19,12 @@ Batch = Sequence[dict[str, Any]]
 def _placed(runner: Runner, loader: DataLoader[Any] | dict[str, Any]) -> DataLoader[Any]:
     differ = runner._randomness_cfg.get("diff_rank_seed", False)
     built = runner.build_dataloader(loader, seed=runner.seed, diff_rank_seed=differ)
-    return draw_by_place(built, runner.seed, get_rank(), Path(runner.log_dir) / faults_name())
+    return draw_by_place(built, runner.seed, get_rank(), Path(runner.log_dir) / faults_name(get_rank()))
 
 
-def faults_name() -> str:
-    """Name the file that lists the samples that could not be read, one a process."""
-    return f"unreadable_samples_{get_rank()}.jsonl"
+def faults_name(rank: int | str) -> str:
+    """Name the file that lists the samples that a process could not read."""
+    return f"unreadable_samples_{rank}.jsonl"
 
 
 class Placed:
@@ -72,6 +72,7 @@ class EpochLoop(Placed, EpochBasedTrainLoop):
         for index, batch in enumerate(self.dataloader, start=self.place.begin(self._epoch)):
             self.place.taken = index + 1
             self.run_iter(index, batch)
+        self.place.want_any()
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
@@ -96,8 +97,7 @@ class EndlessBatches:
             self._iterator = iter(self.loader)
         batch = next(self._iterator, None)
         if batch is None:
-            if not self.place.taken:
-                raise UserError("The train_dataloader yields no batch. Is its data set smaller than a batch?")
+            self.place.want_any()
             self.place.begin(self.place.turn + 1)
             self._iterator = iter(self.loader)
             batch = next(self._iterator)
@@ -120,6 +120,12 @@ class IterLoop(Placed, IterBasedTrainLoop):
         """End the workers now."""
         self.dataloader_iterator = EndlessBatches(self.dataloader, self.place)
         super().close()
+
+    def validates_after(self, iteration: int) -> bool:
+        """Tell whether a validation follows so many iterations."""
+        interval = self.dynamic_intervals[bisect(self.dynamic_milestones, iteration + 1) - 1]
+        due = iteration % interval == 0 or iteration == self.max_iters
+        return self.runner.val_loop is not None and iteration >= self.val_begin and due
 
     def run_iter(self, data_batch: Batch) -> None:
         """Train on one batch, with randomness of its own."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ibkd_mm.engine.finite import all_finite, bad_modules, bad_terms, loss_terms
 from ibkd_mm.engine.replay_file import SUFFIX, Step, versions, write_step
-from ibkd_mm.engine.saving import accumulating
+from ibkd_mm.engine.saving import accumulating, disk_error
 from ibkd_mm.engine.wrappers import gradients, optim_wrappers, unwrapped
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
@@ -157,7 +157,8 @@ class NonFiniteGuard(Hook):
             if runner.rank in files:
                 write_step(files[runner.rank], self._step(runner, fault))
         except (OSError, RuntimeError, TypeError) as error:
-            kept = f"{files[runner.rank]} could not be written ({str(error).partition(chr(10))[0]})."
+            reason = str(disk_error(error) or error).partition("\n")[0]
+            kept = f"{files[runner.rank]} could not be written ({reason})."
         return UserError(
             f"Stopped at iteration {runner.iter + 1}, which is not finite ({self._in_a_row} in a row): "
             f"{said}. {kept} Then mend the data or lower the learning rate, and go on with --resume."

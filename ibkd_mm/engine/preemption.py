@@ -2,20 +2,25 @@
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ibkd_mm.engine.loops import IterLoop
 from ibkd_mm.engine.saving import PREEMPTED, accumulating, point_to
 from ibkd_mm.registry import HOOKS
 
 REQUEUE = os.EX_TEMPFAIL
+_ECHO = 1.0
+"""Seconds in which another signal is the same stop: schedulers, torchrun and `timeout` may send one twice."""
 
 
 class Preempted(SystemExit):
@@ -24,7 +29,7 @@ class Preempted(SystemExit):
 
 @HOOKS.register_module()
 class PreemptionHook(Hook):
-    """On a signal: end the step, save `preempted.pth`, exit. A second signal stops at once.
+    """On a signal: end the step, save `preempted.pth`, exit. A second one, a second later, stops at once.
 
     Acts in before_train, and after_train_iter and after_val_iter behind every other hook. A step inside
     an accumulation of gradients is not an end; the training goes on to where it is.
@@ -42,12 +47,16 @@ class PreemptionHook(Hook):
         self.signals = [signal.Signals[name] for name in signals]
         self.exit_code = exit_code
         self._received: signal.Signals | None = None
+        self._when = 0.0
         self._owed = False
         self._former: dict[signal.Signals, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Answer the signals from here on, and make up for a validation that was cut short."""
-        self._former = {number: signal.signal(number, self._note) for number in self.signals}
+        if current_thread() is main_thread():  # Python lets no other one answer
+            self._former = {number: signal.signal(number, self._note) for number in self.signals}
+        else:
+            runner.logger.warning("The training is in a thread of its own: no signal makes it save.")
         if self._owed:
             self._owed = False
             runner.logger.info("The validation that the stop cut short is done first.")
@@ -56,7 +65,8 @@ class PreemptionHook(Hook):
     def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Stop after this step if any process was told to."""
         if not accumulating(runner) and self._told():
-            self._leave(runner, runner.iter + 1, owed=False)
+            loop, done = runner.train_loop, runner.iter + 1
+            self._leave(runner, done, owed=isinstance(loop, IterLoop) and loop.validates_after(done))
 
     def after_val_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Stop a validation, to be done again on resuming; several processes finish theirs."""
@@ -80,8 +90,10 @@ class PreemptionHook(Hook):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
-            os._exit(128 + number)
-        self._received = signal.Signals(number)
+            if time.monotonic() - self._when > _ECHO:
+                os._exit(128 + number)
+            return
+        self._received, self._when = signal.Signals(number), time.monotonic()
         text = f"\n{self._received.name}: ending this step, then saving. A second signal stops at once.\n"
         os.write(2, text.encode())
 
@@ -100,6 +112,7 @@ class PreemptionHook(Hook):
         runner.save_checkpoint(str(folder), PREEMPTED, meta={"epoch": runner.epoch, "iter": iteration})
         if is_main_process():
             point_to(folder / PREEMPTED, folder)
+        barrier()  # torchrun and srun end those that remain as soon as one is gone
         cause = self._received.name if self._received else "another process"
         runner.logger.info(
             f"Stopped by {cause} after iteration {iteration}; saved {folder / PREEMPTED}. "

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ibkd_mm.engine.checkpoint import read_torch
+from ibkd_mm.engine.finished import whole_file
 from ibkd_mm.engine.plain import from_plain, to_plain
-from ibkd_mm.engine.saving import whole_file
 from ibkd_mm.errors import UserError
 from ibkd_mm.version import __version__
 

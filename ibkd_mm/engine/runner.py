@@ -8,9 +8,11 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ibkd_mm.engine.loops import Placed
-from ibkd_mm.engine.saving import cannot_write, on_cpu, schedules, training_state, whole_file
+from ibkd_mm.engine.saving import on_cpu, saved_file, schedules, training_state
+from ibkd_mm.engine.workers import leave_signals
 from ibkd_mm.registry import HOOKS, RUNNERS
 
 _LOOPS = {"EpochBasedTrainLoop": "ibkd_mm.EpochLoop", "IterBasedTrainLoop": "ibkd_mm.IterLoop"}
@@ -34,6 +36,13 @@ class TrustedRunner(Runner):
                 loop["type"] = f"{'Epoch' if loop.pop('by_epoch') else 'Iter'}BasedTrainLoop"
             loop["type"] = _ours(loop["type"], _LOOPS)
         return super().build_train_loop(loop)
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader[Any] | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader[Any]:
+        """Build a loader, of validation too, whose workers outlive the signal that ends a training."""
+        return leave_signals(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Register mmengine's hooks, the one that saves checkpoints replaced by ours."""
@@ -92,13 +101,11 @@ class TrustedRunner(Runner):
         if save_param_scheduler and self.param_schedulers is not None:
             checkpoint["param_schedulers"] = schedules(self.param_schedulers)
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
-        path = Path(out_dir) / filename
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as partial, partial.open("wb") as file:
-                torch.save(checkpoint, file)
-        except OSError as error:
-            raise cannot_write(path, Path(self.work_dir), error) from error
+        with (
+            saved_file(Path(out_dir) / filename, Path(self.work_dir)) as partial,
+            partial.open("wb") as file,
+        ):
+            torch.save(checkpoint, file)
 
 
 def _overruled(planned: Any, resumed: Any, at: str) -> list[str]:

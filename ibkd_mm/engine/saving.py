@@ -1,7 +1,6 @@
 """Checkpoints that are whole or not there: written beside, synced, renamed; then older ones are removed."""
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,42 +16,45 @@ from mmengine.runner.checkpoint import weights_to_cpu
 from mmengine.utils import apply_to
 
 from ibkd_mm.engine.checkpoint import load_weights
+from ibkd_mm.engine.finished import PARTIAL, whole_file
 from ibkd_mm.engine.wrappers import optim_wrappers, unwrapped
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
 
 POINTER, PREEMPTED = "last_checkpoint", "preempted.pth"
-_PARTIAL = ".partial"
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a name to write to; the file stands under `path` only once all of it is on the disk."""
-    partial = path.with_name(f".{path.name}{_PARTIAL}")
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-        _sync_folder(path.parent)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def point_to(checkpoint: Path, work_dir: Path) -> None:
     """Name the checkpoint that `--resume` goes on from."""
-    with whole_file(work_dir / POINTER) as partial:
+    with saved_file(work_dir / POINTER, work_dir) as partial:
         partial.write_text(str(checkpoint))
+
+
+def pointed(work_dir: Path) -> Path | None:
+    """Return the checkpoint that was written last, if any."""
+    pointer = work_dir / POINTER
+    return Path(pointer.read_text().strip()) if pointer.is_file() else None
+
+
+@contextmanager
+def saved_file(path: Path, work_dir: Path) -> Iterator[Path]:
+    """Write a file of a training whole, or leave what was there and say what remains."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as partial:
+            yield partial
+    except (OSError, RuntimeError) as error:
+        reason = disk_error(error)
+        if reason is None:
+            raise
+        raise _cannot_write(path, work_dir, reason) from error
+
+
+def disk_error(error: BaseException | None) -> OSError | None:
+    """Find what the disk said; torch hides it behind an error of its own."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
 
 def training_state(runner: Runner, meta: dict[str, Any], by_epoch: bool) -> dict[str, Any]:
@@ -86,14 +88,11 @@ def schedules(schedulers: Any) -> Any:
     return [scheduler.state_dict() for scheduler in schedulers]
 
 
-def cannot_write(path: Path, work_dir: Path, error: OSError | RuntimeError) -> UserError:
-    """Say what remains after a write that failed."""
-    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-    pointer = work_dir / POINTER
-    last = pointer.read_text().strip() if pointer.is_file() else None
+def _cannot_write(path: Path, work_dir: Path, error: OSError) -> UserError:
+    last = pointed(work_dir)
     remains = f"{last} is whole" if last else "there is no earlier checkpoint"
     return UserError(
-        f"Cannot write the checkpoint {path}: {reason}. Nothing was overwritten; {remains}. "
+        f"Cannot write {path}: {error.strerror or error}. Nothing was overwritten; {remains}. "
         "Make room, then go on with --resume."
     )
 
@@ -120,8 +119,7 @@ def find_resumable(work_dir: Path) -> Path | None:
 
 
 def _candidates(work_dir: Path) -> list[Path]:
-    pointer = work_dir / POINTER
-    target = Path(pointer.read_text().strip()) if pointer.is_file() else None
+    target = pointed(work_dir)
     named = [path for path in (work_dir / target.name, target) if path.is_file()] if target else []
     others = sorted(work_dir.glob("*.pth"), key=lambda path: path.stat().st_mtime, reverse=True)
     return list(dict.fromkeys([*named[:1], *(path for path in others if not path.name.startswith("best_"))]))
@@ -143,8 +141,9 @@ class WholeCheckpointHook(CheckpointHook):
         """Clear away what a killed run left half-written."""
         super().before_train(runner)
         if is_main_process():
-            for partial in Path(self.out_dir).glob(f".*{_PARTIAL}"):
-                partial.unlink(missing_ok=True)
+            for folder in {Path(self.out_dir), Path(runner.work_dir)}:
+                for partial in folder.glob(f".*{PARTIAL}"):
+                    partial.unlink(missing_ok=True)
 
     def _save_checkpoint(self, runner: Runner) -> None:
         if accumulating(runner):
@@ -209,6 +208,6 @@ class _PutOff:
 @master_only
 def _settle(saved: Path, work_dir: Path, outdated: list[Path]) -> None:
     point_to(saved, work_dir)
-    for path in [*outdated, saved.with_name(PREEMPTED)]:
+    for path in [*outdated, work_dir / PREEMPTED]:
         if path != saved:
             path.unlink(missing_ok=True)

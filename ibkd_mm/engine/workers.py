@@ -9,6 +9,8 @@ import signal
 from threading import Thread
 from typing import Any
 
+from torch.utils.data import DataLoader
+
 
 class WorkerStart:
     """Prepare a worker's process, then do what the loader's own `worker_init_fn` does."""
@@ -26,6 +28,13 @@ class WorkerStart:
             Thread(target=_end_with_parent, daemon=True).start()
         if self.inner is not None:
             self.inner(worker)
+
+
+def leave_signals(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """Make the workers that a loader will start leave signals to the main process."""
+    if not isinstance(loader.worker_init_fn, WorkerStart):
+        loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+    return loader
 
 
 def _end_with_parent() -> None:

@@ -67,6 +67,16 @@ def _shown_mmcv_version(version: str) -> Iterator[None]:
         mmcv.__version__ = real
 
 
+@contextmanager
+def _kept_recursion_limit() -> Iterator[None]:
+    """Undo what mmrazor sets at import: at a million, endless recursion is a crash and no error."""
+    limit = sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def install() -> None:
     """Import mmrazor's distillation part, whole or with an error that says what is missing. Idempotent.
 
@@ -76,7 +86,7 @@ def install() -> None:
         return  # somebody's mmrazor imports by itself: nothing to mend
     for name in _DEAD_MODULES:
         sys.modules.setdefault(name, _Placeholder(name))
-    with _shown_mmcv_version(_NEWEST_MMCV_IT_ACCEPTS):
+    with _shown_mmcv_version(_NEWEST_MMCV_IT_ACCEPTS), _kept_recursion_limit():
         for name in _PROMISED:
             try:
                 importlib.import_module(name)

@@ -80,6 +80,7 @@ def make(folder: Path, steps: int, **changes: Any) -> TrustedRunner:
     loader = {"batch_size": changes.get("batch_size", 4), "num_workers": workers, "sampler": sampler}
     if workers:
         loader["persistent_workers"] = True
+    loader |= changes.get("loader", {})
     name = f"{folder.name}_{uuid4()}"  # mmengine shares logs and histories between runs of one name
     loop = {"by_epoch": by_epoch, ("max_epochs" if by_epoch else "max_iters"): steps}
     config: dict[str, Any] = {
@@ -111,11 +112,14 @@ def make(folder: Path, steps: int, **changes: Any) -> TrustedRunner:
         "log_processor": {"by_epoch": by_epoch},
         "visualizer": {"type": "Visualizer", "name": name},
     }
-    return TrustedRunner.from_cfg(_with_validation(config) if changes.get("validate") else config)
+    if changes.get("validate"):
+        config = _with_validation(config, changes.get("val_workers", 0))
+    return TrustedRunner.from_cfg(config)
 
 
-def _with_validation(config: dict[str, Any]) -> dict[str, Any]:
-    loader = {"batch_size": 4, "num_workers": 0, "sampler": {"type": "DefaultSampler", "shuffle": False}}
+def _with_validation(config: dict[str, Any], workers: int) -> dict[str, Any]:
+    loader = {"batch_size": 4, "num_workers": workers, "persistent_workers": workers > 0}
+    loader["sampler"] = {"type": "DefaultSampler", "shuffle": False}
     return {
         **config,
         "val_dataloader": {"dataset": {"type": "Noisy"}, **loader},

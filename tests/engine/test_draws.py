@@ -4,14 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmengine.dataset import DefaultSampler
 from torch.utils.data import BatchSampler, SequentialSampler
 
 from ibkd_mm.engine import TrustedRunner
 from ibkd_mm.engine.draws import Draw, PlacedBatches
 from ibkd_mm.engine.seeding import mix, seed_all
+from ibkd_mm.errors import UserError
 
 # SplitMix64 of Steele, Lea and Flood (2014), started from 0: its first output.
 FIRST_OF_SPLITMIX = 0xE220A8397B1DCDAF
@@ -66,3 +69,22 @@ def test_hooks_reach_the_data_set_through_the_draws(
     drawn.samples = 5  # as mmdet's PipelineSwitchHook sets `pipeline`
     assert len(drawn) == drawn.dataset.samples == 5
     assert drawn.metainfo is drawn.dataset.metainfo
+
+
+@pytest.mark.parametrize("epochs", [False, True])
+def test_a_data_set_smaller_than_a_batch_is_said(
+    toy: Callable[..., TrustedRunner], tmp_path: Path, epochs: bool
+) -> None:
+    runner = toy(tmp_path, 2, epochs=epochs, batch_size=20, loader={"drop_last": True})
+    with pytest.raises(UserError, match="smaller than a batch"):
+        runner.train()
+
+
+def test_each_turn_has_an_order_of_its_own() -> None:
+    batches = PlacedBatches(BatchSampler(DefaultSampler(range(9), shuffle=True, seed=0), 3, drop_last=False))
+    turns = []
+    for turn in (0, 1, 0):
+        batches.begin(turn)
+        turns.append([index for batch in batches for index in batch])
+    assert turns[0] == turns[2] != turns[1]
+    assert sorted(turns[0]) == sorted(turns[1]) == list(range(9))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ibkd_mm.engine.finished import finished_folder, only_one, take_place
+from ibkd_mm.engine.finished import finished_folder, only_one, take_place, whole_file
 from ibkd_mm.errors import UserError
 
 _fork = multiprocessing.get_context("fork")
@@ -135,3 +135,41 @@ def test_a_file_takes_the_place_of_another(tmp_path: Path) -> None:
     (tmp_path / "draft").write_text("new")
     take_place(tmp_path / "draft", tmp_path / "a")
     assert (_names(tmp_path), (tmp_path / "a").read_text()) == (["a"], "new")
+
+
+def _fail_half_way(path: Path) -> None:
+    with whole_file(path) as partial:
+        partial.write_text("tw")
+        raise RuntimeError
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with whole_file(path) as partial:
+        partial.write_text("one")
+        assert not path.exists()
+    with pytest.raises(RuntimeError):
+        _fail_half_way(path)
+    assert path.read_text() == "one"
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_all_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{handle}')).name}")
+        fsync(handle)
+
+    def renamed(draft: Path, path: Path) -> Path:
+        done.append(f"rename to {path.name}")
+        return replace(draft, path)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    with whole_file(tmp_path / "file") as partial:
+        partial.write_text("all of it")
+    assert done == ["sync .file.partial", "rename to file", f"sync {tmp_path.name}"]

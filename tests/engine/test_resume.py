@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 
-from ibkd_mm.engine import TrustedRunner, load_weights
+from ibkd_mm.engine import TrustedRunner, load_weights, place
 from ibkd_mm.engine.saving import find_resumable
 
 Toy = Callable[..., TrustedRunner]
@@ -96,6 +98,27 @@ def state_at(folder: Path) -> dict[str, Any]:
     return load_weights(found)
 
 
+class ScaledOnCpu(AmpOptimWrapper):
+    """mmengine's, which scales losses on a GPU alone, made to do so here."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        OptimWrapper.__init__(self, **kwargs)
+        self.loss_scaler = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=3)
+        self._scale_update_param, self.cast_dtype = None, torch.bfloat16
+
+
+def test_the_scaler_of_mixed_precision_is_resumed(toy: Toy, tmp_path: Path) -> None:
+    OPTIM_WRAPPERS.register_module(module=ScaledOnCpu, force=True)
+    changes = {"optim": {"type": "ScaledOnCpu"}}
+    straight = toy(tmp_path / "straight", 4, **changes)
+    straight.train()
+    toy(tmp_path / "halved", 2, **changes).train()
+    resumed = go_on(toy, tmp_path / "halved", 4, **changes)
+    assert differing(state(straight), state(resumed)) == []
+    scaler = resumed.optim_wrapper.loss_scaler.state_dict()  # type: ignore[union-attr]
+    assert (scaler["scale"], scaler["_growth_tracker"]) == (128.0, 1)  # doubled after the third step
+
+
 def test_the_seed_decides(toy: Toy, tmp_path: Path) -> None:
     runs = [toy(tmp_path / str(seed), 2, seed=seed) for seed in (1, 2)]
     for runner in runs:
@@ -132,6 +155,43 @@ def test_what_cannot_be_exact_is_said(toy: Toy, tmp_path: Path, capsys: pytest.C
     assert (runner.train_loop.place.turn, runner.train_loop.place.taken) == (0, 5)  # type: ignore[attr-defined]
 
 
+def warned(runner: TrustedRunner) -> list[str]:
+    """Train, and return the warnings."""
+    said: list[str] = []
+    runner.logger.warning = said.append  # type: ignore[method-assign]
+    runner.train()
+    return said
+
+
+def test_another_number_of_processes_or_samples_is_said(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "get_world_size", lambda: 2)
+    toy(tmp_path, 1).train()
+    monkeypatch.undo()
+    changes = {"resume": True, "load_from": str(tmp_path / "iter_1.pth"), "dataset": {"samples": 16}}
+    runner = toy(tmp_path, 2, **changes)
+    assert any("exact: processes from 2 to 1, samples from 12 to 16." in line for line in warned(runner))
+    # A batch of each of two processes is two of one; one more was taken.
+    assert runner.train_loop.place.taken == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("changes", "at"),
+    [({}, (1, 2)), ({"sampler": "InfiniteSampler"}, (0, 5)), ({"epochs": True}, (4, 3))],
+)
+def test_from_a_checkpoint_of_mmengine_a_training_goes_on_near_its_place_and_says_so(
+    toy: Toy, tmp_path: Path, changes: dict[str, Any], at: tuple[int, int]
+) -> None:
+    toy(tmp_path, 4, **changes).train()
+    checkpoint = state_at(tmp_path)
+    del checkpoint["place"]
+    torch.save(checkpoint, tmp_path / "foreign.pth")
+    runner = toy(tmp_path, 5, resume=True, load_from=str(tmp_path / "foreign.pth"), **changes)
+    assert any("not written by ibkd_mm" in line for line in warned(runner))
+    assert (runner.train_loop.place.turn, runner.train_loop.place.taken) == at  # type: ignore[attr-defined]
+
+
 def test_a_schedule_that_the_checkpoint_overrules_is_named(toy: Toy, tmp_path: Path) -> None:
     toy(tmp_path, 2).train()
     runner = toy(tmp_path, 3, resume=True, load_from=str(tmp_path / "iter_2.pth"), schedule={"T_max": 20})
@@ -149,3 +209,13 @@ def test_a_checkpoint_between_two_steps_of_the_optimizer_is_said_to_lose_gradien
     runner.logger.warning = said.append  # type: ignore[method-assign]
     runner.train()
     assert sum("multiple of accumulative_counts" in line for line in said) == 2  # after the first and third
+
+
+def test_a_stop_in_a_later_turn_over_the_data_is_resumed_there(toy: Toy, tmp_path: Path) -> None:
+    straight = toy(tmp_path / "straight", 6)
+    straight.train()
+    toy(tmp_path / "halved", 4).train()  # one batch into the second turn of three
+    resumed = go_on(toy, tmp_path / "halved", 6)
+    place = resumed.train_loop.place  # type: ignore[attr-defined]
+    assert (place.turn, place.taken) == (1, 3)
+    assert differing(state(straight), state(resumed)) == []

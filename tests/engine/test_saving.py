@@ -1,5 +1,6 @@
 """A write cut short, by a kill or a full disk, leaves the last good checkpoint loadable and says so."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -8,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.registry import METRICS
 
 from ibkd_mm.engine import TrustedRunner, load_weights
-from ibkd_mm.engine.saving import POINTER, find_resumable, whole_file
+from ibkd_mm.engine.saving import POINTER, PREEMPTED, find_resumable
 from ibkd_mm.errors import UserError
 
 Toy = Callable[..., TrustedRunner]
@@ -70,6 +72,7 @@ def test_where_none_is_whole_a_training_does_not_silently_start_anew(two_steps: 
 def test_a_folder_that_was_moved_is_resumed_in_its_new_place(two_steps: Path, tmp_path: Path) -> None:
     moved = tmp_path.with_name(tmp_path.name + "_moved")
     two_steps.rename(moved)
+    os.utime(moved / "iter_1.pth")  # which is then the newest
     assert find_resumable(moved) == moved / "iter_2.pth"
     assert find_resumable(tmp_path) is None
 
@@ -92,15 +95,95 @@ def test_the_best_and_the_oldest_are_removed_only_after_the_next_is_there(
     assert len(names) == 2
 
 
-def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    with whole_file(path) as partial:
-        partial.write_text("one")
-        assert not path.exists()
-    with pytest.raises(FileNotFoundError), whole_file(path):
-        (tmp_path / "missing").read_text()
-    assert path.read_text() == "one"
-    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+def test_the_best_is_removed_only_after_a_better_one_is_there(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, save, scores = [], torch.save, iter([3.0, 2.0, 4.0, 1.0])
+
+    def watch(checkpoint: Any, file: Any) -> None:
+        left.append(sorted(path.name for path in tmp_path.glob("*.pth")))
+        save(checkpoint, file)
+
+    monkeypatch.setattr(torch, "save", watch)
+    monkeypatch.setattr(METRICS.get("MeanLogit"), "compute_metrics", lambda *_: {"mean": next(scores)})
+    saving = {"interval": -1, "save_last": False, "save_best": "toy/mean", "rule": "less"}
+    toy(tmp_path, 4, saving=saving, validate=True, loop={"val_interval": 1}).train()
+    assert left == [[], ["best_toy_mean_iter_1.pth"], ["best_toy_mean_iter_2.pth"]]
+    assert [path.name for path in tmp_path.glob("*.pth")] == ["best_toy_mean_iter_4.pth"]
+
+
+def test_a_checkpoint_is_named_once_it_is_there_and_older_ones_go_last(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("replace", "unlink"):
+        original = getattr(Path, name)
+
+        def watch(path: Path, *args: Any, _name: str = name, _do: Any = original, **more: Any) -> Any:
+            done.append(f"{_name} {Path(args[0]).name if args else path.name}")
+            return _do(path, *args, **more)
+
+        monkeypatch.setattr(Path, name, watch)
+    toy(tmp_path, 2, saving={"interval": 1, "max_keep_ckpts": 1}).train()
+    named = [f"replace {POINTER}", f"unlink {PREEMPTED}"]
+    second = ["replace iter_2.pth", f"replace {POINTER}", "unlink iter_1.pth", f"unlink {PREEMPTED}"]
+    assert done == ["replace iter_1.pth", *named, *second]
+
+
+def test_weights_that_cannot_be_trained_on_are_not_resumed(toy: Toy, tmp_path: Path) -> None:
+    toy(tmp_path, 1).train()
+    (tmp_path / POINTER).unlink()
+    (tmp_path / "iter_1.pth").rename(tmp_path / "best_toy_mean_iter_1.pth")
+    assert find_resumable(tmp_path) is None
+
+
+def test_in_a_folder_of_their_own_checkpoints_are_found_and_cleared_up_after(
+    toy: Toy, tmp_path: Path
+) -> None:
+    work_dir = tmp_path / "run"
+    work_dir.mkdir()
+    for name in (PREEMPTED, f".{PREEMPTED}.partial"):
+        (work_dir / name).write_bytes(b"of a former stop")
+    toy(work_dir, 1, saving={"out_dir": str(tmp_path / "elsewhere")}).train()
+    assert find_resumable(work_dir) == tmp_path / "elsewhere" / "run" / "iter_1.pth"
+    assert not [path.name for path in work_dir.iterdir() if PREEMPTED in path.name]
+
+
+class Full:
+    """A file on a disk that has room for so many bytes."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self.file, self.room = file, room
+
+    def write(self, data: Any) -> int:
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return int(self.file.write(data))
+
+
+@pytest.mark.parametrize("room", [0, 4096, 12000])
+def test_whatever_torch_makes_of_a_full_disk_one_message_says_it(
+    toy: Toy, two_steps: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    # torch closes its archive all the same, which fails in another way once something is written.
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda checkpoint, file: save(checkpoint, Full(file, room)))
+    said = rf"Cannot write {two_steps}/iter_3.pth: No space left on device.*iter_2.pth is whole"
+    with pytest.raises(UserError, match=said):
+        toy(two_steps, 3, resume=True, load_from=str(two_steps / "iter_2.pth")).train()
+    assert find_resumable(two_steps) == two_steps / "iter_2.pth"
+
+
+def test_an_error_that_is_not_the_disks_is_not_taken_for_one(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        toy(tmp_path, 1).train()
 
 
 @pytest.fixture
@@ -120,7 +203,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_is_said_in_one_message(
     runner = toy(tmp_path, 40, saving={"interval": 1})
     saver = next(hook for hook in runner.hooks if type(hook).__name__ == "WholeCheckpointHook")
     saver.out_dir = str(small_disk)
-    with pytest.raises(UserError, match=r"Cannot write the checkpoint .*No space left on device.* is whole"):
+    with pytest.raises(UserError, match=r"Cannot write .*No space left on device.* is whole"):
         runner.train()
     last = Path((tmp_path / POINTER).read_text())
     assert load_weights(last)["meta"]["iter"] == runner.iter

@@ -192,3 +192,10 @@ def test_mmrazor_alone_does_not_import_here():
     done = subprocess.run([sys.executable, "-c", "import mmrazor"], capture_output=True, text=True)
     assert done.returncode != 0
     assert "MMCV" in done.stderr
+
+
+def test_the_limit_of_recursion_is_left_as_it_was():
+    script = "import sys; sys.setrecursionlimit(1234); import ibkd_mm; from ibkd_mm.stack import razor; "
+    script += "razor.install(); import mmrazor.models; print(sys.getrecursionlimit())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "1234"

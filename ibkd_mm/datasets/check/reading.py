@@ -1,6 +1,5 @@
 """Many files read by several processes, with a line that says how far it is."""
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ import cv2
 from mmengine.utils import ProgressBar
 
 from ibkd_mm.datasets.check.images import Picture, Task, read_picture
+from ibkd_mm.engine.cores import usable_cores
 from ibkd_mm.errors import UserError
 
 _FILES_A_WORKER = 100
@@ -30,7 +30,7 @@ def read_pictures(tasks: Iterable[Task], workers: int | None = None) -> dict[Tas
         workers: how many processes read; else one a core.
     """
     todo = list(dict.fromkeys(tasks))
-    workers = min(workers or len(os.sched_getaffinity(0)), max(1, len(todo) // _FILES_A_WORKER))
+    workers = min(workers or usable_cores(), max(1, len(todo) // _FILES_A_WORKER))
     if workers <= 1:
         return dict(zip(todo, _shown(map(read_picture, todo), len(todo)), strict=True))
     # fork, because spawned workers would import all of OpenMMLab first; they run no threads of their own

@@ -1,7 +1,6 @@
 """Shapes on disk: COCO format, written side by side and moved into place whole."""
 
 import json
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from pycocotools import mask as rle
 
 from ibkd_mm.datasets.shapes.outlines import CLASSES
 from ibkd_mm.datasets.shapes.scene import PRESETS, Scene, draw
+from ibkd_mm.engine.cores import usable_cores
 from ibkd_mm.engine.finished import finished_folder, only_one
 from ibkd_mm.errors import UserError
 
@@ -95,7 +95,7 @@ def _write_split(root: Path, spec: ShapesSpec, split: str, workers: int | None) 
     (root / "annotations").mkdir(exist_ok=True)
     write = partial(_write_picture, root / split, spec, split)
     indices = range(getattr(spec, split))
-    workers = min(workers or len(os.sched_getaffinity(0)), max(1, len(indices) // _PICTURES_A_WORKER))
+    workers = min(workers or usable_cores(), max(1, len(indices) // _PICTURES_A_WORKER))
     if workers > 1:
         # fork, because spawned workers would import all of OpenMMLab first; they run no threads of their own
         with ProcessPoolExecutor(workers, get_context("fork"), cv2.setNumThreads, (0,)) as pool:
