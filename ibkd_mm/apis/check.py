@@ -73,7 +73,7 @@ def _writable(json_file: str) -> Path:
     out = Path(json_file)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text("{}")
+        out.open("a").close()  # what an earlier check found stays until this one has
     except OSError as error:
         raise UserError(f"--json: {out} cannot be written: {error.strerror}.") from error
     return out

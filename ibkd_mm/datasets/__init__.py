@@ -1,5 +1,6 @@
-"""What enters a model: the embedded data."""
+"""What enters a model: the embedded data, and how samples are made of pictures."""
 
+from ibkd_mm.datasets import transforms as transforms
 from ibkd_mm.datasets.shapes import ShapesDataset
 
 __all__ = ["ShapesDataset"]

@@ -3,6 +3,7 @@
 from ibkd_mm.engine.amp import CpuAmpOptimWrapper
 from ibkd_mm.engine.bad_samples import BadSampleGuard
 from ibkd_mm.engine.checkpoint import load_weights
+from ibkd_mm.engine.close_mosaic import CloseMosaicHook
 from ibkd_mm.engine.ema import StudentEMAHook
 from ibkd_mm.engine.fit import CheckpointGuard, check_fit
 from ibkd_mm.engine.loops import EpochLoop, IterLoop
@@ -15,6 +16,7 @@ from ibkd_mm.engine.saving import WholeCheckpointHook
 __all__ = [
     "BadSampleGuard",
     "CheckpointGuard",
+    "CloseMosaicHook",
     "CpuAmpOptimWrapper",
     "EpochLoop",
     "IterLoop",

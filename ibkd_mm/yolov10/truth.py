@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor
-from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional as F
 
+from ibkd_mm.datasets.transforms import count_cells
 from ibkd_mm.errors import UserError
 from ibkd_mm.yolov10.structures import GroundTruth
 
@@ -31,13 +31,13 @@ def collect_truth(
         image=torch.arange(len(found)).repeat_interleave(counts).to(device),
         boxes=torch.cat([get_box_tensor(instances.bboxes).to(device).float() for instances in found]),
         labels=torch.cat([instances.labels.to(device) for instances in found]),
-        masks=None if size is None else torch.cat([_cells(each, device, stride, size) for each in found]),
+        masks=None if size is None else torch.cat([_cells(each, device, stride, size) for each in samples]),
         mask_stride=stride,
     )
 
 
-def _cells(instances: InstanceData, device: torch.device, stride: int, size: tuple[int, int]) -> Tensor:
-    """Count the pixels of each cell of `stride` x `stride` that are an instance's.
+def _cells(sample: DetDataSample, device: torch.device, stride: int, size: tuple[int, int]) -> Tensor:
+    """Count the pixels of each cell of `stride` x `stride` that are an instance's, unless the loader has.
 
     Counts rather than one pixel for each cell: what remains of an outline finer than the stride is where it
     runs, which the network learns as a share, and an instance smaller than a cell does not vanish.
@@ -45,16 +45,26 @@ def _cells(instances: InstanceData, device: torch.device, stride: int, size: tup
     Returns:
         (instances, height, width), bytes; pictures are padded at the bottom and right.
     """
-    if "masks" not in instances:
+    instances = sample.gt_instances
+    if "mask_cells" in instances:
+        cells = _checked(instances.mask_cells, sample.img_shape, stride).to(device)
+    elif "masks" in instances:
+        pixels = np.ascontiguousarray(instances.masks.to_ndarray(), dtype=np.uint8)
+        cells = count_cells(torch.from_numpy(pixels).to(device), stride)
+    else:
         raise UserError(
             "Expected masks to learn from (gt_instances.masks), found boxes alone. Set with_mask=True in the "
             "pipeline's LoadAnnotations, or model.bbox_head.mask=None to learn boxes alone."
         )
-    pixels = np.ascontiguousarray(instances.masks.to_ndarray(), dtype=np.uint8)
-    bottom, right = (cells * stride - side for cells, side in zip(size, pixels.shape[1:], strict=True))
-    masks = torch.from_numpy(pixels).to(device)
-    if bottom or right:
-        masks = F.pad(masks, (0, right, 0, bottom))
-    # rows first, since whole rows are added fastest
-    rows = sum((masks[:, start::stride] for start in range(1, stride)), masks[:, ::stride])
-    return sum((rows[..., start::stride] for start in range(1, stride)), rows[..., ::stride])
+    return F.pad(cells, (0, size[1] - cells.shape[2], 0, size[0] - cells.shape[1]))
+
+
+def _checked(cells: Tensor, picture: tuple[int, int], stride: int) -> Tensor:
+    expected = tuple(-(-side // stride) for side in picture[:2])
+    if cells.shape[1:] != expected:
+        raise UserError(
+            f"Expected {expected} mask_cells of {stride} x {stride} pixels in a picture of {picture[:2]}, "
+            f"found {tuple(cells.shape[1:])}. Set stride={stride} in the pipeline's MaskCells, and change no "
+            "size behind it."
+        )
+    return cells

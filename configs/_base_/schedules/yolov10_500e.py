@@ -1,6 +1,9 @@
 # The published training of YOLOv10: 500 epochs of SGD, 256 pictures a step, the rate falling linearly.
 # There a loss is multiplied by the pictures of a step. Here it is their mean, so the rate is multiplied, and
 # what stands beside the gradient, decay and clipping, is divided: the steps are the same.
+# On fewer GPUs than 8 of 32 pictures gradients are gathered over several batches, on one with
+#   --cfg-options optim_wrapper.accumulative_counts=8
+# Nothing else changes: epochs, warm-up and decay count pictures, clipping and averaged weights count steps.
 batch, max_epochs = 256, 500
 optim_wrapper = dict(
     type="OptimWrapper",
@@ -16,5 +19,8 @@ param_scheduler = [
 ]
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=10)
 val_cfg, test_cfg = dict(type="ValLoop"), dict(type="TestLoop")
-custom_hooks = [dict(type="ibkd_mm.StudentEMAHook", decay=0.9999, warmup=2000)]
+custom_hooks = [
+    dict(type="ibkd_mm.StudentEMAHook", decay=0.9999, warmup=2000),
+    dict(type="ibkd_mm.CloseMosaicHook", last=10),
+]
 auto_scale_lr = dict(enable=False, base_batch_size=batch)

@@ -1,0 +1,216 @@
+"""Where the time of a training step of the student goes: by part, and by operator.
+
+    python benchmarks/student_step.py [--config CONFIG] [--size 640] [--batch 8] [--steps 5] [--threads 2]
+
+YOLOv10n-seg on pictures of noise with seven instances each, which are in memory already, in full precision on
+the CPU. By part: the step is stopped at its seams; autograd runs backward through all of the losses before it
+comes to the network. By operator: torch's profiler tells convolutions, forward and backward, from the rest.
+"""
+
+import argparse
+import logging
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import InstanceData
+from torch.profiler import ProfilerActivity, profile
+
+from ibkd_mm.apis import load_config
+from ibkd_mm.deploy.benchmark_machine import hardware, threads
+from ibkd_mm.engine.ema import StudentEMAHook
+from ibkd_mm.yolov10 import head as head_module
+
+INSTANCES = 7
+NETWORK, BACKWARD = "network", "network, backward"
+KINDS = {"convolutions": "conv", "norms": "batch_norm", "activations": "silu"}
+
+
+def make_batch(size: int, pictures: int) -> dict[str, list[Any]]:
+    """Pictures of noise with ellipses to find."""
+    draw = np.random.default_rng(0)
+    rows, columns = np.mgrid[:size, :size]
+    samples = []
+    for _ in range(pictures):
+        radius = np.exp(draw.uniform(np.log(size / 32), np.log(size / 4), (INSTANCES, 2)))
+        centre = draw.uniform(radius, size - radius)
+        masks = [
+            ((columns - x) / across) ** 2 + ((rows - y) / down) ** 2 <= 1
+            for (x, y), (across, down) in zip(centre, radius, strict=True)
+        ]
+        boxes = np.concatenate([centre - radius, centre + radius], axis=1)
+        instances = InstanceData(
+            bboxes=torch.from_numpy(boxes).float(),
+            labels=torch.from_numpy(draw.integers(0, 80, INSTANCES)),
+            masks=BitmapMasks(np.stack(masks).astype(np.uint8), size, size),
+        )
+        meta = {"img_shape": (size, size), "ori_shape": (size, size), "batch_input_shape": (size, size)}
+        samples.append(DetDataSample(gt_instances=instances, metainfo=meta))
+    noise = torch.randint(0, 256, (pictures, 3, size, size), dtype=torch.uint8)
+    return {"inputs": list(noise), "data_samples": samples}
+
+
+class Parts:
+    """Seconds by part of a step; a part inside another is the outer one's no more."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self.open: list[str] = []
+        self.since = 0.0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        self._turn()
+        self.open.append(name)
+        yield
+        self._turn()
+        self.open.pop()
+
+    def becomes(self, name: str) -> None:
+        """From here on the open part has another name."""
+        self._turn()
+        self.open[-1] = name
+
+    def wrapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return function(*args, **kwargs)
+
+        return call
+
+    def _turn(self) -> None:
+        now = time.perf_counter()
+        if self.open:
+            self.seconds[self.open[-1]] += now - self.since
+        self.since = now
+
+
+class Step:
+    """A training step as the runner takes it."""
+
+    def __init__(self, path: str, parts: Parts) -> None:
+        config = load_config(path)
+        init_default_scope("mmdet")
+        self.parts, self.awaited = parts, 0
+        self.model = MODELS.build(config.model).train()
+        self.optim = build_optim_wrapper(self.model, config.optim_wrapper)
+        self.average = StudentEMAHook()
+        self.runner: Any = SimpleNamespace(model=self.model, optim_wrapper=self.optim, iter=0)
+        self.average.before_train(self.runner)
+        self._part_at_seams()
+
+    def _part_at_seams(self) -> None:
+        """Have the parts timed that the model calls inside."""
+        head, wrapped = self.model.bbox_head, self.parts.wrapped
+        self.model.extract_feat = wrapped(NETWORK, self.model.extract_feat)
+        for module in (head.one_to_many, head.one_to_one, head.prototypes):
+            module.forward = wrapped(NETWORK, module.forward)
+            module.register_forward_hook(self._await_gradients)
+        for criterion in head.criteria.values():
+            criterion.assigner.forward = wrapped("assignment", criterion.assigner.forward)
+        head_module.pairs_inside = wrapped("assignment", head_module.pairs_inside)
+        head_module.collect_truth = wrapped("collecting the truth", head_module.collect_truth)
+
+    def _await_gradients(self, module: torch.nn.Module, inputs: Any, outputs: Any) -> None:
+        """Have it noticed when the gradients of all that the network puts out are there."""
+        for output in (outputs,) if isinstance(outputs, torch.Tensor) else outputs:
+            if output is not None:
+                self.awaited += 1
+                output.register_hook(self._arrived)
+
+    def _arrived(self, gradient: torch.Tensor) -> None:
+        self.awaited -= 1
+        if not self.awaited:
+            self.parts.becomes(BACKWARD)
+
+    def __call__(self, batch: dict[str, Any]) -> None:
+        part = self.parts.part
+        with part("losses"):
+            terms = self.model(batch["inputs"], batch["data_samples"], mode="loss")
+            loss, _ = self.model.parse_losses(terms)
+        with part("losses, backward"):
+            self.optim.backward(loss)
+        with part("optimiser, clipping"):
+            self.optim.step()
+            self.optim.zero_grad()
+        with part("average of the weights"):
+            self.average.after_train_iter(self.runner)
+
+
+def print_shares(title: str, seconds: dict[str, float]) -> None:
+    total = sum(seconds.values())
+    print(f"\n{title:40}{'ms a step':>12}{'share':>9}")
+    for name, part in sorted(seconds.items(), key=lambda item: -item[1]):
+        print(f"{name:40}{part * 1e3:12.1f}{part / total:9.1%}")
+    print(f"{'all':40}{total * 1e3:12.1f}")
+
+
+def by_part(step: Step, batch: dict[str, Any], steps: int) -> dict[str, float]:
+    """Median seconds of each part."""
+    found = []
+    for _ in range(steps):
+        step.parts.seconds.clear()
+        step(batch)
+        found.append(dict(step.parts.seconds))
+    return {name: statistics.median(each[name] for each in found) for name in found[0]}
+
+
+def by_operator(step: Step, batch: dict[str, Any], shown: int) -> dict[str, float]:
+    """Seconds that each kind of operator took in one step, the rest by the operators that took most."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        step(batch)
+    seconds: Counter[str] = Counter()
+    for event in profiled.key_averages():
+        kind = next((kind for kind, part in KINDS.items() if part in event.key), event.key)
+        seconds[kind] += event.self_cpu_time_total / 1e6
+    rest = [name for name, _ in seconds.most_common() if name not in KINDS][shown:]
+    kept = {name: part for name, part in seconds.items() if name not in rest}
+    return {**kept, "other operators": sum(seconds[name] for name in rest)}
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="configs/yolov10/yolov10n-seg_coco.py")
+    parser.add_argument("--size", type=int, default=640)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    logging.disable(logging.WARNING)
+    with threads(args.threads):
+        step = Step(args.config, Parts())
+        given = make_batch(args.size, args.batch)
+        batch = step.model.data_preprocessor(given, training=True)
+        for _ in range(2):
+            step(batch)
+        parts = by_part(step, batch, args.steps)
+        operators = by_operator(step, batch, shown=12)
+    print(f"{hardware('cpu')}, {args.threads} threads, torch {torch.__version__}, {args.config}")
+    print(f"{args.batch} pictures of {args.size}x{args.size}, {INSTANCES} instances each, {args.steps} steps")
+    print_shares("part", parts)
+    print(f"outside the network's forward and backward: {share_outside(parts, (NETWORK, BACKWARD)):.1%}")
+    print_shares("operator, in one profiled step", operators)
+    print(f"outside convolutions: {share_outside(operators, ('convolutions',)):.1%}")
+    print(f"... norms and activations aside: {share_outside(operators, tuple(KINDS)):.1%}")
+
+
+def share_outside(seconds: dict[str, float], inside: tuple[str, ...]) -> float:
+    return 1 - sum(seconds[name] for name in inside) / sum(seconds.values())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+# For smaller data: 300 epochs, 64 pictures a step, which at the same decay are four times as many steps.
+_base_ = "./yolov10_500e.py"
+batch, max_epochs = 64, 300
+optim_wrapper = dict(optimizer=dict(lr=0.01 * batch), clip_grad=dict(max_norm=10 / batch))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-3, by_epoch=True, begin=0, end=3, convert_to_iter_based=True),
+    dict(type="LinearLR", start_factor=1.0, end_factor=0.01, by_epoch=True, begin=0, end=max_epochs),
+]
+train_cfg = dict(max_epochs=max_epochs)
+auto_scale_lr = dict(base_batch_size=batch)

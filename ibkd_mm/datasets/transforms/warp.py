@@ -1,0 +1,96 @@
+"""Pictures and masks under an affine map, each worked out only where it is seen."""
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ibkd_mm.datasets.transforms.affine import Affine, area_factor, chain, map_boxes, shift, stretch
+
+
+class Window(NamedTuple):
+    """A rectangle of whole pixels; the ends are not part of it."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether it has no pixel."""
+        return self.left >= self.right or self.top >= self.bottom
+
+    @property
+    def pixels(self) -> tuple[slice, slice]:
+        """The index of its rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def within(self, other: "Window") -> "Window":
+        """Cut off what is outside another one."""
+        low = max(self.left, other.left), max(self.top, other.top)
+        return Window(*low, min(self.right, other.right), min(self.bottom, other.bottom))
+
+
+def centres_inside(box: NDArray) -> Window:
+    """Find the pixels whose centres lie in a box; of boxes that share an edge each pixel is in one."""
+    return Window(*(math.ceil(edge - 0.5) for edge in box))
+
+
+def around(box: NDArray) -> Window:
+    """Find the pixels that a box touches."""
+    low, high = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+    return Window(*low.tolist(), *high.tolist())
+
+
+def warp(source: NDArray, affine: Affine, window: Window) -> NDArray:
+    """Map a picture (H, W) or (H, W, C), of which only a window is wanted; its edges are continued.
+
+    What is shrunk to less than half is first averaged over whole pixels, since sampling would skip some.
+    """
+    height, width = source.shape[:2]
+    step = min(int(1 / math.sqrt(area_factor(affine))), height, width)
+    if step > 1:
+        small = round(width / step), round(height / step)
+        source = cv2.resize(source, small, interpolation=cv2.INTER_AREA)
+        affine = chain(stretch(width / small[0], height / small[1]), affine)
+    # OpenCV counts from the centre of the first pixel
+    matrix = chain(shift(0.5, 0.5), affine, shift(-0.5 - window.left, -0.5 - window.top))
+    size = window.right - window.left, window.bottom - window.top
+    return cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def seen_through(affine: Affine, size: tuple[int, int], window: Window) -> NDArray[np.bool_]:
+    """Tell which pixels of a window show a picture of some size (width, height) after a map."""
+    inverse = np.linalg.inv(affine[:, :2])
+    x = np.arange(window.left, window.right) + 0.5 - affine[0, 2]
+    y = (np.arange(window.top, window.bottom) + 0.5 - affine[1, 2])[:, None]
+    columns, rows = (row[0] * x + row[1] * y for row in inverse)
+    return (columns >= 0) & (columns < size[0]) & (rows >= 0) & (rows < size[1])
+
+
+def extents(mask: NDArray[np.uint8]) -> Window:
+    """Find the extents of a mask (H, W) of bytes; an empty window where it has no pixel."""
+    if mask.flags.c_contiguous or not mask.flags.f_contiguous:
+        left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask))
+    else:  # as pycocotools decodes them: turned over it need not be copied
+        top, left, height, width = cv2.boundingRect(mask.T)
+    return Window(left, top, left + width, top + height)
+
+
+def warp_mask(mask: NDArray[np.uint8], affine: Affine, window: Window) -> tuple[Window, NDArray[np.bool_]]:
+    """Map a mask (H, W) of ones; return where it can be and what it is there, at most within a window."""
+    found = extents(mask)
+    if found.is_empty:
+        return found, np.zeros((0, 0), bool)
+    margin = 1 + int(1 / math.sqrt(area_factor(affine)))  # so that its edges are not those of the picture
+    roomy = Window(
+        found.left - margin, found.top - margin, found.right + margin, found.bottom + margin
+    ).within(Window(0, 0, mask.shape[1], mask.shape[0]))
+    place = around(map_boxes(affine, np.array([roomy]))[0]).within(window)
+    if place.is_empty:
+        return place, np.zeros((0, 0), bool)
+    cut = (mask[roomy.pixels] != 0) * np.uint8(255)
+    return place, warp(np.ascontiguousarray(cut), chain(shift(roomy.left, roomy.top), affine), place) > 127
