@@ -28,7 +28,7 @@ help:
 	@echo 'make test        the test suite; ARGS="tests/stack -k nms" picks some of it'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make ops         build the compiled mmcv operators (optional; needs a C++ compiler, on a GPU machine'
-	@echo '                 nvcc too; about 7 minutes on 2 cores)'
+	@echo '                 nvcc too; a quarter of an hour on 2 cores)'
 	@echo 'make clean       remove .venv, build outputs and caches; leaves data/ and work_dirs/'
 	@echo
 	@echo 'PYTHON=python3.12    the Python, 3.10 to 3.13, that .venv is made with'
@@ -56,7 +56,7 @@ ops: $(READY)
 	@test -f "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
 	    { echo 'make ops: Python.h is not there. Install the headers of your Python (python3-dev on Debian' \
 	    'and Ubuntu, python3-devel on Fedora)' >&2; exit 2; }
-	@echo 'make ops: compiling the mmcv operators: about 7 minutes on 2 cores, longer with CUDA'
+	@echo 'make ops: compiling the mmcv operators: a quarter of an hour on 2 cores, longer with CUDA'
 	$(PIP) install -q $(PINS) setuptools wheel ninja psutil
 	MMCV_WITH_OPS=1 $(PIP) install --no-build-isolation --no-cache-dir --force-reinstall --no-deps $(PINS) onedl-mmcv
 	$(BIN)/ibkd doctor
@@ -67,11 +67,12 @@ clean:
 
 # opencv-python and opencv-python-headless are both asked for by what we need, and share their files: the one
 # installed last is the one that runs. The headless one also runs where there is no libGL.
-$(READY): requirements/runtime.txt requirements/tests.txt requirements/constraints.txt setup.cfg pyproject.toml $(UNSOUND)
+$(READY): requirements/runtime.txt requirements/tests.txt requirements/deploy.txt requirements/constraints.txt \
+    setup.cfg pyproject.toml $(UNSOUND)
 	@$(call make_venv)
 	@echo 'make install: installing into $(VENV) (about a minute; torch, where it is not here yet, comes on top)'
 	$(PIP) install $(PINS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
-	    -r requirements/runtime.txt -r requirements/tests.txt
+	    -r requirements/runtime.txt -r requirements/tests.txt -r requirements/deploy.txt
 	@$(BIN)/python -c 'import sys, cv2; sys.exit(not cv2.version.headless)' 2>/dev/null || \
 	    $(PIP) install -q $(PINS) --force-reinstall --no-deps opencv-python-headless
 	$(PIP) install -q --no-build-isolation --no-deps -e .

@@ -27,7 +27,7 @@ from mmengine.structures import InstanceData
 from torch.profiler import ProfilerActivity, profile
 
 from ibkd_mm.apis import load_config
-from ibkd_mm.deploy.benchmark_machine import hardware, threads
+from ibkd_mm.deploy.benchmark.machine import hardware, threads
 from ibkd_mm.engine.ema import StudentEMAHook
 from ibkd_mm.yolov10 import head as head_module
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-INPUTS = ("requirements/runtime.txt", "requirements/tests.txt", "requirements/constraints.txt", "setup.cfg")
+INPUTS = (
+    *(f"requirements/{name}.txt" for name in ("runtime", "tests", "deploy", "constraints")),
+    "setup.cfg",
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
 
@@ -75,7 +78,8 @@ def checkout(tmp_path):
 PIP = "python -m pip --disable-pip-version-check install"
 INSTALL = [
     "python3 -m venv .venv",
-    f"{PIP} -c requirements/constraints.txt -r requirements/runtime.txt -r requirements/tests.txt",
+    f"{PIP} -c requirements/constraints.txt -r requirements/runtime.txt -r requirements/tests.txt "
+    "-r requirements/deploy.txt",
     f"{PIP} -q --no-build-isolation --no-deps -e .",
 ]
 

@@ -9,9 +9,11 @@ COMMANDS = {
     "train": "train a model from a config",
     "check": "find what is wrong with images and annotations before training",
     "test": "evaluate a checkpoint, draw or dump its predictions",
+    "export": "write a student as ONNX or OpenVINO, and check that it finds the same",
     "replay": "run the step again at which a training stopped on numbers that are not finite",
     "doctor": "say whether the installation is sound, and what mends it",
     "publish": "write a checkpoint's weights alone, small and safe to give away",
+    "benchmark": "time models beside each other, in PyTorch, ONNX Runtime or OpenVINO",
     "quickstart": "make data, train two minutes, compare with the shipped teacher",
 }
 

@@ -15,17 +15,17 @@ from ibkd_mm.apis.config import find_config, load_config, want_keys
 from ibkd_mm.apis.explain import explained
 from ibkd_mm.apis.running import want_checkpoint
 from ibkd_mm.datasets.shapes.build import ShapesSpec
-from ibkd_mm.deploy.benchmark_compare import compare
-from ibkd_mm.deploy.benchmark_exported import as_subject
-from ibkd_mm.deploy.benchmark_flops import Flops
-from ibkd_mm.deploy.benchmark_machine import all_versions, available_cores, hardware, threads
-from ibkd_mm.deploy.benchmark_memory import growth_during
-from ibkd_mm.deploy.benchmark_onnx import load_onnx
-from ibkd_mm.deploy.benchmark_openvino import load_openvino
-from ibkd_mm.deploy.benchmark_packages import want_package
-from ibkd_mm.deploy.benchmark_subject import Counts, Picture, Settings, Subject, unique_names
-from ibkd_mm.deploy.benchmark_table import Circumstances, Row, Table
-from ibkd_mm.deploy.benchmark_torch import open_torch
+from ibkd_mm.deploy.benchmark.compare import compare
+from ibkd_mm.deploy.benchmark.exported import as_subject
+from ibkd_mm.deploy.benchmark.flops import Flops
+from ibkd_mm.deploy.benchmark.machine import all_versions, available_cores, hardware, threads
+from ibkd_mm.deploy.benchmark.memory import growth_during
+from ibkd_mm.deploy.benchmark.onnx import load_onnx
+from ibkd_mm.deploy.benchmark.openvino import load_openvino
+from ibkd_mm.deploy.benchmark.pytorch import open_torch
+from ibkd_mm.deploy.benchmark.subject import Counts, Picture, Settings, Subject, unique_names
+from ibkd_mm.deploy.benchmark.table import Circumstances, Row, Table
+from ibkd_mm.deploy.packages import want_package
 from ibkd_mm.engine import load_weights
 from ibkd_mm.engine.finished import whole_file
 from ibkd_mm.errors import UserError, did_you_mean

@@ -52,6 +52,7 @@ _NOT_RUN = {
     "srun ": "needs a cluster",
     "mpirun ": "needs MPI",
     ".venv/bin/python benchmarks/": "takes minutes",
+    "python runtime.py ": "run by tests/deploy/test_runtime.py",
 }
 
 
@@ -132,11 +133,17 @@ def test_every_command_of_the_documents_is_understood_and_run(document, command,
         pytest.skip("run by the test of the config for own data")
     if any("_coco.py" in word for word in arguments):
         pytest.skip("understood, not run: needs COCO")
-    if name in ("train", "test", "check"):
+    if name in ("train", "test", "check", "export"):
         arguments = _small(arguments)
     if name == "publish":
         Path(arguments[0]).parent.mkdir(parents=True)
         torch.save({"state_dict": {"weight": torch.ones(2)}}, arguments[0])
+    if name == "export":
+        Path(arguments[1]).parent.mkdir(parents=True)
+        torch.save({"state_dict": MODELS.build(load_config(arguments[0]).model).state_dict()}, arguments[1])
+    if name == "benchmark":
+        cv2.imwrite("picture.jpg", np.zeros((48, 64, 3), np.uint8))
+        arguments = [*arguments, "--rounds", "1", "--warmup", "0", "--no-memory"]
     assert cli.main([name, *arguments]) == 0
     said = capsys.readouterr().out
     shown = {
@@ -144,7 +151,9 @@ def test_every_command_of_the_documents_is_understood_and_run(document, command,
         "test": "coco/segm_mAP ",
         "doctor": "usable",
         "publish": "Wrote ",
+        "export": "Wrote student.",
         "check": "0 errors",
+        "benchmark": "whole pipeline",
     }
     assert shown[name] in said
     if "--show-dir" in arguments:

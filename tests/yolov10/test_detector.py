@@ -57,7 +57,7 @@ COMPACT = {
     "l": ([4], ["down16", "up16", "up32"], False),
     "x": ([3, 4], ["down16", "up16", "up32"], False),
 }
-"""Stages of the backbone and blocks of the neck made of compact blocks, and whether these have 7x7 kernels."""
+"""Stages of the backbone and blocks of the neck made of compact blocks; whether these have 7x7 kernels."""
 
 
 @pytest.mark.parametrize("size", COMPACT)

@@ -6,7 +6,9 @@ import pytest
 
 from ibkd_mm.datasets.transforms import HSVJitter
 
-PIXELS = np.array([[[30, 60, 200], [90, 90, 90], [200, 40, 40], [0, 0, 0], [10, 220, 110], [90, 30, 220]]], np.uint8)
+PIXELS = np.array(
+    [[[30, 60, 200], [90, 90, 90], [200, 40, 40], [0, 0, 0], [10, 220, 110], [90, 30, 220]]], np.uint8
+)
 
 
 def change(share: float, fixed: Callable, **strength: float) -> np.ndarray:

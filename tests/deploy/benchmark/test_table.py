@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from ibkd_mm.deploy.benchmark_compare import compare
-from ibkd_mm.deploy.benchmark_flops import Flops
-from ibkd_mm.deploy.benchmark_subject import Counts, Subject
-from ibkd_mm.deploy.benchmark_table import Circumstances, Row, Table
+from ibkd_mm.deploy.benchmark.compare import compare
+from ibkd_mm.deploy.benchmark.flops import Flops
+from ibkd_mm.deploy.benchmark.subject import Counts, Subject
+from ibkd_mm.deploy.benchmark.table import Circumstances, Row, Table
 
 
 class Time:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ibkd_mm.deploy.benchmark_flops import Flops
+from ibkd_mm.deploy.benchmark.flops import Flops
 
 Shape = tuple[int, ...]
 Picture = np.ndarray

@@ -6,8 +6,8 @@ import torch
 from mmengine.config import Config
 
 from ibkd_mm.apis import load_config
-from ibkd_mm.deploy.benchmark_subject import Settings
-from ibkd_mm.deploy.benchmark_torch import open_torch, test_transforms
+from ibkd_mm.deploy.benchmark.pytorch import open_torch, test_transforms
+from ibkd_mm.deploy.benchmark.subject import Settings
 from ibkd_mm.errors import UserError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)

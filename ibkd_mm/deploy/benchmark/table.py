@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ibkd_mm.deploy.benchmark_compare import Measured
-from ibkd_mm.deploy.benchmark_subject import Counts, Shape
+from ibkd_mm.deploy.benchmark.compare import Measured
+from ibkd_mm.deploy.benchmark.subject import Counts, Shape
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ibkd_mm.deploy.benchmark_exported import Arrays, Loaded, Port
-from ibkd_mm.deploy.benchmark_packages import want_package
-from ibkd_mm.deploy.benchmark_subject import Counts, Settings, Shape
+from ibkd_mm.deploy.benchmark.exported import Arrays, Loaded, Port
+from ibkd_mm.deploy.benchmark.subject import Counts, Settings, Shape
+from ibkd_mm.deploy.packages import want_package
 from ibkd_mm.errors import UserError
 
 

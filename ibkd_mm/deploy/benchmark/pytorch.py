@@ -13,16 +13,14 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
 
-from ibkd_mm.deploy.benchmark_flops import count_flops
-from ibkd_mm.deploy.benchmark_subject import Counts, Picture, Settings, Subject
-from ibkd_mm.deploy.graph import DeployedStudent
+from ibkd_mm.deploy.benchmark.flops import count_flops
+from ibkd_mm.deploy.benchmark.subject import Counts, Picture, Settings, Subject
+from ibkd_mm.deploy.graph import MOST_INSTANCES, DeployedStudent
 from ibkd_mm.engine import check_fit
 from ibkd_mm.errors import UserError
 from ibkd_mm.yolov10.detector import YOLOv10
 
 _GREY = 114
-MAX_INSTANCES = 100
-"""Of a picture: what an exported student puts out."""
 
 
 def open_torch(
@@ -142,7 +140,7 @@ def _network(detector: BaseDetector, ready: dict[str, Any]) -> Callable[[], obje
     if not isinstance(detector, YOLOv10):
         return lambda: detector(ready["inputs"], ready["data_samples"], mode="tensor")
     most = detector.bbox_head.predictor.max_per_img
-    student = DeployedStudent(detector, max_instances=min(most, MAX_INSTANCES))
+    student = DeployedStudent(detector, max_instances=min(most, MOST_INSTANCES))
     pixels = _pixels(detector.data_preprocessor, ready["inputs"])
     return lambda: student(pixels)
 

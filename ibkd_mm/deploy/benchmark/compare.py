@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ibkd_mm.deploy.benchmark_rounds import Ratio, Timing, ratio, take_turns, timing
-from ibkd_mm.deploy.benchmark_subject import Subject
+from ibkd_mm.deploy.benchmark.rounds import Ratio, Timing, ratio, take_turns, timing
+from ibkd_mm.deploy.benchmark.subject import Subject
 
 
 @dataclass(frozen=True)

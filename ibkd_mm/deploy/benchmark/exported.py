@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ibkd_mm.deploy.benchmark_inputs import make_input, settle_shape
-from ibkd_mm.deploy.benchmark_subject import Counts, Picture, Settings, Shape, Subject
+from ibkd_mm.deploy.benchmark.inputs import make_input, settle_shape
+from ibkd_mm.deploy.benchmark.subject import Counts, Picture, Settings, Shape, Subject
 from ibkd_mm.deploy.runtime import ModelInfo, letterbox, to_instances
 from ibkd_mm.errors import UserError
 

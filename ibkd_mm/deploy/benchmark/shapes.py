@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ibkd_mm.deploy.benchmark_subject import Shape
+from ibkd_mm.deploy.benchmark.subject import Shape
 
 _PREFIX = "shape of "
 

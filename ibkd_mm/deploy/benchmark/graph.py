@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ibkd_mm.deploy.benchmark_flops import Flops
-from ibkd_mm.deploy.benchmark_shapes import find_shapes
-from ibkd_mm.deploy.benchmark_subject import Shape
+from ibkd_mm.deploy.benchmark.flops import Flops
+from ibkd_mm.deploy.benchmark.shapes import find_shapes
+from ibkd_mm.deploy.benchmark.subject import Shape
 
 _OPERANDS = {
     "Conv": (0, 1),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ibkd_mm.deploy import benchmark_memory
+from ibkd_mm.deploy.benchmark import memory
 
 SCRIPT = """
 import runpy, sys
@@ -23,16 +23,16 @@ print(growth_during(work))
 """
 
 
-@pytest.mark.skipif(not benchmark_memory._RESET.exists(), reason="no /proc here")
+@pytest.mark.skipif(not memory._RESET.exists(), reason="no /proc here")
 def test_growth_is_the_highest_and_not_what_was_before() -> None:
     """Of 200 MiB that are gone before nothing counts; of 64 MiB three times, which go at once, 64 MiB."""
-    script = [sys.executable, "-c", SCRIPT, benchmark_memory.__file__]
+    script = [sys.executable, "-c", SCRIPT, memory.__file__]
     done = subprocess.run(script, capture_output=True, text=True, check=True)
     assert int(done.stdout) / 2**20 == pytest.approx(64, abs=2)
 
 
 def test_a_system_that_does_not_tell_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ran = []
-    monkeypatch.setattr(benchmark_memory, "_RESET", tmp_path / "none" / "none")
-    assert benchmark_memory.growth_during(lambda: ran.append(1)) is None
+    monkeypatch.setattr(memory, "_RESET", tmp_path / "none" / "none")
+    assert memory.growth_during(lambda: ran.append(1)) is None
     assert ran == [1]

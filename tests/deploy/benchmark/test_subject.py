@@ -2,7 +2,7 @@
 
 import pytest
 
-from ibkd_mm.deploy.benchmark_subject import unique_names
+from ibkd_mm.deploy.benchmark.subject import unique_names
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ibkd_mm.deploy.benchmark_exported import Arrays, Loaded, Port
-from ibkd_mm.deploy.benchmark_graph import (
+from ibkd_mm.deploy.benchmark.exported import Arrays, Loaded, Port
+from ibkd_mm.deploy.benchmark.graph import (
     bytes_on_disk,
     count_graph_flops,
     count_parameters,
     read_graph,
 )
-from ibkd_mm.deploy.benchmark_packages import want_package
-from ibkd_mm.deploy.benchmark_subject import Counts, Settings, Shape
+from ibkd_mm.deploy.benchmark.subject import Counts, Settings, Shape
+from ibkd_mm.deploy.packages import want_package
 from ibkd_mm.errors import UserError
 
 _KINDS = {"float": "f4", "float16": "f2", "double": "f8", "bool": "?"}

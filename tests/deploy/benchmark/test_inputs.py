@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ibkd_mm.deploy.benchmark_inputs import make_input, settle_shape
-from ibkd_mm.deploy.benchmark_subject import Settings
+from ibkd_mm.deploy.benchmark.inputs import make_input, settle_shape
+from ibkd_mm.deploy.benchmark.subject import Settings
 from ibkd_mm.errors import UserError
 
 FILE = Path("net.onnx")

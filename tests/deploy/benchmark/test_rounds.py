@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ibkd_mm.deploy.benchmark_rounds import ratio, take_turns, timing
+from ibkd_mm.deploy.benchmark.rounds import ratio, take_turns, timing
 
 
 class Clock:

@@ -6,7 +6,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from ibkd_mm.apis import load_config
-from ibkd_mm.deploy.benchmark_flops import count_flops
+from ibkd_mm.deploy.benchmark.flops import count_flops
 from ibkd_mm.deploy.graph import DeployedStudent
 
 

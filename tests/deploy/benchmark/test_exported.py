@@ -8,11 +8,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ibkd_mm.deploy import benchmark_packages
-from ibkd_mm.deploy.benchmark_exported import as_subject
-from ibkd_mm.deploy.benchmark_onnx import load_onnx
-from ibkd_mm.deploy.benchmark_openvino import load_openvino
-from ibkd_mm.deploy.benchmark_subject import Settings, Subject
+from ibkd_mm.deploy import packages
+from ibkd_mm.deploy.benchmark.exported import as_subject
+from ibkd_mm.deploy.benchmark.onnx import load_onnx
+from ibkd_mm.deploy.benchmark.openvino import load_openvino
+from ibkd_mm.deploy.benchmark.subject import Settings, Subject
 from ibkd_mm.deploy.formats import save_onnx, save_openvino
 from ibkd_mm.deploy.runtime import FORMAT, InstanceSegmenter, ModelInfo
 from ibkd_mm.errors import UserError
@@ -96,7 +96,7 @@ def ours(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     model.graph.output.insert(2, helper.make_tensor_value_info("labels", TensorProto.INT64, None))
     save_onnx(model, INFO, tmp_path / "ours.onnx")
     if request.param == ".xml":
-        save_openvino(tmp_path / "ours.onnx", INFO, tmp_path / "ours.xml")
+        save_openvino(model, INFO, tmp_path / "ours.xml", tmp_path / "ours.onnx")
     return tmp_path / f"ours{request.param}"
 
 
@@ -170,6 +170,6 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(
     def missing(name: str) -> None:
         raise ImportError(f"No module named '{name}'")
 
-    monkeypatch.setattr(benchmark_packages, "import_module", missing)
+    monkeypatch.setattr(packages, "import_module", missing)
     with pytest.raises(UserError, match=r"net\S+ needs \w+, .*pip install -r requirements/deploy\.txt"):
         LOADERS[suffix](Path(f"net{suffix}"), Settings())

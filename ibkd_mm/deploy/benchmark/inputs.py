@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ibkd_mm.deploy.benchmark_subject import Settings, Shape
+from ibkd_mm.deploy.benchmark.subject import Settings, Shape
 from ibkd_mm.errors import UserError
 
 _COLOURS = (1, 3, 4)

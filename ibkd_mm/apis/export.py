@@ -1,0 +1,91 @@
+"""Export of a student, as a Python call."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from ibkd_mm.apis.config import ConfigLike, Options, load_config, want_keys
+from ibkd_mm.apis.explain import explained
+from ibkd_mm.apis.overrides import apply_overrides
+from ibkd_mm.deploy.describe import class_names
+from ibkd_mm.deploy.export import Checked, Settings, want_free, write_student
+from ibkd_mm.deploy.formats import files_of, packages_for
+from ibkd_mm.deploy.packages import want_package
+from ibkd_mm.deploy.runtime import ModelInfo
+from ibkd_mm.engine import check_fit, load_weights
+from ibkd_mm.errors import UserError
+from ibkd_mm.yolov10 import YOLOv10
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and what its check found."""
+
+    path: Path
+    info: ModelInfo
+    checked: Checked | None
+
+    @property
+    def exit_code(self) -> int:
+        """1 where the file did not pass its check and was not left behind."""
+        return int(self.checked is not None and not self.checked.result.passed)
+
+    def __str__(self) -> str:
+        check = str(self.checked) if self.checked else "Not checked."
+        if self.exit_code:
+            return f"{check}\nNot the same as the model: {self.path} was not written."
+        info, size = self.info, sum(file.stat().st_size for file in files_of(self.path)) / 1e6
+        shape = f"{info.size[0]}x{info.size[1]}{' and other sizes' if info.dynamic else ''}"
+        about = f"{info.precision}, {shape}, {len(info.classes)} classes, {size:.1f} MB"
+        return f"Wrote {self.path}: {about}\n{check}"
+
+
+def export(
+    config: ConfigLike,
+    checkpoint: str,
+    out: str,
+    *,
+    options: Options = None,
+    settings: Settings | None = None,
+) -> Exported:
+    """Write a trained student as a file that runs without PyTorch, and check that it finds the same.
+
+    Args:
+        config: a config, its path, or `package::path`.
+        checkpoint: as for `test`.
+        out: the file to write, ending in .onnx or, for OpenVINO, in .xml; one that exists is not overwritten.
+        options: settings to override, as for `load_config`.
+        settings: how.
+    """
+    path, settings = Path(out), settings or Settings()
+    for package in packages_for(path):
+        want_package(package, "Export")
+    want_free(path, settings)
+    ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
+    apply_overrides(ready, options or {})
+    want_keys(ready, "test")
+    init_default_scope(ready.get("default_scope") or "mmdet")
+    with explained(ready):
+        detector, classes = _load(ready, checkpoint)
+        info, checked = write_student(detector, classes, ready, path, settings)
+    return Exported(path, info, checked)
+
+
+def _load(config: Config, checkpoint: str) -> tuple[Any, list[str]]:
+    """Build the config's student with the weights of a checkpoint, and name its classes."""
+    detector = MODELS.build(config.model)
+    if not isinstance(detector, YOLOv10):
+        raise UserError(
+            f"{type(detector).__name__} cannot be exported: what comes after its network (proposals, "
+            "suppression) is no part of a graph. Only students can be, models of type ibkd_mm.YOLOv10; "
+            f"{config.filename or 'the config'} has {config.model.type}."
+        )
+    loaded = load_weights(checkpoint)
+    misfit = check_fit(detector, loaded["state_dict"])
+    if misfit:
+        raise UserError(f"The checkpoint does not fit the model of the config (YOLOv10):\n{misfit}")
+    return detector, class_names(config, detector.bbox_head.num_classes, loaded.get("meta"))

@@ -1,0 +1,1 @@
+"""Models timed beside each other."""

@@ -1,0 +1,57 @@
+"""From a PyTorch module to an ONNX model."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ibkd_mm.deploy.graph import INPUT, DeployedStudent
+from ibkd_mm.deploy.quiet import quiet
+
+OPSET = 18
+"""The one that PyTorch's translations are written in; ONNX Runtime knows it since 1.14, of 2023."""
+
+_TALKATIVE = ("torch.onnx", "onnxscript", "onnx_ir")
+_EXAMPLE = (2, 3, 5, 6)
+"""Batch, channels, and height and width in strides: all different, that none is taken for another."""
+
+
+def trace(graph: DeployedStudent, *, batch: int, size: Sequence[int], dynamic: bool) -> Any:
+    """Translate a graph.
+
+    Args:
+        graph: in evaluation.
+        batch: pictures at a time.
+        size: height and width.
+        dynamic: whether batch, height and width stay open.
+
+    Returns:
+        an `onnx.ModelProto`.
+    """
+    shape, open_sides = (batch, 3, *size), None
+    if dynamic:
+        shape, open_sides = _opened(graph)
+    with quiet(*map(logging.getLogger, _TALKATIVE)):
+        program = torch.onnx.export(
+            graph,
+            (torch.zeros(shape),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(graph.outputs),
+            dynamic_shapes=open_sides,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def _opened(graph: DeployedStudent) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """Give an example's shape, and the sides that stay open."""
+    stride = max(graph.head.strides)
+    batch, channels, rows, columns = _EXAMPLE
+    rows_open, columns_open = (torch.export.Dim(name, min=1, max=1024) for name in ("rows", "columns"))
+    sides = {0: torch.export.Dim("batch", min=1), 2: stride * rows_open, 3: stride * columns_open}
+    return (batch, channels, rows * stride, columns * stride), {INPUT: sides}

@@ -1,0 +1,167 @@
+"""What the tests of export share: a student that finds something, its config, and files of it.
+
+Tracing takes seconds, so each kind of file is written once for all of them.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+import ibkd_mm  # noqa: F401
+from ibkd_mm.apis.export import Exported, Settings, export
+from ibkd_mm.datasets.shapes.build import ShapesSpec
+from ibkd_mm.deploy import export as export_module
+from ibkd_mm.deploy.graph import DeployedStudent
+
+CONFIG = Path(__file__).parents[2] / "configs" / "yolov10" / "yolov10n-seg_shapes-hard.py"
+SIDE = 64
+
+_SMALL = """_base_ = "{base}"
+model = dict({model})
+shapes = dict(data_root="{root}", spec=dict(preset="hard", train=6, val=4, size={side}))
+train_dataloader = dict(dataset=shapes)
+val_dataloader = dict(dataset=shapes)
+test_dataloader = dict(dataset=shapes)
+test_dataloader["dataset"]["pipeline"] = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=({side}, {side}), keep_ratio=True),
+    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+]
+val_evaluator = dict(ann_file="{root}/annotations/val.json")
+test_evaluator = val_evaluator
+"""
+
+
+@torch.no_grad()
+def spread(model: nn.Module) -> None:
+    """Give values as if trained: what is found depends on the picture, on the place and on the class."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.8, 1.2)
+            nn.init.uniform_(module.weight, 0.8, 1.2)
+            nn.init.normal_(module.bias, std=0.1)
+    scenes = [ShapesSpec(size=SIDE).scene("train", place).image for place in range(4)]
+    pictures = torch.from_numpy(np.stack(scenes)).permute(0, 3, 1, 2).flip(1) / 255
+    levels = model.eval().extract_feat(pictures)
+    branch = model.bbox_head.one_to_one
+    bins = torch.arange(16.0).repeat(4)
+    for towers, scale, bias in (
+        (branch.class_towers, 1.5, torch.tensor(-3.0)),
+        (branch.box_towers, 1.5, -0.4 * bins),
+        (branch.mask_towers or [], 4.0, torch.tensor(0.0)),
+    ):
+        for tower, level in zip(towers, levels, strict=False):
+            tower[-1].bias.zero_()
+            tower[-1].weight *= scale / tower(level).std()
+            tower[-1].bias += bias
+
+
+@pytest.fixture(scope="session")
+def write_config(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Write a config of the small student; `model` overrides settings of it."""
+
+    def write(name: str, model: str = "") -> Path:
+        folder = tmp_path_factory.getbasetemp() / "students"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{name}.py"
+        path.write_text(_SMALL.format(base=CONFIG, model=model, root=folder / "shapes", side=SIDE))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[[Path], nn.Module]:
+    """Build a config's student, with weights that are the same each time."""
+
+    def build(config: Path) -> nn.Module:
+        torch.manual_seed(0)
+        with DefaultScope.overwrite_default_scope("mmdet"):
+            model = MODELS.build(Config.fromfile(config).model)
+        spread(model)
+        return model
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def config(write_config: Callable[..., Path]) -> Path:
+    return write_config("student")
+
+
+@pytest.fixture(scope="session")
+def detector(config: Path, build: Callable[[Path], nn.Module]) -> nn.Module:
+    """The student; not to be changed."""
+    return build(config)
+
+
+@pytest.fixture(scope="session")
+def save() -> Callable[[Path, nn.Module], str]:
+    """Save a model's weights beside its config."""
+
+    def save(config: Path, model: nn.Module) -> str:
+        path = config.with_suffix(".pth")
+        torch.save({"state_dict": model.state_dict()}, path)
+        return str(path)
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def checkpoint(config: Path, detector: nn.Module, save: Callable[[Path, nn.Module], str]) -> str:
+    return save(config, detector)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _traced_once() -> Iterator[None]:
+    """Keep what was traced of the student: several kinds of file are made from the same."""
+    traced: dict[object, bytes] = {}
+
+    def trace(graph: DeployedStudent, **how: object) -> onnx.ModelProto:
+        key = (len(graph.state_dict()), graph.head.num_classes, graph.dtype, graph.max_instances, repr(how))
+        if key not in traced:
+            traced[key] = export_module.trace_student(graph, **how).SerializeToString()
+        return onnx.ModelProto.FromString(traced[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_module, "trace_student", export_module.trace, raising=False)
+        patch.setattr(export_module, "trace", trace)
+        yield
+
+
+@pytest.fixture(scope="session")
+def exported(config: Path, checkpoint: str) -> Exported:
+    """The student as ONNX in float32, of one size."""
+    return export(config, checkpoint, str(config.parent / "fp32" / "student.onnx"))
+
+
+@pytest.fixture(scope="session")
+def exported_dynamic(config: Path, checkpoint: str) -> Exported:
+    """The student as ONNX for any batch and size, with its runtime."""
+    out = str(config.parent / "dynamic" / "student.onnx")
+    return export(config, checkpoint, out, settings=Settings(dynamic=True, runtime=True))
+
+
+@pytest.fixture(scope="session")
+def boxes_config(write_config: Callable[..., Path]) -> Path:
+    """A student of one class that finds boxes alone."""
+    return write_config("boxes", "bbox_head=dict(num_classes=1, mask=None)")
+
+
+@pytest.fixture(scope="session")
+def exported_boxes(
+    boxes_config: Path, build: Callable[[Path], nn.Module], save: Callable[[Path, nn.Module], str]
+) -> Exported:
+    """Boxes of one class, two pictures at a time, at most twenty in each."""
+    out, checkpoint = boxes_config.parent / "boxes" / "student.onnx", save(boxes_config, build(boxes_config))
+    return export(boxes_config, checkpoint, str(out), settings=Settings(batch=2, max_instances=20))
