@@ -73,6 +73,19 @@ def test_a_compiled_extension_is_left_in_charge(nothing_installed):
     assert ops.backend() == "compiled"
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_on_a_cpu_does_not_reach_a_compiled_extension(nothing_installed, dtype):
+    sys.meta_path.insert(0, CompiledStandIn())
+    ops.install()
+    boxes, scores = (
+        torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 7], [9, 9, 12, 12]]),
+        torch.tensor([0.5, 0.75, 0.25]),
+    )
+    kept = sys.modules[NAME].nms(boxes.to(dtype), scores.to(dtype), iou_threshold=0.5, offset=0)
+    assert kept.tolist() == [1, 2]
+    assert sys.modules[NAME].nms(boxes, scores, 0.5, 0) == "compiled"
+
+
 def test_a_compiled_extension_that_does_not_import_is_replaced_and_said_to_be_broken(nothing_installed):
     sys.meta_path.insert(0, CompiledStandIn(ImportError("undefined symbol: torch_of_another_day")))
     with pytest.warns(UserWarning, match=r"torch_of_another_day.*make ops"):

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 from ibkd_mm.stack.ops import torchvision_kernels
 from ibkd_mm.stack.ops.extension import NAME, MissingOperatorError, PortableExtension, build
+from ibkd_mm.stack.ops.half_precision import serve_half
 
 __all__ = ["MissingOperatorError", "backend", "install"]
 
@@ -37,7 +38,7 @@ def _import_compiled() -> bool:
     if find_spec(NAME) is None:
         return False
     try:
-        importlib.import_module(NAME)
+        serve_half(importlib.import_module(NAME))
     except ImportError as error:  # most often built for another torch than the one installed
         warnings.warn(
             f"the compiled operators of mmcv do not import ({type(error).__name__}: {error}); using the "
