@@ -1,4 +1,4 @@
-"""What every test stands on: no display, its share of cores, no random numbers and no scope of those before."""
+"""What every test stands on: no display, its share of cores, no random numbers nor scope of those before."""
 
 import os
 import random

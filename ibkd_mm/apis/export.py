@@ -37,7 +37,7 @@ class Exported:
     def __str__(self) -> str:
         check = str(self.checked) if self.checked else "Not checked."
         if self.exit_code:
-            return f"{check}\nNot the same as the model: {self.path} was not written."
+            return f"{check}\nThe check was not passed: {self.path} was not written."
         info, size = self.info, sum(file.stat().st_size for file in files_of(self.path)) / 1e6
         shape = f"{info.size[0]}x{info.size[1]}{' and other sizes' if info.dynamic else ''}"
         about = f"{info.precision}, {shape}, {len(info.classes)} classes, {size:.1f} MB"

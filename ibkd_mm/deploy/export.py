@@ -167,7 +167,10 @@ def _check(
         parity = check_parity(forward, graph, info, pictures, settings.batch)
         return Checked(parity, len(pictures), pictures.where)
     if not isinstance(pictures, Pictures):
-        raise UserError("int8 is checked by average precision, and the config's test data are not there.")
+        raise UserError(
+            "int8 is checked by average precision, and the config's test data are not there. Put them there, "
+            "or leave the check out: --no-check"
+        )
     both = [
         average_precision(_one_by_one(each, settings.batch), info, config, pictures)
         for each in (open_model(_float32(draft)), forward)

@@ -41,13 +41,15 @@ class Parity:
     iou: float = 1.0
     instances: int = 0
     missing: int = 0
+    drawn: int = 0
+    """Masks compared in the pictures: of the instances that an evaluation would look at."""
 
     @property
     def passed(self) -> bool:
-        """Whether all is within the tolerance."""
+        """Whether anything was compared, and all of it is within the tolerance."""
         limit, share = self.tolerance, max(self.scores, self.masks)
         near = self.boxes <= limit.boxes and share <= limit.shares and self.iou >= limit.iou
-        return near and not self.missing
+        return near and not self.missing and self.instances > 0
 
     def worst_of(self, other: "Parity") -> "Parity":
         """Put two findings together."""
@@ -59,9 +61,15 @@ class Parity:
             iou=min(self.iou, other.iou),
             instances=self.instances + other.instances,
             missing=self.missing + other.missing,
+            drawn=self.drawn + other.drawn,
         )
 
     def __str__(self) -> str:
+        if not self.instances and not self.missing:
+            return (
+                "  nothing could be compared: all scores are alike, as before a training, and file and\n"
+                "  model took others. Export a student that has learnt, or leave the check out: --no-check"
+            )
         limit = self.tolerance
         missing = f", {self.missing} without a counterpart" if self.missing else ""
         return "\n".join(
@@ -69,8 +77,8 @@ class Parity:
                 f"  instances  {self.instances} compared{missing}",
                 f"  boxes      {self.boxes:.1e} of the size at most (allowed: {limit.boxes:g})",
                 f"  scores     {self.scores:.1e} at most (allowed: {limit.shares:g})",
-                f"  masks      {self.masks:.1e} of a share at most (allowed: {limit.shares:g}); IoU in the "
-                f"pictures {self.iou:.4f} at least (allowed: {limit.iou:g})",
+                f"  masks      {self.masks:.1e} of a share at most (allowed: {limit.shares:g}); IoU of "
+                f"{self.drawn} in the pictures {self.iou:.4f} at least (allowed: {limit.iou:g})",
             ]
         )
 
@@ -80,13 +88,31 @@ def check_parity(
 ) -> Parity:
     """Compare a file with the model on pictures.
 
+    Where no score of any picture is higher than the last, as before a training, those instances are compared
+    of which both happened to take the same.
+
     Args:
         forward: runs the file.
         graph: the model in float32, as it was exported.
         info: what the file says of itself.
-        pictures: (height, width, 3), bytes, RGB.
+        pictures: (height, width, 3), bytes, RGB; may be gone through twice.
         batch: how many the file takes at a time; one that takes any number gets each with its mirror image.
     """
+    found = _compare_all(forward, graph, info, pictures, batch, alike=False)
+    if found.instances or found.missing:
+        return found
+    return _compare_all(forward, graph, info, pictures, batch, alike=True)
+
+
+def _compare_all(
+    forward: Forward,
+    graph: DeployedStudent,
+    info: ModelInfo,
+    pictures: Iterable[np.ndarray],
+    batch: int,
+    *,
+    alike: bool,
+) -> Parity:
     found = Parity(TOLERANCES[info.precision])
     for images, frames in _batches(pictures, info, batch):
         results = forward(images)
@@ -96,7 +122,7 @@ def check_parity(
             expected = {name: each[place] for name, each in zip(graph.outputs, wanted, strict=True)}
             result = {name: each[place] for name, each in results.items()}
             size = max(images.shape[2:])
-            found = found.worst_of(compare(result, expected, frame, info, size))
+            found = found.worst_of(compare(result, expected, frame, info, size, alike=alike))
     return found
 
 
@@ -113,11 +139,13 @@ def _batches(
         yield np.concatenate(images), list(frames)
 
 
-def compare(result: Outputs, expected: Outputs, frame: Frame, info: ModelInfo, size: int) -> Parity:
+def compare(
+    result: Outputs, expected: Outputs, frame: Frame, info: ModelInfo, size: int, *, alike: bool = False
+) -> Parity:
     """Compare what was found in one picture, each instance with its counterpart.
 
     The order of scores that are nearly equal may differ, and which of those come last that are nearly as good
-    as the last one; both is as it should be.
+    as the last one; both is as it should be. What holds anything but numbers has no counterpart.
 
     Args:
         result: of the file.
@@ -125,27 +153,35 @@ def compare(result: Outputs, expected: Outputs, frame: Frame, info: ModelInfo, s
         frame: how the picture lies in the input.
         info: what the file says of itself.
         size: longer side of the input.
+        alike: whether to compare those as good as the last one, where their counterparts are there.
     """
     tolerance = TOLERANCES[info.precision]
+    whole = np.logical_and.reduce(
+        [np.isfinite(each).reshape(len(each), -1).all(1) for each in result.values()]
+    )
+    result = _chosen(result, np.flatnonzero(whole))
     boxes = np.abs(result["boxes"][:, None] - expected["boxes"][None]).max(2) / size
     scores = np.abs(result["scores"][:, None] - expected["scores"][None])
     other = result["labels"][:, None] != expected["labels"][None]
     own, theirs = linear_sum_assignment(boxes + scores + _OTHER * other)
     last = result["scores"].min(initial=1) + tolerance.shares
-    sure = result["scores"][own] > last
+    sure = np.maximum(result["scores"][own], expected["scores"][theirs]) > last
     missed = np.setdiff1d(np.flatnonzero(expected["scores"] > last), theirs)
-    same = sure & ~other[own, theirs]
-    missing = len(missed) + int((sure & ~same).sum())
-    own, theirs = own[same], theirs[same]
-    masks, iou = _compare_masks(_chosen(result, own), _chosen(expected, theirs), frame, info)
+    same = ~other[own, theirs]
+    missing = len(missed) + int((sure & ~same).sum()) + int((~whole).sum())
+    there = (boxes[own, theirs] <= tolerance.boxes) & (scores[own, theirs] <= tolerance.shares)
+    chosen = same & (there if alike else sure)
+    own, theirs = own[chosen], theirs[chosen]
+    masks, ious = _compare_masks(_chosen(result, own), _chosen(expected, theirs), frame, info)
     return Parity(
         tolerance,
         boxes=float(boxes[own, theirs].max(initial=0)),
         scores=float(scores[own, theirs].max(initial=0)),
         masks=masks,
-        iou=iou,
+        iou=min(ious, default=1.0),
         instances=len(own),
         missing=missing,
+        drawn=len(ious),
     )
 
 
@@ -153,10 +189,12 @@ def _chosen(outputs: Outputs, places: np.ndarray) -> dict[str, np.ndarray]:
     return {name: each[places] for name, each in outputs.items()}
 
 
-def _compare_masks(result: Outputs, expected: Outputs, frame: Frame, info: ModelInfo) -> tuple[float, float]:
-    """Give the largest difference of shares and the least IoU in the picture."""
+def _compare_masks(
+    result: Outputs, expected: Outputs, frame: Frame, info: ModelInfo
+) -> tuple[float, list[float]]:
+    """Give the largest difference of shares, and the IoUs in the picture of what an evaluation looks at."""
     if "masks" not in result or not len(result["masks"]):
-        return 0.0, 1.0
+        return 0.0, []
     shares = [share_of(each["masks"]) for each in (result, expected)]
     # where the one is cut off and the other not yet, enlarging asks for neither
     inside = _in_boxes(expected["boxes"] / info.mask_stride, shares[0].shape[1:])
@@ -168,7 +206,7 @@ def _compare_masks(result: Outputs, expected: Outputs, frame: Frame, info: Model
         for one, another, shown in zip(*drawn, sure, strict=True)
         if shown and one.mask is not None and another.mask is not None
     ]
-    return share, min(ious, default=1.0)
+    return share, ious
 
 
 def _in_boxes(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:

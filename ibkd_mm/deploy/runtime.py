@@ -110,7 +110,12 @@ class InstanceSegmenter:
         onnxruntime = import_module("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
-        self.session = onnxruntime.InferenceSession(str(model), options, providers=list(providers))
+        if not Path(model).is_file():
+            raise ValueError(f"There is no model {model}.")
+        try:
+            self.session = onnxruntime.InferenceSession(str(model), options, providers=list(providers))
+        except Exception as error:  # the runtime's errors have no common type of their own
+            raise ValueError(f"{model} is no model that onnxruntime can run: {error}") from error
         self.info = ModelInfo.read(self.session.get_modelmeta().custom_metadata_map)
         self.score = score
         batch = self.session.get_inputs()[0].shape[0]
@@ -292,8 +297,11 @@ def read_picture(path: str | Path) -> np.ndarray:
             raise ValueError(f"{path} is not a picture that can be read.")
         return np.ascontiguousarray(picture[..., ::-1])
     image, operations = _pillow()
-    with image.open(path) as opened:
-        return np.asarray(operations.exif_transpose(opened).convert("RGB"))
+    try:
+        with image.open(path) as opened:
+            return np.asarray(operations.exif_transpose(opened).convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"{path} is not a picture that can be read.") from error
 
 
 def draw(picture: np.ndarray, instances: Sequence[Instance]) -> np.ndarray:
@@ -318,10 +326,14 @@ def _outline(box: np.ndarray, size: Sequence[int]) -> np.ndarray:
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
     """Write (height, width, 3), bytes, RGB to a file."""
     opencv = _optional("cv2")
-    if opencv is None:
-        _pillow()[0].fromarray(picture).save(path)
-    elif not opencv.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1])):
-        raise ValueError(f"{path} cannot be written.")
+    image: Any = _pillow()[0] if opencv is None else None
+    try:
+        if opencv is None:
+            image.fromarray(picture).save(path)
+        elif not opencv.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1])):
+            raise OSError("is there such a folder?")
+    except Exception as error:  # what an ending that is no picture's raises is of another type in each
+        raise ValueError(f"{path} cannot be written: {error}") from error
 
 
 def _optional(module: str) -> Any:

@@ -19,9 +19,13 @@ from ibkd_mm.apis.export import Exported, Settings, export
 from ibkd_mm.datasets.shapes.build import ShapesSpec
 from ibkd_mm.deploy import export as export_module
 from ibkd_mm.deploy.graph import DeployedStudent
+from ibkd_mm.yolov10.attention import PSA
+from ibkd_mm.yolov10.layers import Layers
 
 CONFIG = Path(__file__).parents[2] / "configs" / "yolov10" / "yolov10n-seg_shapes-hard.py"
 SIDE = 64
+_STUBS = ("backbone", "Pyramid"), ("neck", "Untouched")
+_BACKBONE, _NECK = (f"{part}=dict(_delete_=True, type='{kind}')" for part, kind in _STUBS)
 
 _SMALL = """_base_ = "{base}"
 model = dict({model})
@@ -64,6 +68,27 @@ def spread(model: nn.Module) -> None:
             tower[-1].bias.zero_()
             tower[-1].weight *= scale / tower(level).std()
             tower[-1].bias += bias
+
+
+@MODELS.register_module(force=True)
+class Pyramid(nn.Module):
+    """Levels of the student's sizes in three steps, and its attention: a backbone that is quick to trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 64, 8, 8), nn.Conv2d(64, 128, 2, 2)
+        attention = PSA(Layers({"type": "BN"}, {"type": "SiLU"}), 256)
+        self.third = nn.Sequential(nn.Conv2d(128, 256, 2, 2), attention)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        fine = self.first(x)
+        middle = self.second(fine)
+        return fine, middle, self.third(middle)
+
+
+@MODELS.register_module(force=True)
+class Untouched(nn.Identity):
+    """A neck that leaves levels as they are."""
 
 
 @pytest.fixture(scope="session")
@@ -146,22 +171,46 @@ def exported(config: Path, checkpoint: str) -> Exported:
 
 
 @pytest.fixture(scope="session")
-def exported_dynamic(config: Path, checkpoint: str) -> Exported:
-    """The student as ONNX for any batch and size, with its runtime."""
-    out = str(config.parent / "dynamic" / "student.onnx")
-    return export(config, checkpoint, out, settings=Settings(dynamic=True, runtime=True))
+def small_config(write_config: Callable[..., Path]) -> Path:
+    """A student of fewer layers, though of each kind, which takes half the time to trace."""
+    return write_config("small", _BACKBONE)
+
+
+@pytest.fixture(scope="session")
+def small_detector(small_config: Path, build: Callable[[Path], nn.Module]) -> nn.Module:
+    """The student of fewer layers; not to be changed."""
+    return build(small_config)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(
+    small_config: Path, small_detector: nn.Module, save: Callable[[Path, nn.Module], str]
+) -> str:
+    return save(small_config, small_detector)
+
+
+@pytest.fixture(scope="session")
+def exported_dynamic(small_config: Path, small_checkpoint: str) -> Exported:
+    """The student of fewer layers as ONNX for any batch and size, with its runtime."""
+    out = str(small_config.parent / "dynamic" / "student.onnx")
+    return export(small_config, small_checkpoint, out, settings=Settings(dynamic=True, runtime=True))
 
 
 @pytest.fixture(scope="session")
 def boxes_config(write_config: Callable[..., Path]) -> Path:
-    """A student of one class that finds boxes alone."""
-    return write_config("boxes", "bbox_head=dict(num_classes=1, mask=None)")
+    """A student of one class that finds boxes alone, quick to trace."""
+    return write_config("boxes", f"bbox_head=dict(num_classes=1, mask=None), {_BACKBONE}, {_NECK}")
 
 
 @pytest.fixture(scope="session")
-def exported_boxes(
+def boxes_checkpoint(
     boxes_config: Path, build: Callable[[Path], nn.Module], save: Callable[[Path, nn.Module], str]
-) -> Exported:
+) -> str:
+    return save(boxes_config, build(boxes_config))
+
+
+@pytest.fixture(scope="session")
+def exported_boxes(boxes_config: Path, boxes_checkpoint: str) -> Exported:
     """Boxes of one class, two pictures at a time, at most twenty in each."""
-    out, checkpoint = boxes_config.parent / "boxes" / "student.onnx", save(boxes_config, build(boxes_config))
-    return export(boxes_config, checkpoint, str(out), settings=Settings(batch=2, max_instances=20))
+    out = boxes_config.parent / "boxes" / "student.onnx"
+    return export(boxes_config, boxes_checkpoint, str(out), settings=Settings(batch=2, max_instances=20))

@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +88,25 @@ def test_another_class_or_one_too_few_is_missing(result, expected):
     assert (_compared(fewer, expected).missing, _compared(fewer, expected).passed) == (1, False)
 
 
+def test_what_the_file_is_unsure_of_and_the_model_is_not_is_told(result, expected):
+    """A file that gives nothing but zeros is as good as its own last one, and still not the same."""
+    for each in result.values():
+        each[:] = 0
+    found = _compared(result, expected)
+    assert found.scores > 0.5
+    assert not found.passed
+
+
+@pytest.mark.parametrize("name", ["boxes", "scores", "masks"])
+def test_what_is_no_number_is_missing(result, expected, name):
+    result[name][1] = np.nan
+    one = _compared(result, expected)
+    assert (one.instances, one.missing >= 1, one.passed) == (2, True, False)
+    result[name][:] = np.inf
+    none = _compared(result, expected)
+    assert (none.instances, none.missing, none.passed) == (0, 4, False)
+
+
 def test_masks_are_compared_in_their_boxes_and_in_the_picture(result, expected):
     expected["boxes"][0] = result["boxes"][0] = [8, 8, 40, 40]
     expected["masks"][0] = result["masks"][0] = -5.0
@@ -111,11 +132,35 @@ def test_a_single_pixel_on_the_threshold_is_forgiven():
 
 def test_the_worst_of_all_pictures_counts():
     limit = Tolerance(0.1, 0.1, 0.9)
-    one, other = Parity(limit, 0.01, 0.02, 0.03, 0.99, 4), Parity(limit, 0.04, 0.01, 0.0, 0.95, 2, 1)
+    one, other = (
+        Parity(limit, 0.01, 0.02, 0.03, 0.99, 4, drawn=4),
+        Parity(limit, 0.04, 0.01, 0.0, 0.95, 2, 1, 3),
+    )
     worst = one.worst_of(other)
-    assert worst == Parity(limit, 0.04, 0.02, 0.03, 0.95, 6, 1)
+    assert worst == Parity(limit, 0.04, 0.02, 0.03, 0.95, 6, 1, 7)
     assert (one.passed, other.passed, worst.passed) == (True, False, False)
     assert "6 compared, 1 without a counterpart" in str(worst)
+    assert "IoU of 7 in the pictures 0.9500 at least" in str(worst)
+
+
+@pytest.mark.parametrize("same", [6, 2, 0])
+def test_where_all_scores_are_alike_those_are_compared_that_both_took(expected, same):
+    """As before a training: which of them are the best is chance."""
+    expected["scores"][:] = 0.002
+    wanted = {name: each[None] for name, each in expected.items()}
+    result = {name: each.copy() for name, each in wanted.items()}
+    result["boxes"][0, same:] += 0.5
+    graph = Mock(outputs=tuple(wanted), return_value=[torch.from_numpy(each) for each in wanted.values()])
+
+    def check():
+        return check_parity(lambda images: result, graph, INFO, [np.zeros((64, 64, 3), np.uint8)] * 2, 1)
+
+    found = check()
+    assert (found.instances, found.drawn, found.missing) == (2 * same, 2 * same, 0)
+    assert found.passed == bool(same)
+    assert ("nothing could be compared" in str(found)) == (not same)
+    result["masks"] *= -1
+    assert not check().passed
 
 
 @pytest.mark.parametrize(("batch", "pictures"), [(1, 3), (2, 3)])

@@ -199,17 +199,37 @@ def test_the_command_says_what_is_wrong(exported_dynamic, tmp_path):
     done = _alone(place, "", "student.onnx", "no.png")
     assert (done.returncode, done.stderr) == (2, "error: There is no picture no.png.\n")
     (tmp_path / "a.png").write_text("no picture")
-    done = _alone(place, "", "student.onnx", str(tmp_path / "a.png"))
-    assert (done.returncode, done.stderr) == (
-        2,
-        f"error: {tmp_path / 'a.png'} is not a picture that can be read.\n",
-    )
     done = _alone(place, "cv2,PIL", "student.onnx", str(tmp_path / "a.png"))
     assert "needs OpenCV or Pillow" in done.stderr
+    done = _alone(place, "", "none.onnx", __file__)
+    assert (done.returncode, done.stderr) == (2, f"error: {__file__} is not a picture that can be read.\n")
+
+
+@pytest.mark.parametrize("without", ["", "cv2"])
+def test_files_that_cannot_be_used_are_named_by_whichever_reads_them(without, tmp_path, monkeypatch, capsys):
+    """With OpenCV and with Pillow, whose errors are of other types."""
+    real = runtime._optional
+    monkeypatch.setattr(runtime, "_optional", lambda name: None if name == without else real(name))
+    picture, text = tmp_path / "picture.png", tmp_path / "text.png"
+    runtime.write_picture(picture, _picture(9, 7))
+    text.write_text("no picture")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(picture.read_bytes()[:20])
+    for arguments, said in (
+        (["none.onnx", text], f"{text} is not a picture that can be read."),
+        (["none.onnx", cut], f"{cut} is not a picture that can be read."),
+        (["none.onnx", picture], "There is no model none.onnx."),
+        ([text, picture], f"{text} is no model that onnxruntime can run: "),
+    ):
+        assert runtime.main(list(map(str, arguments))) == 2
+        assert capsys.readouterr().err.startswith(f"error: {said}")
+    for name in ("picture.nothing", "none/picture.png"):
+        with pytest.raises(ValueError, match=f"{name} cannot be written: "):
+            runtime.write_picture(tmp_path / name, _picture(9, 7))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (50, 64), (90, 60)])
-def test_the_runtime_finds_what_the_model_predicts(exported_dynamic, detector, size):
+def test_the_runtime_finds_what_the_model_predicts(exported_dynamic, small_detector, size):
     """As `ibkd test` runs it: the pipeline of the test, the preprocessor, and predict."""
     picture = cv2.GaussianBlur(_picture(*size), (9, 9), 3)
     resize = Compose([{"type": "mmdet.Resize", "scale": (64, 64), "keep_ratio": True}])
@@ -219,7 +239,7 @@ def test_the_runtime_finds_what_the_model_predicts(exported_dynamic, detector, s
     )
     inputs = [torch.from_numpy(data["img"].transpose(2, 0, 1).copy())]
     with torch.no_grad():
-        (predicted,) = detector.test_step({"inputs": inputs, "data_samples": [sample]})
+        (predicted,) = small_detector.test_step({"inputs": inputs, "data_samples": [sample]})
     expected = predicted.pred_instances[:100]
     found = InstanceSegmenter(exported_dynamic.path, score=0.001)(picture)
     assert len(found) == len(expected) > 20

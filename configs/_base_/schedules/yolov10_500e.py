@@ -4,6 +4,8 @@
 # On fewer GPUs than 8 of 32 pictures gradients are gathered over several batches, on one with
 #   --cfg-options optim_wrapper.accumulative_counts=8
 # Nothing else changes: epochs, warm-up and decay count pictures, clipping and averaged weights count steps.
+# `--auto-scale-lr` takes smaller steps instead, so not both: the rate falls with the pictures of a step, and
+# clipping stays as it is, being of a mean, so that eight steps of an eighth go as far as one.
 batch, max_epochs = 256, 500
 optim_wrapper = dict(
     type="OptimWrapper",
