@@ -32,15 +32,15 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every command line as (document, command), comments cut off and continued lines joined."""
-    found = []
+    """Every command line as (a document that has it, command), comments cut off and continued lines joined."""
+    found = {}
     for document in DOCUMENTS:
         for block in blocks(document, "bash"):
             for line in block.replace("\\\n", " ").splitlines():
                 command = shlex.join(shlex.split(line, comments=True))
                 if command:
-                    found.append((str(document.relative_to(ROOT)), command))
-    return found
+                    found.setdefault(command, str(document.relative_to(ROOT)))
+    return [(document, command) for command, document in found.items()]
 
 
 # Understood by their first words; the reason is why they are not run.
