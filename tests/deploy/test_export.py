@@ -165,7 +165,11 @@ def test_without_data_it_is_checked_on_made_pictures_and_says_so(config, checkpo
     assert "Checked on 2 made pictures of shapes, as the config's data are not there:" in str(done)
 
 
-def test_what_does_not_equal_the_model_is_not_left_behind(config, checkpoint, tmp_path, monkeypatch):
+def test_what_does_not_equal_the_model_is_not_left_behind(
+    boxes_config, boxes_checkpoint, tmp_path, monkeypatch
+):
+    settings = Settings(batch=2, max_instances=20)
+
     def other(path):
         forward = open_model(path)
 
@@ -177,12 +181,13 @@ def test_what_does_not_equal_the_model_is_not_left_behind(config, checkpoint, tm
         return wrong
 
     monkeypatch.setattr(export_module, "open_model", other)
-    done = export(config, checkpoint, str(tmp_path / "a.onnx"))
+    done = export(boxes_config, boxes_checkpoint, str(tmp_path / "a.onnx"), settings=settings)
     assert done.exit_code == 1
     assert done.checked.result.boxes == pytest.approx(0.01, abs=1e-4)
     assert f"{tmp_path / 'a.onnx'} was not written" in str(done)
     assert _names(tmp_path) == []
-    unchecked = export(config, checkpoint, str(tmp_path / "a.onnx"), settings=Settings(check=False))
+    settings = replace(settings, check=False)
+    unchecked = export(boxes_config, boxes_checkpoint, str(tmp_path / "a.onnx"), settings=settings)
     assert (unchecked.exit_code, unchecked.checked, _names(tmp_path)) == (0, None, ["a.onnx"])
     assert str(unchecked).endswith("Not checked.")
 

@@ -32,7 +32,7 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every command line as (a document that has it, command), comments cut off and continued lines joined."""
+    """Every command line as (a document that has it, command), comments cut off, continued lines joined."""
     found = {}
     for document in DOCUMENTS:
         for block in blocks(document, "bash"):
