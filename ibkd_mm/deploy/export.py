@@ -99,7 +99,7 @@ def write_student(
     count = settings.max_instances or min(MOST_INSTANCES, most)
     if count > most:
         raise UserError(
-            f"--max-instances is {count}, and the config has model.bbox_head.test_cfg.max_per_img={most}. "
+            f"--max-instances is {count}, and the config has model.test_cfg.max_per_img={most}. "
             "Choose at most that, or raise it."
         )
     info = describe(config, detector, classes, size=settings.size, dynamic=settings.dynamic)

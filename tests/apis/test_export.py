@@ -83,7 +83,7 @@ def test_a_missing_package_is_named_with_how_to_get_it(capsys, monkeypatch, pack
     [
         (["--size", "100", "160"], "multiples of 32. --size is 100 160; the nearest is --size 96 160"),
         (["--size", "0", "64"], "the nearest is --size 32 64"),
-        (["--max-instances", "301"], "max_per_img=300"),
+        (["--max-instances", "301"], "the config has model.test_cfg.max_per_img=300"),
         (["--max-instances", "0"], "--max-instances of 1 or more, found 0"),
         (["--half", "--int8", "4"], "--half and --int8"),
         (["--dynamic", "--batch", "2"], "--dynamic leaves the batch open"),

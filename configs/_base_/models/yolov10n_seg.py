@@ -31,7 +31,7 @@ model = dict(
             loss_cls=dict(type="ibkd_mm.AssignedScoreLoss", loss_weight=0.5),
             loss_bbox=dict(type="ibkd_mm.CompleteIoULoss", loss_weight=7.5),
             loss_dfl=dict(type="mmdet.DistributionFocalLoss", loss_weight=1.5),
-            # 2**24 cells: 81 masks of each of 8 pictures of 640x640 at once, some 0.4 GB
+            # 2**24 cells, 64 MiB as float32: 81 masks of each of 8 pictures of 640x640 at once
             loss_mask=dict(type="ibkd_mm.CroppedMaskLoss", loss_weight=7.5, max_cells=2**24),
         ),
         **width,
