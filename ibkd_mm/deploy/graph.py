@@ -13,7 +13,7 @@ INPUT = "images"
 OUTPUTS = ("boxes", "scores", "labels", "masks")
 
 MOST_INSTANCES = 100
-"""Instances of a picture unless told otherwise: as many as COCO's average precision looks at of each class."""
+"""Instances of a picture unless told otherwise: as many as COCO's precision looks at of each class."""
 
 OUTSIDE = -1e4
 """What is added to the logits of a mask outside of its box: shares there are zero, in half precision too."""
