@@ -40,9 +40,8 @@ install: $(READY)
 quickstart: $(READY)
 	$(BIN)/ibkd quickstart $(ARGS)
 
-# all of them in two processes that share the cores, file by file; a choice in one
 test: $(READY)
-	$(BIN)/pytest $(or $(ARGS),-n 2 --dist loadfile)
+	$(BIN)/pytest $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What every test stands on: no display, its share of cores, no random numbers nor scope of those before."""
+"""What every test stands on: no display, and neither random numbers nor scope of the tests before it."""
 
 import os
 import random
@@ -10,10 +10,6 @@ import torch
 from mmengine.registry import DefaultScope
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
-    threads = max(torch.get_num_threads() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), 1)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # of the processes that tests start
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

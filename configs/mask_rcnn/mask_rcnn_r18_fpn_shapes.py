@@ -5,7 +5,7 @@ _base_ = [
     "../_base_/datasets/shapes_easy_instance.py",
     "../_base_/default_runtime.py",
 ]
-width, num_classes, max_iters = 64, 8, 500
+width, num_classes, max_iters = 64, 8, 560
 
 bn = dict(type="BN", requires_grad=True)
 backbone = dict(depth=18, base_channels=32, frozen_stages=-1, norm_eval=False, norm_cfg=bn, init_cfg=None)
@@ -24,7 +24,7 @@ model = dict(
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=64, pos_fraction=0.5)),
+        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=50)),
 )

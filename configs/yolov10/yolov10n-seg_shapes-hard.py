@@ -1,4 +1,4 @@
-# The student by itself on Shapes `hard`, from scratch: about twenty minutes of training on two CPU cores.
+# The student by itself on Shapes `hard`, from scratch.
 _base_ = [
     "../_base_/models/yolov10n_seg.py",
     "../_base_/datasets/shapes_instance.py",

@@ -88,7 +88,6 @@ def _saved(extra: Any) -> Any:
         (_history(_log_history=["a"]), _HISTORY),
         (_history(_log_history=np.zeros((1, 1))), _HISTORY),
     ],
-    ids=str,
 )
 def test_what_asks_for_more_is_refused_by_name(object_: Any, asked: str) -> None:
     with pytest.raises(UserError) as error:
