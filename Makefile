@@ -40,10 +40,12 @@ install: $(READY)
 quickstart: $(READY)
 	$(BIN)/ibkd quickstart $(ARGS)
 
-# tests/deploy in a process of its own: the runtimes that it loads have crashed one that had run all else before
+# In processes of their own: the runtimes that tests/deploy loads have crashed one that had run all else before.
+APART := tests/deploy tests/engine tests/stack tests/yolov10
 test: $(READY)
-	$(BIN)/pytest $(or $(ARGS),--ignore tests/deploy)
-	$(if $(ARGS),,$(BIN)/pytest tests/deploy)
+	$(BIN)/pytest $(or $(ARGS),$(APART:%=--ignore %))
+	$(if $(ARGS),,$(BIN)/pytest $(firstword $(APART)))
+	$(if $(ARGS),,$(BIN)/pytest $(wordlist 2,9,$(APART)))
 
 lint: $(READY)
 	$(BIN)/ruff check .

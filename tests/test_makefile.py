@@ -14,7 +14,11 @@ INPUTS = (
     "setup.cfg",
 )
 
-ALL_TESTS = ["pytest --ignore tests/deploy", "pytest tests/deploy"]
+ALL_TESTS = [
+    "pytest --ignore tests/deploy --ignore tests/engine --ignore tests/stack --ignore tests/yolov10",
+    "pytest tests/deploy",
+    "pytest tests/engine tests/stack tests/yolov10",
+]
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
 
