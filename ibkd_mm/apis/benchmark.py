@@ -18,7 +18,7 @@ from ibkd_mm.datasets.shapes.build import ShapesSpec
 from ibkd_mm.deploy.benchmark.compare import compare
 from ibkd_mm.deploy.benchmark.exported import as_subject
 from ibkd_mm.deploy.benchmark.flops import Flops
-from ibkd_mm.deploy.benchmark.machine import all_versions, available_cores, hardware, threads
+from ibkd_mm.deploy.benchmark.machine import all_versions, hardware, threads
 from ibkd_mm.deploy.benchmark.memory import growth_during
 from ibkd_mm.deploy.benchmark.onnx import load_onnx
 from ibkd_mm.deploy.benchmark.openvino import load_openvino
@@ -27,6 +27,7 @@ from ibkd_mm.deploy.benchmark.subject import Counts, Picture, Settings, Subject,
 from ibkd_mm.deploy.benchmark.table import Circumstances, Row, Table
 from ibkd_mm.deploy.packages import want_package
 from ibkd_mm.engine import load_weights
+from ibkd_mm.engine.cores import usable_cores
 from ibkd_mm.engine.finished import whole_file
 from ibkd_mm.errors import UserError, did_you_mean
 
@@ -68,7 +69,7 @@ def benchmark(
         device: 'cpu' or 'cuda'.
         memory: whether to measure it too, each model's in a process of its own.
     """
-    cores = available_cores() if thread_count is None else thread_count
+    cores = usable_cores() if thread_count is None else thread_count
     settings = Settings(size, batch, cores, device, score)
     _want_sense(settings, rounds, warmup, out)
     for model in models:

@@ -15,11 +15,6 @@ from ibkd_mm.engine.replay_file import versions
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def available_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def hardware(device: str) -> str:
     """Name the GPU, or the processor with its cores."""
     if device == "cuda":
