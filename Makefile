@@ -20,7 +20,7 @@ endif
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint ops clean unsound
+.PHONY: help install quickstart test test-most test-apart lint ops clean unsound
 
 help:
 	@echo 'make install     everything that ibkd_mm needs, into .venv (torch aside, about a minute; no compiler)'
@@ -40,12 +40,21 @@ install: $(READY)
 quickstart: $(READY)
 	$(BIN)/ibkd quickstart $(ARGS)
 
-# In processes of their own: the runtimes that tests/deploy loads have crashed one that had run all else before.
-APART := tests/deploy tests/engine tests/stack tests/yolov10
+# Two processes beside each other, with half of the cores each. The runtimes that tests/deploy loads have a process
+# of their own besides: they have crashed one that had run all else before.
+APART := tests/deploy tests/distill tests/engine tests/stack tests/yolov10
+HALF := $(shell n=$$(( $$(nproc 2>/dev/null || echo 2) / 2 )); echo $$(( n > 1 ? n : 1 )))
 test: $(READY)
-	$(BIN)/pytest $(or $(ARGS),$(APART:%=--ignore %))
-	$(if $(ARGS),,$(BIN)/pytest $(firstword $(APART)))
-	$(if $(ARGS),,$(BIN)/pytest $(wordlist 2,9,$(APART)))
+ifdef ARGS
+	$(BIN)/pytest $(ARGS)
+else
+	+@OMP_NUM_THREADS=$(HALF) $(MAKE) --no-print-directory -j2 --output-sync=line test-most test-apart
+endif
+test-most:
+	$(BIN)/pytest $(APART:%=--ignore %)
+test-apart:
+	$(BIN)/pytest $(firstword $(APART))
+	$(BIN)/pytest $(wordlist 2,9,$(APART))
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ _base_ = [
     "../_base_/datasets/shapes_easy_instance.py",
     "../_base_/default_runtime.py",
 ]
-width, num_classes, max_iters = 64, 8, 560
+width, num_classes, max_iters = 64, 8, 600
 
 bn = dict(type="BN", requires_grad=True)
 backbone = dict(depth=18, base_channels=32, frozen_stages=-1, norm_eval=False, norm_cfg=bn, init_cfg=None)
@@ -19,18 +19,18 @@ model = dict(
         bbox_roi_extractor=dict(out_channels=width, finest_scale=28),
         mask_roi_extractor=dict(out_channels=width, finest_scale=28),
         bbox_head=dict(fc_out_channels=256, reg_class_agnostic=True, **head),
-        mask_head=dict(num_convs=2, conv_out_channels=width, class_agnostic=True, norm_cfg=bn, **head),
+        mask_head=dict(num_convs=1, conv_out_channels=width, class_agnostic=True, norm_cfg=bn, **head),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5)),
+        rcnn=dict(sampler=dict(num=32, pos_fraction=0.375)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=50)),
 )
 
-optim_wrapper = dict(optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=10))
-optim_wrapper["type"] = "OptimWrapper"
+adamw = dict(type="AdamW", lr=1e-3, weight_decay=0.05, fused=True)
+optim_wrapper = dict(type="OptimWrapper", optimizer=adamw, clip_grad=dict(max_norm=10))
 log_processor, default_hooks = dict(by_epoch=False), dict(checkpoint=dict(by_epoch=False, interval=max_iters))
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters)
 val_cfg, test_cfg = dict(type="ValLoop"), dict(type="TestLoop")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from ibkd_mm.apis.config import find_config, load_config, want_keys
+from ibkd_mm.apis.config import load_config, want_keys, without_teacher
 from ibkd_mm.apis.explain import explained
 from ibkd_mm.apis.running import want_checkpoint
 from ibkd_mm.datasets.shapes.build import ShapesSpec
@@ -27,6 +27,7 @@ from ibkd_mm.deploy.benchmark.subject import Counts, Picture, Settings, Subject,
 from ibkd_mm.deploy.benchmark.table import Circumstances, Row, Table
 from ibkd_mm.deploy.packages import want_package
 from ibkd_mm.engine import load_weights
+from ibkd_mm.engine.config_file import find_config
 from ibkd_mm.engine.cores import usable_cores
 from ibkd_mm.engine.finished import whole_file
 from ibkd_mm.errors import UserError, did_you_mean
@@ -184,6 +185,7 @@ def _open(model: str, picture: Picture, settings: Settings) -> Subject:
         return as_subject(_FILES[path.suffix](path, settings), picture, settings)
     config = load_config(path)
     want_keys(config, "test")
+    without_teacher(config)
     with explained(config):
         return open_torch(config, load_weights(weights)["state_dict"] if weights else None, picture, settings)
 

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from ibkd_mm.apis.config import ConfigLike, Options, load_config, want_keys
+from ibkd_mm.apis.config import ConfigLike, Options, load_config, want_keys, without_teacher
 from ibkd_mm.apis.explain import explained
 from ibkd_mm.apis.overrides import apply_overrides
 from ibkd_mm.deploy.describe import class_names
@@ -68,6 +68,7 @@ def export(
     ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
     apply_overrides(ready, options or {})
     want_keys(ready, "test")
+    without_teacher(ready)
     init_default_scope(ready.get("default_scope") or "mmdet")
     with explained(ready):
         detector, classes = _load(ready, checkpoint)

@@ -9,7 +9,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import ibkd_mm.engine as engine
-from ibkd_mm.apis.config import ConfigLike, Options, load_config, want_keys
+from ibkd_mm.apis.config import ConfigLike, Options, load_config, want_keys, without_teacher
 from ibkd_mm.apis.launch import join_processes
 from ibkd_mm.apis.overrides import apply_overrides
 from ibkd_mm.engine.sources import PREFIXES, locate
@@ -24,6 +24,8 @@ def prepare(
     ready = _guarded(copy.deepcopy(config) if isinstance(config, Config) else load_config(config))
     apply_overrides(ready, options or {})
     want_keys(ready, purpose)
+    if purpose == "test":
+        without_teacher(ready)
     stem = Path(ready.filename).stem if ready.filename else "run"
     ready.work_dir = work_dir or ready.get("work_dir") or f"./work_dirs/{stem}"
     run = next(_runs)

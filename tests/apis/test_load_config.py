@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from ibkd_mm.apis import load_config
-from ibkd_mm.apis.config import find_config, want_keys
+from ibkd_mm.apis.config import want_keys, without_teacher
+from ibkd_mm.engine.config_file import find_config
 from ibkd_mm.errors import UserError
 
 
@@ -94,3 +96,14 @@ def test_a_part_of_a_config_is_recognised() -> None:
 
 def test_the_suffix_may_be_left_out(tiny: Path) -> None:
     assert find_config(str(tiny.with_suffix(""))) == tiny
+
+
+def test_of_a_distillation_the_student_is_tested() -> None:
+    student = {"type": "YOLOv10", "backbone": {}}
+    distilled = Config(
+        {"model": {"type": "ibkd_mm.FrozenTeacherDistill", "architecture": student, "teacher": "gone.py"}}
+    )
+    without_teacher(distilled)
+    assert distilled.model.to_dict() == student
+    without_teacher(distilled)
+    assert distilled.model.to_dict() == student
