@@ -9,6 +9,7 @@ from ibkd_mm import stack
 stack.prepare()
 
 from ibkd_mm import datasets as datasets  # noqa: E402
+from ibkd_mm import distill as distill  # noqa: E402
 from ibkd_mm import engine as engine  # noqa: E402
 from ibkd_mm import yolov10 as yolov10  # noqa: E402
 from ibkd_mm.version import __version__ as __version__  # noqa: E402

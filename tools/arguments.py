@@ -27,10 +27,12 @@ def new_parser(command: str, description: str) -> ArgumentParser:
     )
 
 
-def add_config(parser: ArgumentParser) -> None:
+def add_config(parser: ArgumentParser, *, optional: bool = False) -> None:
     """Add the arguments that every command which reads a config has."""
     parser.add_argument(
-        "config", help="config file, or one inside a package: mmdet::folder/name.py, ibkd_mm::..."
+        "config",
+        nargs="?" if optional else None,
+        help="config file, or one inside a package: mmdet::folder/name.py, ibkd_mm::...",
     )
     parser.add_argument(
         "--cfg-options",

@@ -8,6 +8,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "train a model from a config",
     "check": "find what is wrong with images and annotations before training",
+    "cache": "run a teacher once over the training pictures, for students to learn from",
     "test": "evaluate a checkpoint, draw or dump its predictions",
     "export": "write a student as ONNX or OpenVINO, and check that it finds the same",
     "replay": "run the step again at which a training stopped on numbers that are not finite",
@@ -18,7 +19,7 @@ COMMANDS = {
 }
 
 # Commands whose module has another name.
-_MODULES = {"check": "check_dataset"}
+_MODULES = {"cache": "cache_teacher", "check": "check_dataset"}
 
 _REFUSED = 2
 

@@ -30,6 +30,7 @@ _READ_LATER = (
     "model_wrapper_cfg",
     "runner_type",
     "sync_bn",
+    "teacher_cache",
     "tta_model",
     "tta_pipeline",
 )

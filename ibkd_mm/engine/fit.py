@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from ibkd_mm.engine.saving import want_training_only
 from ibkd_mm.engine.wrappers import unwrapped
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
@@ -103,6 +104,7 @@ class CheckpointGuard(Hook):
         """Compare the checkpoint with the model, before mmengine loads what it can and warns of the rest."""
         if self.purpose == "resume":
             _want_training_state(checkpoint)
+            want_training_only(unwrapped(runner.model), checkpoint)
             _keep_to_own_files(checkpoint["message_hub"], Path(runner.work_dir))
         misfit = check_fit(runner.model, checkpoint["state_dict"])
         if not misfit:

@@ -22,6 +22,8 @@ from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
 
 POINTER, PREEMPTED = "last_checkpoint", "preempted.pth"
+TRAINING_ONLY = "training_only"
+"""Where a checkpoint holds what is trained and not kept; a model gives it as `training_only_state`."""
 
 
 def point_to(checkpoint: Path, work_dir: Path) -> None:
@@ -69,11 +71,40 @@ def training_state(runner: Runner, meta: dict[str, Any], by_epoch: bool) -> dict
     dataset = runner.train_dataloader.dataset
     if hasattr(dataset, "metainfo"):
         run["dataset_meta"] = dataset.metainfo
+    model: Any = unwrapped(runner.model)
+    beside = {TRAINING_ONLY: on_cpu(model.training_only_state())} if _has_more(model) else {}
     return {
         "meta": {**step, **meta, **run},
-        "state_dict": weights_to_cpu(unwrapped(runner.model).state_dict()),
+        "state_dict": weights_to_cpu(model.state_dict()),
         "message_hub": on_cpu(runner.message_hub.state_dict()),
+        **beside,
     }
+
+
+def load_training_only(model: Any, checkpoint: dict[str, Any]) -> None:
+    """Give a model that trains more than it keeps, as one with connectors to a teacher, the rest back."""
+    want_training_only(model, checkpoint)
+    if _has_more(model):
+        model.load_training_only_state(checkpoint[TRAINING_ONLY])
+
+
+def want_training_only(model: Any, checkpoint: dict[str, Any]) -> None:
+    """Refuse to go on with more than the checkpoint's training had, or with less."""
+    if _has_more(model) == (TRAINING_ONLY in checkpoint):
+        return
+    found = (
+        "it has a model's weights, and nothing of what is trained beside them"
+        if _has_more(model)
+        else "it has what was trained beside the model's weights, as in a distillation"
+    )
+    raise UserError(
+        f"The checkpoint was not written by a {type(model).__name__}: {found}. For the weights alone, use "
+        "--cfg-options load_from=PATH instead of --resume."
+    )
+
+
+def _has_more(model: Any) -> bool:
+    return hasattr(model, "training_only_state")
 
 
 def on_cpu(state: Any) -> Any:

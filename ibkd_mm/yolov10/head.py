@@ -21,7 +21,7 @@ from ibkd_mm.yolov10.distances import DistanceDecoder
 from ibkd_mm.yolov10.layers import Layers, scaled_channels
 from ibkd_mm.yolov10.predictor import Predictor
 from ibkd_mm.yolov10.prototypes import Prototypes
-from ibkd_mm.yolov10.structures import BranchStep, HeadOutputs
+from ibkd_mm.yolov10.structures import BranchStep, GroundTruth, HeadOutputs, Pairs
 from ibkd_mm.yolov10.truth import collect_truth
 
 
@@ -114,22 +114,44 @@ class YOLOv10SegHead(BaseModule):
                 "Expected a YOLOv10 with all that training needs, found one that was fused for deployment or "
                 "built with train_cfg=None. Build it from its config again, and load weights from before."
             )
-        many, one = self.one_to_many(x), self.one_to_one([level.detach() for level in x])
-        cells: tuple[int, int] | None = None
-        if self.prototypes is not None:
-            prototypes = self.prototypes(x[0])
-            cells = prototypes.shape[-2:]
-            many = many._replace(prototypes=prototypes)
-            one = one._replace(prototypes=prototypes.detach())
+        one = self.one_to_one([level.detach() for level in x])
+        many, cells = self._many(x)
+        if many.prototypes is not None:
+            one = one._replace(prototypes=many.prototypes.detach())
         anchors = make_anchors(x, self.strides)
         truth = collect_truth(batch_data_samples, anchors.device, self.mask_stride, cells)
         pairs = pairs_inside(anchors[:, :2], truth)
+        return {
+            "one_to_many": self._step("one_to_many", many, anchors, truth, pairs),
+            "one_to_one": self._step("one_to_one", one, anchors, truth, pairs),
+        }
 
-        def step(name: str, outputs: HeadOutputs) -> BranchStep:
-            boxes = self.decoder(outputs.distance_logits, anchors)
-            return self.criteria[name](outputs, boxes, anchors, truth, pairs)
+    def one_to_many_step(self, x: Sequence[Tensor], truth: GroundTruth) -> BranchStep:
+        """Work out a step of the branch that trains the network, on ground truth that is at hand.
 
-        return {"one_to_many": step("one_to_many", many), "one_to_one": step("one_to_one", one)}
+        Args:
+            x: (B, C, H/s, W/s) for each level.
+            truth: the instances of the batch.
+        """
+        anchors = make_anchors(x, self.strides)
+        return self._step(
+            "one_to_many", self._many(x)[0], anchors, truth, pairs_inside(anchors[:, :2], truth)
+        )
+
+    def _many(self, x: Sequence[Tensor]) -> tuple[HeadOutputs, tuple[int, int] | None]:
+        """Run the one-to-many branch and the prototypes; say how many cells these have, down and across."""
+        assert self.one_to_many is not None
+        outputs = self.one_to_many(x)
+        if self.prototypes is None:
+            return outputs, None
+        prototypes = self.prototypes(x[0])
+        return outputs._replace(prototypes=prototypes), prototypes.shape[-2:]
+
+    def _step(
+        self, name: str, outputs: HeadOutputs, anchors: Tensor, truth: GroundTruth, pairs: Pairs
+    ) -> BranchStep:
+        boxes = self.decoder(outputs.distance_logits, anchors)
+        return self.criteria[name](outputs, boxes, anchors, truth, pairs)
 
     def loss(self, x: Sequence[Tensor], batch_data_samples: Sequence[DetDataSample]) -> dict[str, Tensor]:
         """Give the losses of both branches, each under its name and the branch's."""

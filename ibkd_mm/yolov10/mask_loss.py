@@ -22,12 +22,14 @@ class CroppedMaskLoss(nn.Module):
         loss_weight: gain.
         max_cells: most cells of assembled masks in memory at once. Where a batch has more, they are assembled
             part by part, and again for the backward pass: memory stays bounded however many instances.
+        divergence: whether to leave out the entropy of the targets, so that it is zero where they are met.
     """
 
-    def __init__(self, *, loss_weight: float, max_cells: int) -> None:
+    def __init__(self, *, loss_weight: float, max_cells: int, divergence: bool = False) -> None:
         super().__init__()
         self.loss_weight = loss_weight
         self.max_cells = max_cells
+        self.divergence = divergence
 
     def forward(
         self,
@@ -40,6 +42,7 @@ class CroppedMaskLoss(nn.Module):
         *,
         stride: int,
         normaliser: Tensor,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """Sum over N positives, divided by the normaliser.
 
@@ -48,23 +51,27 @@ class CroppedMaskLoss(nn.Module):
             prototypes: (B, P, h, w).
             image: (N,), the image of each positive.
             boxes: (N, 4), boxes to stay inside, in pixels.
-            masks: (instances, h, w), how many pixels of each cell are an instance's.
+            masks: (instances, h, w), how many pixels of each cell are an instance's; as floats, what share.
             rows: (N,), which of these instances each positive is to find.
             stride: pixels along a cell's side.
             normaliser: number of positives.
+            weight: (N,), what each positive counts.
         """
         batch, _, height, width = prototypes.shape
         down, across = _cover(boxes[:, 1::2] / stride, height), _cover(boxes[:, ::2] / stride, width)
+        if weight is not None:
+            down = down * weight[:, None]
+        full = 1 if masks.is_floating_point() else stride**2
         layout = ByImage(image, batch)
         padded = [layout.pad(part) for part in (coefficients, rows, down, across)]
         slots = max(self.max_cells // (batch * height * width), 1)
         chunks = list(zip(*(part.split(slots, dim=1) for part in padded), strict=True))
-        shared = prototypes.flatten(2), masks.flatten(1), stride**2
+        shared = prototypes.flatten(2), masks.flatten(1), full, self.divergence
         if len(chunks) == 1:
-            total = _cross_entropy(*shared, *chunks[0])
+            total = _compare(*shared, *chunks[0])
         else:
             total = torch.stack(
-                [checkpoint(_cross_entropy, *shared, *chunk, use_reentrant=False) for chunk in chunks]
+                [checkpoint(_compare, *shared, *chunk, use_reentrant=False) for chunk in chunks]
             ).sum()
         return self.loss_weight * total / normaliser
 
@@ -77,10 +84,11 @@ def _cover(edges: Tensor, cells: int) -> Tensor:
     return inside / inside.sum(dim=1, keepdim=True).clamp(min=_EPS)
 
 
-def _cross_entropy(
+def _compare(
     prototypes: Tensor,
     masks: Tensor,
     full: int,
+    divergence: bool,
     coefficients: Tensor,
     rows: Tensor,
     down: Tensor,
@@ -95,6 +103,7 @@ def _cross_entropy(
         prototypes: (B, P, cells).
         masks: (instances, cells).
         full: pixels of a cell.
+        divergence: whether less the targets' entropy.
         coefficients: (B, S, P).
         rows: (B, S), instances.
         down: (B, S, h), weights of rows of cells.
@@ -106,6 +115,11 @@ def _cross_entropy(
     cells = masks.shape[1]
     row = rows.flatten()[inside.div(cells, rounding_mode="floor")]
     targets = masks[row, inside % cells].to(logits.dtype) / full
-    return F.binary_cross_entropy_with_logits(
-        logits, targets, weights.index_select(0, inside), reduction="sum"
-    )
+    weights = weights.index_select(0, inside)
+    total = F.binary_cross_entropy_with_logits(logits, targets, weights, reduction="sum")
+    return total - (binary_entropy(targets) * weights).sum() if divergence else total
+
+
+def binary_entropy(share: Tensor) -> Tensor:
+    """Entropy of yes and no, elementwise, 0 at certainty."""
+    return -(share.xlogy(share) + (1 - share).xlogy(1 - share))

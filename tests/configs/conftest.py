@@ -1,6 +1,6 @@
 """What the tests of configs share: finding, loading and stripping them of what would be downloaded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 import ibkd_mm  # noqa: F401
+from ibkd_mm.distill import teacher
 
 CONFIG_ROOT = Path(__file__).parents[2] / "configs"
 
@@ -26,6 +27,20 @@ def without_pretrained(node: Any) -> Any:
         for value in node:
             without_pretrained(value)
     return node
+
+
+@pytest.fixture(autouse=True, scope="module")
+def teachers_weights() -> Iterator[Callable[[torch.nn.Module, str], None]]:
+    """Give teachers the weights that ship with the package, and no others; the value loads any."""
+    load = teacher._load
+
+    def load_shipped(model: torch.nn.Module, checkpoint: str) -> None:
+        if checkpoint.startswith("ibkd_mm::"):
+            load(model, checkpoint)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teacher, "_load", load_shipped)
+        yield load
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,8 @@ def _understand(words: list[str]) -> None:
     args = importlib.import_module(module_of(name)).parser().parse_args(arguments)
     if getattr(args, "config", "my_config.py") != "my_config.py":
         config = load_config(args.config, args.cfg_options)
-        initial = (config.model.backbone.get("init_cfg") or {}).get("checkpoint")
+        student = config.model.get("architecture", config.model)
+        initial = (student.backbone.get("init_cfg") or {}).get("checkpoint")
         if initial and name == "train":
             locate(initial)
     checkpoint = getattr(args, "checkpoint", "")

@@ -13,8 +13,9 @@ from ibkd_mm.registry import MODELS
 STRIDE = 4
 
 
-def build(max_cells: int = 2**20) -> nn.Module:
-    return MODELS.build({"type": "ibkd_mm.CroppedMaskLoss", "loss_weight": 1.0, "max_cells": max_cells})
+def build(max_cells: int = 2**20, **more: Any) -> nn.Module:
+    settings = {"type": "ibkd_mm.CroppedMaskLoss", "loss_weight": 1.0, "max_cells": max_cells}
+    return MODELS.build({**settings, **more})
 
 
 def one(values: list[list[float]], box: list[float], counts: list[list[int]]) -> Tensor:
@@ -107,6 +108,29 @@ def test_equals_loops_and_so_does_its_gradient_in_chunks_or_whole(images: list[i
     ):
         assert theirs.abs().max() > 0
         assert torch.allclose(mine, theirs, atol=1e-10)
+
+
+@pytest.mark.parametrize("max_cells", [2**20, 1])
+def test_each_positive_counts_by_its_weight_and_masks_may_be_shares(max_cells: int) -> None:
+    parts = scene([0, 2, 0])
+    shares = {**parts, "masks": parts["masks"] / STRIDE**2}
+    rows = ("coefficients", "image", "boxes", "rows")
+    alone = [loops({**parts, **{key: parts[key][n : n + 1] for key in rows}}).item() for n in range(3)]
+    found = build(max_cells)(**shares, weight=torch.tensor([0.5, 0.0, 3.0]).double())
+    assert found.item() == pytest.approx(0.5 * alone[0] + 3 * alone[2], rel=1e-9)
+
+
+def test_divergence_leaves_out_the_entropy_of_the_targets_and_is_zero_where_they_are_met() -> None:
+    """Asked for 0, a quarter, a half and 1, with all at a half: ln 2 each, less the entropies of two."""
+    shares = torch.tensor([0.0, 0.25, 0.5, 1.0]).double().reshape(1, 2, 2)
+    parts = {**scene([0], size=2), "masks": shares, "rows": torch.tensor([0])}
+    parts |= {"boxes": torch.tensor([[0.0, 0.0, 8.0, 8.0]]), "coefficients": torch.eye(1, 5).double()}
+    of_logits = [torch.zeros(2, 2).double(), shares[0].logit().clamp(-40, 40)]
+    outputs = [each.expand(3, 5, 2, 2).clone().requires_grad_() for each in of_logits]
+    even, met = (build(divergence=True)(**{**parts, "prototypes": each}) for each in outputs)
+    assert even.item() == pytest.approx((2 * math.log(2) + (math.log(2) - 0.5623351446)) / 4 / 7, rel=1e-8)
+    assert met.item() == pytest.approx(0, abs=1e-12)
+    assert torch.autograd.grad(met, outputs[1])[0].abs().max() < 1e-12
 
 
 def test_gradcheck() -> None:

@@ -1,0 +1,6 @@
+# As ibkd_mask2former-r50_yolov10n_voc_300e.py, with a Swin-T teacher, fine-tuned likewise.
+_base_ = "./ibkd_mask2former-r50_yolov10n_voc_300e.py"
+model = dict(
+    teacher="ibkd_mm::mask2former/mask2former_swin-t_voc.py",
+    teacher_ckpt="work_dirs/mask2former_swin-t_voc/iter_16000.pth",
+)

@@ -1,0 +1,135 @@
+"""A teacher run once over pictures, as a Python call."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.utils import ProgressBar
+
+from ibkd_mm.apis.config import ConfigLike, Options, load_config
+from ibkd_mm.apis.explain import explained
+from ibkd_mm.apis.launch import join_processes, leave_processes
+from ibkd_mm.apis.overrides import apply_overrides
+from ibkd_mm.distill.cache.identity import identity_of, kept
+from ibkd_mm.distill.cache.making import TeacherRun, make_cache
+from ibkd_mm.distill.cache.pictures import (
+    FolderPictures,
+    TrainPictures,
+    bare_dataset,
+    test_pipeline,
+)
+from ibkd_mm.distill.cache.store import CacheReader
+from ibkd_mm.distill.cache.verify import Verified, verify
+from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher
+from ibkd_mm.errors import UserError
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What a cache holds."""
+
+    path: Path
+    pictures: int
+    instances: int
+    identity: dict[str, Any]
+    verified: Verified | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a look again found something else."""
+        return int(self.verified is not None and not self.verified.same)
+
+    def __str__(self) -> str:
+        size = self.path.stat().st_size
+        mean = f", {size / self.pictures / 1024:.2f} KB a picture" if self.pictures else ""
+        amounts = f"{self.pictures:,} pictures, {self.instances:,} instances, {size / 2**20:.1f} MB{mean}"
+        lines = [f"{self.path}: {amounts}"]
+        lines += [f"  {name}: {value}" for name, value in self.identity.items()]
+        return "\n".join([*lines, *([str(self.verified)] if self.verified else [])])
+
+
+def cache_info(path: str | Path) -> CacheInfo:
+    """Tell what a cache holds."""
+    with CacheReader(path) as reader:
+        return CacheInfo(Path(path), *reader.counts(), reader.identity)
+
+
+def cache(
+    config: ConfigLike,
+    *,
+    options: Options = None,
+    out: str | None = None,
+    images: str | None = None,
+    launcher: str = "none",
+    check: int = 0,
+) -> CacheInfo:
+    """Run the teacher of a distillation's config over its training pictures, or go on with that.
+
+    Args:
+        config: a config, its path, or `package::path`.
+        options: settings to override, as for `load_config`.
+        out: the file; else the config's `teacher_cache.path`.
+        images: a folder of pictures that nobody labelled, in place of the training set.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        check: run so many pictures of a cache that is there again, and compare; nothing is written.
+    """
+    ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
+    apply_overrides(ready, options or {})
+    _want_teacher(ready)
+    settings = ready.teacher_cache
+    path = Path(out or settings.path)
+    join_processes(ready, launcher)
+    init_default_scope(ready.get("default_scope") or "mmdet")
+    with explained(ready):
+        pipeline = test_pipeline(ready)
+        pictures = (
+            FolderPictures(Path(images), pipeline) if images else TrainPictures(bare_dataset(ready), pipeline)
+        )
+        identity = identity_of(
+            ready.model.teacher, ready.model.get("teacher_ckpt"), pictures.source, pipeline, kept(settings)
+        )
+        run = _teacher_run(ready)
+        verified = None
+        if check:
+            verified = verify(run, pictures, path, identity, check)
+        else:
+            _make(run, pictures, path, identity, settings)
+    leave_processes()
+    with CacheReader(path) as reader:
+        return CacheInfo(path, *reader.counts(), reader.identity, verified)
+
+
+def _make(run: TeacherRun, pictures: Any, path: Path, identity: dict[str, Any], settings: Any) -> None:
+    steps = make_cache(
+        run, pictures, path, identity, batch_size=settings.batch_size, workers=settings.get("workers", 0)
+    )
+    done, total = next(steps)
+    if done:
+        print(f"{path}: {done:,} of {total:,} pictures are there; going on.")
+    bar = ProgressBar(total - done) if done < total else None
+    for now, _ in steps:
+        if bar is not None:
+            bar.update(now - done)
+        done = now
+    print()
+
+
+def _teacher_run(config: Config) -> TeacherRun:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    student = config.model.architecture
+    preprocessor = MODELS.build(student.data_preprocessor).to(device)
+    teacher = build_teacher(config.model.teacher, config.model.get("teacher_ckpt")).to(device)
+    connector = MODELS.build(config.teacher_cache.instances)
+    return TeacherRun(FrozenTeacher(teacher, preprocessor), preprocessor, connector, config.teacher_cache.top)
+
+
+def _want_teacher(config: Config) -> None:
+    if config.get("teacher_cache") is None or config.model.get("teacher") is None:
+        raise UserError(
+            f"{config.filename or 'The config'} has no teacher to cache: expected a distillation's, with "
+            "model.teacher and teacher_cache, as those in ibkd_mm::ibkd/ are."
+        )

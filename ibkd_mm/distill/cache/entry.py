@@ -1,0 +1,128 @@
+"""What is kept of a picture, as few bytes."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from ibkd_mm.errors import UserError
+
+_HEAD = struct.Struct("<BHHHBH")
+_CORNERS = struct.Struct("<4H")
+VERSION = 1
+_RLE, _BITMAP = 0, 1
+_WHOLE = np.float32(65535)
+"""A probability of one; they are kept in 16 bits."""
+
+
+@dataclass(frozen=True)
+class CachedEntry:
+    """A teacher's K instances of a picture of height x width, the likeliest T classes of each."""
+
+    height: int
+    width: int
+    classes: int
+    boxes: NDArray[np.float32]
+    """(K, 4) as x1, y1, x2, y2 in pixels."""
+    scores: NDArray[np.float32]
+    """(K,)."""
+    top_classes: NDArray[np.uint16]
+    """(K, T), the likeliest first."""
+    top_shares: NDArray[np.float32]
+    """(K, T), their probabilities; what they lack to one is that of all others and of none."""
+    packed_masks: tuple[tuple[int, bytes], ...]
+    """K masks, each in the shorter of two forms."""
+
+    @classmethod
+    def of(
+        cls,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        probabilities: NDArray[np.float32],
+        masks: NDArray[np.uint8],
+        top: int,
+    ) -> "CachedEntry":
+        """Keep the `top` likeliest of (K, classes) probabilities, and (K, height, width) masks."""
+        height, width = masks.shape[1:]
+        classes = probabilities.shape[1]
+        likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top, classes)]
+        shares = np.take_along_axis(probabilities, likeliest, axis=1)
+        packed = tuple(map(_shortest, masks))
+        return cls(height, width, classes, boxes, scores, likeliest.astype(np.uint16), shares, packed)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @cached_property
+    def masks(self) -> NDArray[np.uint8]:
+        """(K, height, width), zeros and ones."""
+        masks = np.zeros((len(self), self.height, self.width), np.uint8)
+        for mask, (form, data) in zip(masks, self.packed_masks, strict=True):
+            _restore(mask, form, data)
+        return masks
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float32]:
+        """(K, classes), zero where a class is not among the likeliest."""
+        spread = np.zeros((len(self), self.classes), np.float32)
+        np.put_along_axis(spread, self.top_classes.astype(np.int64), self.top_shares, axis=1)
+        return spread
+
+
+def pack(entry: CachedEntry) -> bytes:
+    """Write an entry as bytes: numbers of fixed size, then the masks."""
+    count, top = entry.top_classes.shape
+    head = _HEAD.pack(VERSION, entry.height, entry.width, count, top, entry.classes)
+    shares = np.concatenate([entry.scores[:, None], entry.top_shares], axis=1)
+    kept = np.rint(np.clip(shares, 0, 1) * _WHOLE).astype("<u2")
+    forms = bytes(form for form, _ in entry.packed_masks)
+    sizes = np.array([len(data) for _, data in entry.packed_masks], "<u4")
+    numbers = (entry.boxes.astype("<f4"), kept, entry.top_classes.astype("<u2"), sizes)
+    masks = (data for _, data in entry.packed_masks)
+    return head + zlib.compress(b"".join([*(each.tobytes() for each in numbers), forms, *masks]), 6)
+
+
+def unpack(data: bytes) -> CachedEntry:
+    """Read what `pack` wrote; masks are made of it when they are asked for."""
+    version, height, width, count, top, classes = _HEAD.unpack_from(data)
+    if version != VERSION:
+        raise UserError(f"A cache entry is of version {version}; this code reads {VERSION}. Write it anew.")
+    body = zlib.decompress(memoryview(data)[_HEAD.size :])
+    boxes = np.frombuffer(body, "<f4", 4 * count).reshape(count, 4)
+    shares: Any = np.frombuffer(body, "<u2", count * (1 + top), at := 16 * count).reshape(count, 1 + top)
+    shares = shares / _WHOLE
+    labels = np.frombuffer(body, "<u2", count * top, at := at + 2 * count * (1 + top)).reshape(count, top)
+    sizes = np.frombuffer(body, "<u4", count, at := at + 2 * count * top).tolist()
+    forms = body[(at := at + 4 * count) : at + count]
+    at += count
+    masks = []
+    for form, size in zip(forms, sizes, strict=True):
+        masks.append((form, body[at : at + size]))
+        at += size
+    return CachedEntry(height, width, classes, boxes, shares[:, 0], labels, shares[:, 1:], tuple(masks))
+
+
+def _shortest(mask: NDArray[np.uint8]) -> tuple[int, bytes]:
+    """Take runs as COCO writes them, or the bits inside the box."""
+    runs: Any = coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"]
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return _RLE, runs
+    top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    bitmap = _CORNERS.pack(top, left, bottom, right) + np.packbits(mask[top:bottom, left:right]).tobytes()
+    return (_BITMAP, bitmap) if len(bitmap) < len(runs) else (_RLE, runs)
+
+
+def _restore(mask: NDArray[np.uint8], form: int, data: bytes) -> None:
+    if form == _RLE:
+        mask[:] = coco_mask.decode({"size": list(mask.shape), "counts": data})
+        return
+    top, left, bottom, right = _CORNERS.unpack_from(data)
+    shape = bottom - top, right - left
+    bits = np.unpackbits(np.frombuffer(data, np.uint8, offset=_CORNERS.size), count=shape[0] * shape[1])
+    mask[top:bottom, left:right] = bits.reshape(shape)

@@ -1,0 +1,75 @@
+"""What a cache depends on, in a few short words."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ibkd_mm.distill.cache.entry import VERSION
+from ibkd_mm.distill.teacher import describe
+from ibkd_mm.engine.sources import locate
+
+_DIGITS = 16
+_PIECE = 2**20
+
+
+def identity_of(
+    teacher: str | Mapping[str, Any],
+    checkpoint: str | None,
+    pictures: Path,
+    pipeline: Any,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Name all that the entries of a cache depend on.
+
+    Args:
+        teacher: as `FrozenTeacherDistill` is given it.
+        checkpoint: its weights.
+        pictures: the annotation file that names them, or their folder.
+        pipeline: what is done to a picture before the teacher sees it.
+        settings: of what is taken for an instance, and what is kept of it.
+    """
+    model, weights, _ = describe(teacher, checkpoint)
+    return {
+        "teacher": f"{model['type']} {_hash_of(model)}",
+        "weights": file_hash(locate(weights)) if weights else "none",
+        "pictures": pictures_hash(pictures),
+        "pipeline": _hash_of(pipeline),
+        "settings": _plain(settings),
+        "version": VERSION,
+    }
+
+
+def kept(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Take of a config's `teacher_cache` what the entries depend on."""
+    return {"instances": settings["instances"], "top": settings["top"]}
+
+
+def pictures_hash(path: Path) -> str:
+    """Hash an annotation file; of a folder, the names and sizes of the files in it."""
+    if not path.is_dir():
+        return file_hash(path)
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    return _hash_of([(each.relative_to(path).as_posix(), each.stat().st_size) for each in files])
+
+
+def file_hash(path: Path) -> str:
+    """Hash what is in a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()[:_DIGITS]
+
+
+def _hash_of(value: Any) -> str:
+    written = json.dumps(_plain(value), sort_keys=True, default=str)
+    return hashlib.sha256(written.encode()).hexdigest()[:_DIGITS]
+
+
+def _plain(value: Any) -> Any:
+    """Take what a config holds, without mmengine's marks of where it was inherited from."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items() if key != "_scope_"}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

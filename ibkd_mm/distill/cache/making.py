@@ -1,0 +1,135 @@
+"""Running a teacher over pictures once."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import barrier, get_rank, get_world_size
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Subset
+
+from ibkd_mm.distill.cache.entry import CachedEntry
+from ibkd_mm.distill.cache.pictures import Pictures
+from ibkd_mm.distill.cache.store import CacheWriter
+from ibkd_mm.distill.instances import TeacherInstances
+from ibkd_mm.distill.teacher import FrozenTeacher
+
+
+class TeacherRun:
+    """Says what a teacher sees in a batch, in the pictures as they lie on the disk.
+
+    Args:
+        teacher: frozen.
+        preprocessor: the student's.
+        connector: makes instances of what the teacher puts out.
+        top: how many classes of an instance are kept.
+    """
+
+    def __init__(
+        self,
+        teacher: FrozenTeacher,
+        preprocessor: nn.Module,
+        connector: Callable[[Any], TeacherInstances],
+        top: int,
+    ) -> None:
+        self.teacher, self.preprocessor = teacher, preprocessor
+        self.connector, self.top = connector, top
+
+    @torch.no_grad()
+    def entries(self, batch: Any) -> list[tuple[str, CachedEntry]]:
+        """Give each picture's key and what was seen in it."""
+        data = self.preprocessor(batch, False)
+        inputs, samples = data["inputs"], data["data_samples"]
+        seen = self.connector(self.teacher.outputs(inputs, samples))
+        return [
+            (str(sample.metainfo["img_id"]), self._entry(seen, seen.image == index, inputs.shape[2:], sample))
+            for index, sample in enumerate(samples)
+        ]
+
+    def _entry(self, seen: TeacherInstances, own: Tensor, size: Sequence[int], sample: Any) -> CachedEntry:
+        masks = _in_picture(seen.mask_logits[own], size, sample.metainfo)
+        kept = masks.flatten(1).any(1)
+        arrays = (seen.scores[own][kept], seen.probabilities[own][kept], masks[kept].to(torch.uint8))
+        scores, probabilities, pixels = (each.cpu().numpy() for each in arrays)
+        return CachedEntry.of(_extents(pixels), scores, probabilities, pixels, self.top)
+
+
+def _in_picture(logits: Tensor, size: Sequence[int], meta: Any) -> Tensor:
+    """Enlarge (K, h, w) logits over the whole input to the picture as it lies on the disk, -> booleans."""
+    (height, width), shown = meta["ori_shape"][:2], meta["img_shape"][:2]
+    if not len(logits):
+        return logits.new_zeros(0, height, width, dtype=torch.bool)
+    whole = F.interpolate(logits[:, None], tuple(size), mode="bilinear")[:, :, : shown[0], : shown[1]]
+    if tuple(shown) != (height, width):
+        whole = F.interpolate(whole, (height, width), mode="bilinear")
+    return whole[:, 0] > 0
+
+
+def _extents(masks: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Bound masks that are not empty, (K, H, W) -> (K, 4)."""
+    (left, right), (top, bottom) = _ends(masks.any(1)), _ends(masks.any(2))
+    return np.stack([left, top, right, bottom], axis=1).astype(np.float32)
+
+
+def _ends(filled: Any) -> tuple[Any, Any]:
+    """Find the first of (K, n) that is filled, and the place behind the last."""
+    return filled.argmax(1), filled.shape[1] - filled[:, ::-1].argmax(1)
+
+
+def part_of(path: Path, rank: int) -> Path:
+    """Name the file that a process writes by itself."""
+    return path.with_name(f"{path.name}.part{rank}")
+
+
+def make_cache(
+    run: TeacherRun,
+    pictures: Pictures,
+    path: Path,
+    identity: dict[str, Any],
+    *,
+    batch_size: int,
+    workers: int,
+) -> Iterator[tuple[int, int]]:
+    """Write what is lacking, and yield after each batch how many pictures are done of how many.
+
+    Each process of several writes a file of its own; the first one then takes them all in.
+    """
+    rank, world = get_rank(), get_world_size()
+    own = path if world == 1 else part_of(path, rank)
+    done = _written(path, identity) | _written(own, identity)
+    keys = pictures.keys
+    lacking = [index for index, key in enumerate(keys) if key not in done]
+    mine = lacking[rank::world]
+    loader: DataLoader[Any] = DataLoader(
+        Subset(pictures, mine), batch_size, num_workers=workers, collate_fn=pseudo_collate
+    )
+    count = len(keys) - len(lacking)
+    with CacheWriter(own, identity) as writer:
+        yield count, len(keys)
+        for batch in loader:
+            entries = run.entries(batch)
+            writer.write(entries)
+            count += len(entries) * world
+            yield min(count, len(keys)), len(keys)
+    barrier()
+    if world > 1 and rank == 0:
+        _gather(path, identity, [part_of(path, each) for each in range(world)])
+    barrier()
+
+
+def _written(path: Path, identity: dict[str, Any]) -> set[str]:
+    if not path.exists():
+        return set()
+    with CacheWriter(path, identity) as writer:
+        return writer.keys()
+
+
+def _gather(path: Path, identity: dict[str, Any], parts: Sequence[Path]) -> None:
+    with CacheWriter(path, identity) as writer:
+        writer.merge(parts)
+    for part in parts:
+        part.unlink()

@@ -1,0 +1,93 @@
+"""Which pictures a teacher is run on, each as its own test would show it."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from torch.utils.data import Dataset
+
+from ibkd_mm.errors import UserError
+
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class Pictures(Dataset[Any]):
+    """Pictures to run a teacher on.
+
+    `keys` names them, as `img_id` does in their samples; `source` is the file or folder that lists them.
+    """
+
+    keys: list[str]
+    source: Path
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+class FolderPictures(Pictures):
+    """All pictures under a folder, called by their paths in it.
+
+    Args:
+        folder: looked through to the bottom.
+        pipeline: of transforms, from `LoadImageFromFile` on.
+    """
+
+    def __init__(self, folder: Path, pipeline: Sequence[Any]) -> None:
+        self.folder = self.source = folder
+        files = sorted(each for each in folder.rglob("*") if each.suffix.lower() in _PICTURES)
+        if not files:
+            raise UserError(f"Expected pictures ({', '.join(_PICTURES)}) in {folder}, found none.")
+        self.keys = [each.relative_to(folder).as_posix() for each in files]
+        self.pipeline = Compose(list(pipeline))
+
+    def __getitem__(self, index: int) -> Any:
+        """Read a picture."""
+        key = self.keys[index]
+        return self.pipeline({"img_path": str(self.folder / key), "img_id": key})
+
+
+class TrainPictures(Pictures):
+    """The pictures of a config's training set, undistorted.
+
+    Args:
+        dataset: of the config, inside whatever mixes or repeats it.
+        pipeline: as for `FolderPictures`.
+    """
+
+    def __init__(self, dataset: dict[str, Any], pipeline: Sequence[Any]) -> None:
+        # with annotations or without, every picture is asked for; what filters them is for training
+        plain = {**dataset, "pipeline": list(pipeline), "test_mode": True}
+        self.dataset = DATASETS.build(plain)
+        self.source = Path(self.dataset.ann_file)
+        self.keys = [str(self.dataset.get_data_info(index)["img_id"]) for index in range(len(self.dataset))]
+
+    def __getitem__(self, index: int) -> Any:
+        """Read a picture."""
+        return self.dataset[index]
+
+
+def bare_dataset(config: Config) -> dict[str, Any]:
+    """Get the training set of a config out of whatever mixes or repeats it."""
+    dataset = config.train_dataloader.dataset
+    while "dataset" in dataset:
+        dataset = dataset["dataset"]
+    if "ann_file" not in dataset and "spec" not in dataset:
+        raise UserError(
+            f"Expected one training set with an annotation file, found {dataset.get('type')}. Cache the "
+            "parts of what joins several one by one, or give --images FOLDER."
+        )
+    return copy.deepcopy(dataset)
+
+
+def test_pipeline(config: Config) -> list[Any]:
+    """Take the transforms of the validation, which need no annotations."""
+    dataset = config.val_dataloader.dataset
+    kept = [each for each in dataset.pipeline if "Annotations" not in str(each["type"])]
+    if not kept or "Pack" not in str(kept[-1]["type"]):
+        raise UserError("Expected val_dataloader.dataset.pipeline to end with PackDetInputs.")
+    meta = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+    return [*kept[:-1], {**kept[-1], "meta_keys": meta}]

@@ -1,0 +1,139 @@
+"""A teacher's instances in a training pipeline: they ride along as ignored ones and come apart at its end.
+
+Whatever moves, mirrors, cuts or mixes pictures treats ignored instances as it treats true ones, so the same
+code warps both. A rider's label says which one of which picture it is; nothing learns from ignored labels.
+"""
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet.structures.bbox import autocast_box_type, get_box_tensor
+from mmengine.structures import InstanceData
+from numpy.typing import NDArray
+
+from ibkd_mm.datasets.transforms.picture import Picture
+from ibkd_mm.distill.cache.entry import CachedEntry
+from ibkd_mm.distill.cache.store import CacheReader
+from ibkd_mm.errors import UserError
+from ibkd_mm.registry import TRANSFORMS
+
+_IN_A_PICTURE = 1 << 12
+"""More instances than any picture has."""
+_FIRST = 1 << 20
+"""More than there are classes: the label of the first rider."""
+_KEPT = 16
+
+
+@TRANSFORMS.register_module()
+class LoadTeacherInstances(BaseTransform):
+    """Let what a teacher saw in a picture ride with its true instances, behind `LoadAnnotations`.
+
+    A picture that the cache lacks passes as it is.
+
+    Args:
+        cache: the file.
+        score_thr: what an instance's score must exceed.
+        truth_thr: from which score on an instance is also taken for true, as in pictures that nobody
+            labelled; None for no instance.
+    """
+
+    def __init__(self, cache: str, score_thr: float = 0.3, truth_thr: float | None = None) -> None:
+        self.reader, self.score_thr, self.truth_thr = CacheReader(cache), score_thr, truth_thr
+
+    @autocast_box_type()
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add the riders."""
+        found = self.reader.find(str(results["img_id"]))
+        if found is None:
+            return results
+        number, entry = found
+        picture = Picture.of(results)
+        _want_size(self.reader, entry, picture, str(results["img_id"]))
+        rows = np.flatnonzero(entry.scores > self.score_thr)
+        labels = _FIRST + number * _IN_A_PICTURE + rows
+        added = _with(picture, entry, rows, labels, ignored=True)
+        if self.truth_thr is not None:
+            sure = np.flatnonzero(entry.scores > self.truth_thr)
+            added = _with(added, entry, sure, entry.top_classes[sure, 0], ignored=False)
+        return added.write(results)
+
+
+def _with(
+    picture: Picture, entry: CachedEntry, rows: NDArray[Any], labels: NDArray[Any], *, ignored: bool
+) -> Picture:
+    masks = picture.masks
+    return Picture(
+        picture.image,
+        np.concatenate([picture.boxes, entry.boxes[rows]]),
+        np.concatenate([picture.labels, labels.astype(np.int64)]),
+        np.concatenate([picture.ignored, np.full(len(rows), ignored)]),
+        None if masks is None else np.concatenate([masks, entry.masks[rows]]),
+    )
+
+
+def _want_size(reader: CacheReader, entry: CachedEntry, picture: Picture, key: str) -> None:
+    own, cached = picture.image.shape[:2], (entry.height, entry.width)
+    if own != cached:
+        raise UserError(
+            f"The teacher saw picture {key} at {cached}, and it is {own} here ({reader.path}). Put "
+            "LoadTeacherInstances directly behind LoadAnnotations, or write the cache anew."
+        )
+
+
+@TRANSFORMS.register_module()
+class NoAnnotations(BaseTransform):
+    """Stand where `LoadAnnotations` would, for pictures without labels or whose labels are not used."""
+
+    @autocast_box_type()
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Give the picture no instances."""
+        height, width = results["img"].shape[:2]
+        nothing = np.zeros((0, height, width), np.uint8)
+        empty = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool)
+        return Picture(results["img"], *empty, nothing).write(results)
+
+
+@TRANSFORMS.register_module()
+class SplitTeacherInstances(BaseTransform):
+    """Take the riders out again, as `teacher_instances` of the sample; behind `MaskCells`.
+
+    Args:
+        cache: the file that they are of.
+    """
+
+    def __init__(self, cache: str) -> None:
+        self.reader = CacheReader(cache)
+        self._recent: OrderedDict[int, CachedEntry] = OrderedDict()
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Look them up: what the teacher thought of them has not been through the pipeline."""
+        sample = results["data_samples"]
+        ignored = sample.ignored_instances
+        riding = ignored.labels >= _FIRST
+        riders = ignored[riding]
+        numbers = (riders.labels - _FIRST).numpy()
+        seen = [self._entry(int(number)) for number in numbers // _IN_A_PICTURE]
+        rows = numbers % _IN_A_PICTURE
+        pairs = list(zip(seen, rows.tolist(), strict=True))
+        sample.teacher_instances = InstanceData(
+            bboxes=get_box_tensor(riders.bboxes),
+            mask_cells=riders.mask_cells,
+            scores=torch.tensor([float(entry.scores[row]) for entry, row in pairs]),
+            probabilities=_stacked([entry.probabilities[row] for entry, row in pairs]),
+        )
+        sample.ignored_instances = ignored[~riding]
+        return results
+
+    def _entry(self, number: int) -> CachedEntry:
+        entry = self._recent.pop(number, None) or self.reader.by_number(number)
+        self._recent[number] = entry
+        if len(self._recent) > _KEPT:
+            self._recent.popitem(last=False)
+        return entry
+
+
+def _stacked(rows: list[NDArray[np.float32]]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, 0)

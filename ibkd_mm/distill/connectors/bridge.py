@@ -1,0 +1,69 @@
+"""Contextual Feature Bridging: the student's maps in the teacher's space."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ibkd_mm.errors import UserError
+from ibkd_mm.registry import MODELS
+
+
+@MODELS.register_module(name=["ContextualFeatureBridge", "CFB"])
+class ContextualFeatureBridge(nn.Module):
+    """Contextual Feature Bridging (CFB): a 1x1 convolution and a norm for each level, to the teacher's size.
+
+    Channels are seen in the first call with so many levels, which `FrozenTeacherDistill` makes when it is
+    built; fewer maps are those of the first levels.
+
+    Args:
+        groups: of the group norm.
+        refine: a connector for each level behind that, such as `dict(type='mmrazor.MGDConnector')`; its
+            channels are filled in.
+    """
+
+    def __init__(self, groups: int = 32, refine: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.groups, self.refine = groups, refine
+        self.levels = nn.ModuleList()
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
+        """Bring the maps of each level over.
+
+        Args:
+            student: (B, C, H, W) for each level.
+            teacher: (B, D, h, w) for each, in the same order.
+
+        Returns:
+            (B, D, h, w) for each.
+        """
+        if isinstance(student, Tensor) or isinstance(teacher, Tensor):
+            raise UserError(
+                "ContextualFeatureBridge expects lists of maps, found a single one. Write recorder=['name'] "
+                "for a list of one, or data_idx=[[...], ...]."
+            )
+        if len(student) != len(teacher):
+            raise UserError(
+                f"ContextualFeatureBridge expects as many maps of the student as of the teacher, found "
+                f"{len(student)} and {len(teacher)}. See recorder and data_idx in loss_forward_mappings."
+            )
+        if len(student) > len(self.levels):
+            self._build([each.shape[1] for each in student], [each.shape[1] for each in teacher])
+        pairs = zip(self.levels[: len(student)], student, teacher, strict=True)
+        return [_resized(level(own), other) for level, own, other in pairs]
+
+    def _build(self, student: Sequence[int], teacher: Sequence[int]) -> None:
+        new = slice(len(self.levels), None)
+        for own, other in zip(student[new], teacher[new], strict=True):
+            parts = [nn.Conv2d(own, other, 1), nn.GroupNorm(self.groups, other)]
+            if self.refine:
+                channels = {"student_channels": other, "teacher_channels": other}
+                parts.append(MODELS.build({**self.refine, **channels}))
+            self.levels.append(nn.Sequential(*parts))
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    if x.shape[2:] == like.shape[2:]:
+        return x
+    return F.interpolate(x, like.shape[2:], mode="bilinear")

@@ -1,0 +1,47 @@
+"""From what rode through the pipeline to instances."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ibkd_mm.distill.instances import TeacherInstances
+from ibkd_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class CachedInstances(nn.Module):
+    """The instances of a teacher's cache, with each cell's share of the mask as its probability.
+
+    Args:
+        stride: pixels of the input along the side of a cell.
+        sureness: highest probability of a cell, where the whole of it is the mask's: masks in a cache are
+            hard.
+    """
+
+    def __init__(self, stride: int = 4, sureness: float = 0.98) -> None:
+        super().__init__()
+        self.stride, self.sureness = stride, sureness
+
+    def forward(self, batch: Sequence[InstanceData]) -> TeacherInstances:
+        """Join the instances of B pictures."""
+        counts = torch.tensor([len(one) for one in batch])
+        sizes = [one.mask_cells.shape[1:] for one in batch]
+        height, width = (max(size[side] for size in sizes) for side in (0, 1))
+        cells = torch.cat([_padded(one.mask_cells, height, width) for one in batch])
+        share = cells.float() / self.stride**2
+        share = (share * self.sureness).clamp(min=1 - self.sureness)
+        known = [one.probabilities for one in batch if len(one)]
+        return TeacherInstances(
+            image=torch.arange(len(batch)).repeat_interleave(counts).to(cells.device),
+            probabilities=torch.cat(known) if known else share.new_zeros(0, 0),
+            scores=torch.cat([one.scores for one in batch]),
+            mask_logits=share.logit(),
+            boxes=torch.cat([one.bboxes for one in batch]),
+        )
+
+
+def _padded(cells: Tensor, height: int, width: int) -> Tensor:
+    return F.pad(cells, (0, width - cells.shape[2], 0, height - cells.shape[1]))

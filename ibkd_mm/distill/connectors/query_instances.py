@@ -1,0 +1,49 @@
+"""From what a query-mask transformer puts out to instances."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ibkd_mm.distill.instances import TeacherInstances, boxes_of
+from ibkd_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class QueryInstances(nn.Module):
+    """The instances that the queries of a Mask2Former are sure of.
+
+    A query's score is the probability of its class times the mean probability of its mask, where that is
+    over a half: the teacher's own measure.
+
+    Args:
+        score_thr: what the score must exceed.
+        stride: pixels of the input along the side of a mask's cell.
+    """
+
+    def __init__(self, score_thr: float = 0.3, stride: int = 4) -> None:
+        super().__init__()
+        self.score_thr, self.stride = score_thr, stride
+
+    def forward(self, outputs: Sequence[Sequence[Tensor]]) -> TeacherInstances:
+        """Keep the queries that are sure.
+
+        Args:
+            outputs: (B, Q, classes + 1) logits of each layer of the decoder, the last for no object, and
+                (B, Q, h, w) logits of each.
+        """
+        logits, masks = outputs[0][-1].float(), outputs[1][-1].float()
+        probabilities = logits.softmax(-1)[..., :-1]
+        shares = masks.sigmoid()
+        inside = masks > 0
+        area = inside.sum((-2, -1))
+        sureness = (shares * inside).sum((-2, -1)) / area.clamp(min=1)
+        score = probabilities.amax(-1) * sureness
+        image, query = ((score > self.score_thr) & (area > 0)).nonzero(as_tuple=True)
+        kept = masks[image, query]
+        return TeacherInstances(
+            image=image,
+            probabilities=probabilities[image, query],
+            scores=score[image, query],
+            mask_logits=kept,
+            boxes=boxes_of(kept, self.stride),
+        )

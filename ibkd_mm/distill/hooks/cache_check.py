@@ -1,0 +1,70 @@
+"""Whether a teacher's cache is the one that a training is to learn from, asked before the first step."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ibkd_mm.distill.cache.identity import identity_of, kept
+from ibkd_mm.distill.cache.pictures import TrainPictures, bare_dataset, test_pipeline
+from ibkd_mm.distill.cache.riding import LoadTeacherInstances
+from ibkd_mm.distill.cache.store import CacheReader, want_same
+from ibkd_mm.errors import UserError
+from ibkd_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CacheCheckHook(Hook):
+    """Refuse a cache of another teacher, other pictures or another size, and count what it lacks.
+
+    What it must have been made with is what `ibkd cache` would make it with now: the config's teacher, its
+    weights, the annotation file and the transforms of the validation.
+
+    Acts before_train.
+
+    Args:
+        pictures: whether the cache must be of this very annotation file; not so for one of a folder.
+    """
+
+    def __init__(self, pictures: bool = True) -> None:
+        self.pictures = pictures
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare every cache that a pipeline reads with the config."""
+        readers = {each.reader.path: each.reader for each in _loading(runner.train_dataloader.dataset)}
+        if not readers:
+            raise UserError(
+                "CacheCheckHook finds no LoadTeacherInstances in train_dataloader.dataset. Put it behind "
+                "LoadAnnotations, or set guards.cache_check=None."
+            )
+        config = runner.cfg
+        pipeline = test_pipeline(config)
+        pictures = TrainPictures(bare_dataset(config), pipeline)
+        teacher = config.model.teacher, config.model.get("teacher_ckpt")
+        wanted = identity_of(*teacher, pictures.source, pipeline, kept(config.teacher_cache))
+        for path, reader in readers.items():
+            found = reader.identity
+            want_same(path, found, wanted if self.pictures else {**wanted, "pictures": found.get("pictures")})
+            self._count(runner, reader, pictures.keys)
+
+    def _count(self, runner: Runner, reader: CacheReader, keys: list[str]) -> None:
+        there = set(reader.keys())
+        lacking = sum(key not in there for key in keys)
+        runner.logger.info(f"{reader.path}: the teacher saw {len(there):,} pictures.")
+        if self.pictures and lacking:
+            runner.logger.warning(
+                f"{lacking:,} of {len(keys):,} training pictures are not among them and are trained on "
+                "without the teacher. `ibkd cache` goes on where it stopped."
+            )
+
+
+def _loading(dataset: Any) -> Iterator[LoadTeacherInstances]:
+    """Find the loading transforms of a data set, and of those that it mixes, joins or repeats."""
+    pipeline = getattr(dataset, "pipeline", [])
+    pipeline = getattr(pipeline, "transforms", pipeline)
+    yield from (each for each in pipeline if isinstance(each, LoadTeacherInstances))
+    within = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
+    for one in within:
+        if one is not None:
+            yield from _loading(one)

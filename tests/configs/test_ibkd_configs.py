@@ -1,0 +1,330 @@
+"""The configs of distillation: published settings, equal schedules with and without a teacher, losses."""
+
+import copy
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.evaluator import Evaluator
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, MODELS
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from ibkd_mm.apis import load_config
+from ibkd_mm.apis.overrides import apply_overrides, read_by_runner
+from ibkd_mm.distill import FrozenTeacherDistill
+from ibkd_mm.distill.hooks.teacher_check import _restrict
+from ibkd_mm.errors import UserError
+from ibkd_mm.yolov10.truth import collect_truth
+
+FOLDER = Path(__file__).parents[2] / "configs" / "ibkd"
+PUBLISHED = {
+    "coco": ((640, 640), 8, 1e-4, 50),
+    "voc": ((512, 512), 16, 5e-5, 30),
+    "cityscapes": ((1024, 512), 4, 1e-4, 40),
+}
+"""Width and height, batch, rate, epochs."""
+
+LONG = {"coco": 500, "voc": 300, "cityscapes": 300}
+TINY, HARD = "ibkd_mask2former-tiny_yolov10n", "ibkd_mask2former-tiny_yolov10n_shapes-hard"
+RTMDET, CWD = (
+    "ibkd_mask2former-tiny_rtmdet-ins-tiny_shapes-hard",
+    "cwd_deeplabv3plus-r50_mobilenetv2_cityscapes",
+)
+PARTS = ["cfb", "instance", "context", "bai", "extra", "cached"]
+ALONE = {
+    **{
+        f"ibkd_mask2former-{teacher}_yolov10n_{data}{end}": alone
+        for teacher in ("r50", "swin-t")
+        for data, epochs in LONG.items()
+        for end, alone in (
+            ("", f"ibkd/yolov10n_{data}"),
+            (f"_{epochs}e", f"yolov10/yolov10n-seg_{data}"),
+        )
+    },
+    **{f"{TINY}_{data}": f"yolov10/yolov10n-seg_{data}" for data in ("nuclei", "shapes", "shapes-hard")},
+    **{f"{HARD}_{part}": "yolov10/yolov10n-seg_shapes-hard" for part in PARTS},
+    RTMDET: "rtmdet/rtmdet-ins_tiny_shapes",
+    "ibkd_mask2former-r50_mask-rcnn-r50_coco": "mask_rcnn/mask_rcnn_r50_fpn_1x_coco",
+    CWD: "mmseg::mobilenet_v2/mobilenet-v2-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
+}
+"""Each, and its student by itself."""
+
+
+def test_of_every_distillation_the_student_by_itself_is_named() -> None:
+    every = {path.stem for path in FOLDER.glob("*.py")}
+    assert every - ALONE.keys() == {f"yolov10n_{data}" for data in PUBLISHED}
+    assert ALONE.keys() <= every
+
+
+@pytest.mark.parametrize("data", PUBLISHED)
+def test_the_published_settings(load: Callable[..., Config], data: str) -> None:
+    size, batch, rate, epochs = PUBLISHED[data]
+    config = load(f"ibkd/yolov10n_{data}.py")
+    assert config.train_dataloader.dataset.pipeline[0].size == size
+    assert config.train_dataloader.batch_size == config.auto_scale_lr.base_batch_size == batch
+    wrapper = build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper)
+    assert type(wrapper.optimizer) is torch.optim.Adam
+    assert {(group["lr"], group["weight_decay"]) for group in wrapper.optimizer.param_groups} == {(rate, 0)}
+    assert config.param_scheduler == []
+    assert config.train_cfg.max_epochs == epochs
+    for teacher in ("r50", "swin-t"):
+        distilled = load(f"ibkd/ibkd_mask2former-{teacher}_yolov10n_{data}.py").model
+        assert distilled.distiller.distill_losses.loss_instance.temperature == 3
+        assert load_config(distilled.teacher).model.panoptic_head.feat_channels == 256
+
+
+@pytest.mark.parametrize("data", LONG)
+def test_the_recipe_beside_it_is_the_students_own(load: Callable[..., Config], data: str) -> None:
+    assert (
+        load(f"ibkd/ibkd_mask2former-r50_yolov10n_{data}_{LONG[data]}e.py").train_cfg.max_epochs == LONG[data]
+    )
+
+
+def plain(node: Any) -> Any:
+    """The same in plain types, without mmengine's marks of which package a part was inherited from."""
+    if isinstance(node, dict):
+        return {key: plain(value) for key, value in node.items() if key != "_scope_"}
+    return [plain(each) for each in node] if isinstance(node, list | tuple) else node
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_with_and_without_a_teacher_data_and_schedule_are_equal(name: str) -> None:
+    alone = ALONE[name] if "::" in ALONE[name] else FOLDER.parent / ALONE[name]
+    own, other = (plain(read_by_runner(load_config(path))) for path in (FOLDER / f"{name}.py", f"{alone}.py"))
+    distilled, student = own.pop("model"), other.pop("model")
+    guards = own.pop("guards"), other.pop("guards", {})
+    own.pop("teacher_cache", None)
+    if name in (f"{HARD}_extra", f"{HARD}_cached"):  # what reads, counts or splits beside the same steps
+        dataset = own["train_dataloader"]["dataset"]
+        dataset["pipeline"] = [one for one in dataset["pipeline"] if not one["type"].startswith("ibkd_mm.")]
+    if name == RTMDET:
+        assert distilled["architecture"]["data_preprocessor"].pop("pad_size_divisor") == 32
+        (ours,), (theirs,) = own.pop("custom_hooks"), other.pop("custom_hooks")
+        assert (ours["decay"], theirs["momentum"]) == (1 - 0.002, 0.002)
+    if name == CWD:
+        for key in ("custom_imports", "runner_type"):
+            assert own.pop(key)
+    assert own == other
+    assert distilled["architecture"] == student
+    assert guards[1].items() <= guards[0].items()
+
+
+@pytest.mark.parametrize("teacher", ["r50", "swin-t"])
+def test_a_full_size_pair_has_134144_parameters_beside_an_unchanged_student(
+    load: Callable[..., Config], build: Callable[..., Any], teacher: str
+) -> None:
+    model = build(load(f"ibkd/ibkd_mask2former-{teacher}_yolov10n_coco.py"))
+    beside = [one for name, one in model.named_parameters() if not name.startswith("architecture.")]
+    assert sum(one.numel() for one in beside) == 134_144
+    alone = build(load("ibkd/yolov10n_coco.py"))
+    alone.load_state_dict(model.state_dict(), strict=True)
+    picture = torch.rand(1, 3, 96, 64)
+    for one, other in zip(model.student.eval()(picture), alone.eval()(picture), strict=True):
+        assert one is other is None or torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+    assert sum(one.numel() for one in copy.deepcopy(model.student).fuse().parameters()) == 2_551_680
+
+
+@pytest.mark.parametrize("data", ["voc", "cityscapes"])
+def test_a_teacher_that_is_not_there_is_named_with_its_key(
+    load: Callable[..., Config],
+    teachers_weights: Callable[..., None],
+    monkeypatch: Any,
+    data: str,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ibkd_mm.distill.teacher._load", teachers_weights)
+    model = load(f"ibkd/ibkd_mask2former-r50_yolov10n_{data}.py").model
+    with pytest.raises(
+        UserError, match=f"teacher_ckpt.*no checkpoint work_dirs/mask2former_r50_{data}/iter_"
+    ):
+        MODELS.build(model)
+
+
+Step = tuple[FrozenTeacherDistill, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def step(load: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Step]:
+    """Take one training step on two pictures of Shapes, from the file to gradients."""
+    root = tmp_path_factory.mktemp("shapes")
+
+    def step(name: str, options: Sequence[str] = (), most: int | None = None) -> Step:
+        """`most`: how many instances of a picture are annotated."""
+        config = load(f"ibkd/{name}.py")
+        apply_overrides(config, options)
+        dataset = config.train_dataloader.dataset
+        dataset.data_root = str(root)
+        dataset.spec.update(train=2, val=1)
+        torch.manual_seed(0)
+        model = MODELS.build(config.model).train()
+        batch = pseudo_collate(list(DATASETS.build(dataset)))
+        for sample in batch["data_samples"] if most else ():
+            sample.gt_instances = sample.gt_instances[:most]
+        losses = model(**model.data_preprocessor(batch, True), mode="loss")
+        model.parse_losses(losses)[0].backward()
+        return model, {key: value for key, value in losses.items() if key.startswith("distill.")}
+
+    return step
+
+
+def named(losses: dict[str, Any]) -> set[str]:
+    return {name.removeprefix("distill.") for name in losses if "loss" in name}
+
+
+def still(model: torch.nn.Module) -> set[str]:
+    """What is trained and had no gradient."""
+    return {name for name, one in model.named_parameters() if one.requires_grad and one.grad is None}
+
+
+MAPS, INSTANCES = {"loss_cfb"}, {"instance.loss_cls", "instance.loss_mask"}
+AUXILIARY = {f"auxiliary.loss_{name}" for name in ("cls", "bbox", "dfl", "mask")}
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("", MAPS | INSTANCES),
+        ("_cfb", MAPS),
+        ("_context", MAPS | INSTANCES),
+        ("_extra", MAPS | INSTANCES),
+        ("_bai", MAPS | INSTANCES | AUXILIARY | {"loss_attention"}),
+    ],
+)
+def test_each_ablation_has_its_losses_and_all_that_it_trains_a_gradient(
+    step: Callable[..., Step], end: str, expected: set[str]
+) -> None:
+    model, losses = step(HARD + end)
+    assert named(losses) == expected
+    assert all(float(losses[f"distill.{name}"].detach()) > 0 for name in expected)
+    assert still(model) == set()
+    if "instance.loss_cls" in expected:
+        assert losses["distill.instance.matched"] > 0.5
+        varied = losses["distill.instance.least_weight"] < 1 < losses["distill.instance.most_weight"]
+        assert varied == (end == "_context")
+
+
+def test_instances_alone_leave_the_bridge_where_it_is(step: Callable[..., Step]) -> None:
+    model, losses = step(f"{HARD}_instance")
+    assert named(losses) == INSTANCES
+    assert still(model) == {name for name, _ in model.named_parameters() if ".connectors.bridge." in name}
+
+
+def test_extra_targets_stand_in_for_what_is_not_annotated(
+    step: Callable[..., Step], monkeypatch: Any
+) -> None:
+    learnt = []
+
+    def collect(*args: Any) -> Any:
+        truth = collect_truth(*args)
+        learnt.append(len(truth.boxes))
+        return truth
+
+    monkeypatch.setattr("ibkd_mm.yolov10.head.collect_truth", collect)
+    for name in (HARD, f"{HARD}_extra"):
+        step(name, most=1)
+    assert learnt[0] == 2
+    assert learnt[1] > 4
+
+
+def test_one_share_for_all_places_needs_no_gates(step: Callable[..., Step]) -> None:
+    gated, scalar = (
+        step(f"{HARD}_bai", options)[0].distiller.connectors["focus"]
+        for options in ([], ["model.distiller.connectors.focus.alpha=0.5"])
+    )
+    assert [gate.in_channels for gate in gated.gates] == [256, 256, 256]
+    assert not list(scalar.parameters())
+
+
+def swaps() -> dict[str, list[str]]:
+    """The losses of maps in the README, with the options that its table gives for each."""
+    rows = re.findall(r"^\| (\w+) \|.*\| `(model\..*)` \|$", (FOLDER / "README.md").read_text(), re.M)
+    return {name: options.split() for name, options in rows}
+
+
+def test_there_are_losses_of_maps_in_the_readme() -> None:
+    assert swaps().keys() == {"PKD", "CWD", "MGD", "L2"}
+
+
+KINDS = {"PKD": "PKDLoss", "CWD": "ChannelWiseDivergence", "MGD": "MGDLoss", "L2": "L2Loss"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_another_loss_of_maps_by_the_options_of_the_readme(step: Callable[..., Step], name: str) -> None:
+    model, losses = step(f"{HARD}_cfb", swaps()[name])
+    assert type(model.distiller.distill_losses["loss_cfb"].loss).__name__ == KINDS[name]
+    assert float(losses["distill.loss_cfb"].detach()) > 0
+    assert still(model) == set()
+    refined = [type(level[-1]).__name__ for level in model.distiller.connectors["bridge"].levels]
+    assert refined == [{"MGD": "MGDConnector"}.get(name, "GroupNorm")] * 4
+
+
+def test_maps_of_another_student(step: Callable[..., Step]) -> None:
+    model, losses = step(RTMDET)
+    assert named(losses) == MAPS
+    assert still(model) == set()
+
+
+def test_logits_of_semantic_segmentation(load: Callable[..., Config]) -> None:
+    config = load(f"ibkd/{CWD}.py")
+    config.model.architecture.data_preprocessor.size = (64, 64)
+    model = revert_sync_batchnorm(MODELS.build(config.model)).train()
+    assert model.teacher.decode_head.conv_seg.in_channels == 512
+    batch = {
+        "inputs": [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)],
+        "data_samples": [
+            SegDataSample(gt_sem_seg=PixelData(data=torch.randint(0, 19, (1, 64, 64)))) for _ in range(2)
+        ],
+    }
+    losses = model(**model.data_preprocessor(batch, True), mode="loss")
+    assert float(losses["distill.loss_cwd"].detach()) > 0
+    model.parse_losses(losses)[0].backward()
+    assert still(model) == set()
+
+
+def test_the_teacher_of_nuclei_is_scored_on_its_pictures_alone(
+    load: Callable[..., Config], tmp_path: Path
+) -> None:
+    """By a metric of another package, whose data set has to be cut down just so."""
+    names = [f"{number}.png" for number in range(4)]
+    boxes = [(2, 5, 12, 25), (22, 5, 32, 25), (42, 5, 52, 25)]
+    masks = np.zeros((3, 64, 64), bool)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
+        mask[y1:y2, x1:x2] = True
+    annotations = []
+    for image, name in enumerate(names):
+        cv2.imwrite(str(tmp_path / name), np.zeros((64, 64, 3), np.uint8))
+        for x1, y1, x2, y2 in boxes:
+            own = {"id": len(annotations) + 1, "image_id": image, "category_id": 1, "iscrowd": 0, "area": 200}
+            outline = [x1, y1, x2, y1, x2, y2, x1, y2]
+            annotations.append({**own, "bbox": [x1, y1, x2 - x1, y2 - y1], "segmentation": [outline]})
+    images = [{"id": i, "file_name": name, "height": 64, "width": 64} for i, name in enumerate(names)]
+    coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "nucleus"}]}
+    (tmp_path / "all.json").write_text(json.dumps(coco))
+
+    config = load(f"ibkd/{TINY}_nuclei.py")
+    files = {"data_root": str(tmp_path), "ann_file": "all.json", "data_prefix": {"img": ""}}
+    dataset = DATASETS.build({**config.val_dataloader.dataset, **files, "indices": 2})
+    evaluator = Evaluator([{**config.val_evaluator, "ann_file": str(tmp_path / "all.json")}])
+    evaluator.dataset_meta = dataset.metainfo
+    _restrict(evaluator, dataset)
+    seen = {
+        "bboxes": torch.tensor(boxes).float(),
+        "scores": torch.tensor([0.9, 0.8, 0.7]),
+        "labels": torch.zeros(3).long(),
+        "masks": torch.from_numpy(masks),
+    }
+    for image in range(2):
+        evaluator.process([{"img_id": image, "ori_shape": (64, 64), "pred_instances": seen}])
+    assert evaluator.evaluate(2)[config.guards.teacher_check.get("metric", "coco/segm_mAP")] == 1.0
