@@ -1,9 +1,9 @@
-"""What distillation costs of a step: the student alone, its teacher alone, and both with all losses, interleaved.
+"""What distillation costs of a step: the student alone, its teacher alone, and both with all losses.
 
     python benchmarks/distill.py CONFIG [--steps 5] [--rounds 5] [--batch N]
 
-A distillation step is compared with the teacher's forward, as far as its recorders ask, plus the student's
-own step. Batches are the config's own, loaded beforehand.
+The three are interleaved. A distillation step is compared with the teacher's forward, as far as its recorders
+ask, plus the student's own step. Batches are the config's own, loaded beforehand.
 """
 
 import argparse

@@ -152,8 +152,9 @@ class CheckedDistiller(ConfigurableDistiller):
         self.forget_records()
 
     def _is_recorded(self, info: Mapping[str, Any]) -> bool:
-        recorders = self.student_recorders if info["from_student"] else self.teacher_recorders
-        return all(recorders.get_recorder(name).data_buffer for name in listed(info["recorder"]))
+        manager = self.student_recorders if info["from_student"] else self.teacher_recorders
+        there = [manager.recorders.get(name) for name in listed(info["recorder"])]
+        return all(recorder is not None and recorder.data_buffer for recorder in there)
 
     def compute_distill_losses(self) -> dict[str, Tensor]:
         """Compute the losses that count, each times what it counts."""
