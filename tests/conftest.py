@@ -1,5 +1,6 @@
 """What every test stands on: no display, and neither random numbers nor scope of the tests before it."""
 
+import functools
 import os
 import random
 from collections.abc import Iterator
@@ -7,7 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from mmengine.config import utils
 from mmengine.registry import DefaultScope
+
+import ibkd_mm  # noqa: F401  (before any mmdet: what it imports finds mmcv's operators then)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -32,4 +36,12 @@ def _configs_are_not_beautified() -> Iterator[None]:
     """Five times a run mmengine lays the config out with yapf, which takes longer than the run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, False))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _descriptions_of_upstreams_configs_are_read_once() -> Iterator[None]:
+    """To find one `mmdet::` config mmengine parses a hundred files, which takes longer than to read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "load", functools.cache(utils.load))
         yield

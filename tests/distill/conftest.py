@@ -116,7 +116,7 @@ def _one_thread() -> Iterator[None]:
 def teacher_config() -> Callable[[], dict[str, Any]]:
     """Describe a Mask2Former of 10 queries and three layers, of its own normalisation."""
     described = Config.fromfile(BASES / "models" / "mask2former_tiny.py").model
-    described.backbone.init_cfg = None
+    described.backbone.update(init_cfg=None, norm_eval=False)
     head = described.panoptic_head
     head.num_queries, head.pixel_decoder.encoder.num_layers, head.transformer_decoder.num_layers = 10, 1, 2
     described.data_preprocessor.update(mean=[100.0, 110.0, 120.0], std=[50.0, 60.0, 70.0], bgr_to_rgb=False)

@@ -161,15 +161,18 @@ def test_with_nothing_counting_losses_are_the_plain_students_and_the_teacher_doe
 
 
 def test_the_student_is_initialised_as_if_it_were_alone(
-    distilled: Callable, built: Callable, student_config: Callable
+    distilled: Callable, built: Callable, student_config: Callable, recipe: Callable
 ) -> None:
-    draws = []
-    for build in (lambda: built(student_config()), distilled):
+    drawn = {"type": "Normal", "layer": "Conv2d", "std": 0.01}
+    distiller, found = {**recipe(), "init_cfg": drawn}, []
+    for build in (lambda: built(student_config()), lambda: distilled(distiller=distiller)):
         model = build()
-        draws.append([torch.rand(1)])  # what comes after is drawn alike, too
+        after = [torch.rand(1)]  # what comes next is drawn alike, too
         model.init_weights()
-        draws[-1] += [contents(getattr(model, "architecture", model)), torch.rand(1)]
-    assert draws[0] == draws[1]
+        found.append([contents(getattr(model, "architecture", model)), *after, torch.rand(1)])
+    assert found[0] == found[1]
+    bridge = model.distiller.connectors["bridge"].levels[2][0]
+    assert bridge.weight.std().item() == pytest.approx(0.01, rel=0.05)
 
 
 def test_the_students_own_loss_can_be_left_out(

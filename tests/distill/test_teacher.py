@@ -94,8 +94,8 @@ def test_a_mistyped_config_names_the_nearest(tmp_path: Path, teacher_config: Cal
 
 
 def test_what_is_no_model_is_refused() -> None:
-    with pytest.raises(UserError, match="a teacher that is an mmengine model, found Linear"):
-        build_teacher(nn.Linear(1, 1), None)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="a teacher that is an mmengine model, found L1Loss"):
+        build_teacher({"type": "mmdet.L1Loss"}, None)
 
 
 def test_the_teachers_forward_receives_the_renormalised_batch(

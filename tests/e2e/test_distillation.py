@@ -109,9 +109,8 @@ def test_the_plain_students_test_gives_what_training_printed(
     # after so few steps a precision says little: instance by instance, it is the average's prediction
     for found, expected in zip(predicted, straight.predicted, strict=True):
         assert len(found["scores"]) > 10
-        for name in ("scores", "labels", "bboxes"):
+        for name in ("scores", "labels", "bboxes", "masks"):
             assert torch.equal(found[name], expected[name])
-        assert found["masks"] == expected["masks"]
 
 
 @pytest.mark.e2e
