@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_rank, init_dist, is_distributed
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import ProgressBar
 
@@ -83,6 +84,8 @@ def cache(
     settings = ready.teacher_cache
     path = Path(out or settings.path)
     join_processes(ready, launcher)
+    if launcher != "none" and not is_distributed():  # with CUDA that is left to a runner, and here is none
+        init_dist(launcher, **(ready.get("env_cfg") or {}).get("dist_cfg", {}))
     init_default_scope(ready.get("default_scope") or "mmdet")
     with explained(ready):
         pipeline = test_pipeline(ready)
@@ -108,14 +111,16 @@ def _make(run: TeacherRun, pictures: Any, path: Path, identity: dict[str, Any], 
         run, pictures, path, identity, batch_size=settings.batch_size, workers=settings.get("workers", 0)
     )
     done, total = next(steps)
-    if done:
+    shown = get_rank() == 0  # one process reports for all
+    if done and shown:
         print(f"{path}: {done:,} of {total:,} pictures are there; going on.")
-    bar = ProgressBar(total - done) if done < total else None
+    bar = ProgressBar(total - done) if done < total and shown else None
     for now, _ in steps:
         if bar is not None:
             bar.update(now - done)
         done = now
-    print()
+    if bar is not None:
+        print()
 
 
 def _teacher_run(config: Config) -> TeacherRun:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from ibkd_mm.distill.draws import drawn_aside
 from ibkd_mm.distill.teacher import Absent, FrozenTeacher, TeacherLike, build_teacher
+from ibkd_mm.engine.fit import check_fit
+from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
 
 _STUDENT, _BESIDE = "architecture.", "distiller."
@@ -96,27 +98,29 @@ class FrozenTeacherDistill(SingleTeacherDistill):
         """Give the student's losses and, while anything of the teacher counts, those against it."""
         samples = list(data_samples or [])
         if not self.distiller.active:
+            if not self.calculate_student_loss:
+                raise UserError(
+                    "With calculate_student_loss=False and no loss of the distiller counting, there is "
+                    "nothing to train by. See distill_losses' weights and guards.distill_schedule."
+                )
             return self._connected(add_prefix(self.student(batch_inputs, samples, mode="loss"), "student"))
         self.distiller.set_deliveries_override(False)
         with self.distiller.teacher_recorders, self.distiller.deliveries:
             self.frozen.forward(batch_inputs, samples)
+        self.distiller.digest_teacher()
         self.distiller.set_deliveries_override(True)
         samples = self.distiller.extended(samples, batch_inputs)
         with self.distiller.student_recorders, self.distiller.deliveries:
             own = self.student(batch_inputs, samples, mode="loss")
         losses = add_prefix(own, "student") if self.calculate_student_loss else {}
         losses.update(add_prefix(self.distiller.compute_distill_losses(), "distill"))
-        self.distiller.forget_records()
         return self._connected(losses)
 
     def _connected(self, losses: dict[str, Any]) -> dict[str, Any]:
         """Let every connector take part in the step, with a gradient of zero: DDP waits for all of them."""
         trained = [one for one in self.distiller.parameters() if one.requires_grad]
         if is_distributed() and trained:
-            name = next(
-                name for name, value in losses.items() if "loss" in name and isinstance(value, Tensor)
-            )
-            losses[name] = losses[name] + sum(0 * one.sum() for one in trained)
+            losses["distill.loss_idle"] = torch.stack([0 * one.sum() for one in trained]).sum()
         return losses
 
     def train(self, mode: bool = True) -> "FrozenTeacherDistill":  # type: ignore[override]
@@ -130,7 +134,14 @@ class FrozenTeacherDistill(SingleTeacherDistill):
 
     def load_training_only_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `training_only_state` gave."""
-        self.distiller.load_state_dict(state["distiller"])
+        misfit = check_fit(self.distiller, state["distiller"])
+        if misfit:
+            raise UserError(
+                "The checkpoint was written with other connectors or losses than the config's distiller "
+                "has:\n"
+                f"{misfit}\nGo on with the config that it was trained with, or take its weights alone: "
+                "--cfg-options load_from=PATH instead of --resume."
+            )
 
     def _apply(self, *args: Any, **kwargs: Any) -> "FrozenTeacherDistill":
         """Move the teacher along."""

@@ -19,25 +19,29 @@ _MANY = 20
 class ContextWeights(nn.Module):
     """Weights of pictures: (1/2 + complexity) times the teacher's trust, with a mean of one over the batch.
 
+    The mean is one over all instances that the teacher found, of all processes: its say as a whole stays
+    what it is.
+
     Complexity, 0 to 1, is a half of how many instances there are, a quarter of how much of them is edge,
     and a quarter of how far their boxes overlap. Trust is the mean score of what the teacher found of them;
     a picture of which it found nothing has weight 0.
     """
 
     @torch.no_grad()
-    def forward(self, truth: GroundTruth, trust: Tensor) -> Tensor:
+    def forward(self, truth: GroundTruth, trust: Tensor, found: Tensor) -> Tensor:
         """Weigh the pictures.
 
         Args:
             truth: the instances.
             trust: (B,).
+            found: (B,), how many of its instances the teacher found.
 
         Returns:
             (B,).
         """
         raw = (0.5 + complexity(truth, len(trust))) * trust
-        mean = reduce_mean(raw.mean())
-        return torch.where(mean > 0, raw / mean.clamp(min=1e-9), raw)
+        total, count = reduce_mean(torch.stack([(raw * found).sum(), found.sum().to(raw)]))
+        return torch.where(total > 0, raw * count / total.clamp(min=1e-9), raw)
 
 
 def complexity(truth: GroundTruth, batch: int) -> Tensor:

@@ -1,6 +1,6 @@
 """What is recorded, what brings it together, what compares it: mmrazor's distiller, its gaps closed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,14 +9,13 @@ from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules import RecorderManager
 from torch import Tensor, nn
 
+from ibkd_mm.distill.reading import Asked, RecordReader
 from ibkd_mm.distill.recorders import stop_when_recorded, want_kinds, want_sources
 from ibkd_mm.distill.records import (
-    CONNECTING,
-    at,
     chain,
-    flattened,
     listed,
     taken,
+    want_extra,
     want_names,
     want_records,
     want_signature,
@@ -72,18 +71,27 @@ class CheckedDistiller(ConfigurableDistiller):
         want_names(losses, mappings)
         for side, given in recorders.items():
             want_kinds(given, _SIDES[side])
+        extra = dict(extra_targets or {})
+        extra_from = extra.pop("teacher", None)
         want_records(mappings, recorders, connectors or {})
+        if extra:
+            want_extra(extra_from, recorders, connectors or {})
+        # what only losses that never count would use is not built: it would be trained to no end
+        used = _used_connectors(
+            [each for name, each in mappings.items() if losses[name].get("loss_weight", 1)]
+        )
+        built = {name: one for name, one in (connectors or {}).items() if name in used | _names(extra_from)}
         with DefaultScope.overwrite_default_scope("mmrazor"):  # whose recorders have no scope in their names
             super().__init__(
-                recorders[True], recorders[False], distill_deliveries, connectors, losses, init_cfg=init_cfg
+                recorders[True], recorders[False], distill_deliveries, built, losses, init_cfg=init_cfg
             )
         for loss, arguments in mappings.items():
             want_signature(loss, self.distill_losses[loss], arguments)
         self.loss_forward_mappings = mappings
+        self.teacher_recorders: RecorderManager
+        self.reader = RecordReader(self.student_recorders, self.teacher_recorders, self.connectors)
         self._recorders = recorders
-        self._connected: dict[str, Any] = {}
-        extra = dict(extra_targets or {})
-        self._extra_from = extra.pop("teacher", None)
+        self._extra = Asked(extra_from, {}, "distiller.extra_targets.teacher") if extra else None
         self.extra_targets = MODELS.build(extra) if extra else None
         self.factors = dict.fromkeys(losses, 1.0)
         """What each loss counts at the moment: schedules change it, and at 0 the loss is left out."""
@@ -91,7 +99,12 @@ class CheckedDistiller(ConfigurableDistiller):
     @property
     def active(self) -> bool:
         """Whether anything of the teacher counts at the moment."""
-        return any(map(self._counts, self.loss_forward_mappings))
+        return self._extra is not None or any(map(self._counts, self.loss_forward_mappings))
+
+    @property
+    def counting(self) -> list[nn.Module]:
+        """The losses that count at the moment."""
+        return [self.distill_losses[loss] for loss in filter(self._counts, self.loss_forward_mappings)]
 
     def _counts(self, loss: str) -> bool:
         return self.factors[loss] != 0 and getattr(self.distill_losses[loss], "loss_weight", 1) != 0
@@ -113,7 +126,7 @@ class CheckedDistiller(ConfigurableDistiller):
                     "records (distiller.loss_forward_mappings): maps cannot be cached. Set online=True, or "
                     "that loss_weight to 0."
                 )
-            self.teacher_recorders = RecorderManager()
+            self.teacher_recorders = self.reader.managers[False] = RecorderManager()
             return
         want_sources(self._recorders[False], model, _SIDES[False])
         super().prepare_from_teacher(model)
@@ -123,38 +136,39 @@ class CheckedDistiller(ConfigurableDistiller):
     def _wanted(self) -> dict[str, int]:
         """Say how many records of the teacher's recorders this step needs."""
         wanted: dict[str, int] = {}
-        for info in self._asked():
+        for info, *_ in self._asked():
             for name in () if info["from_student"] else listed(info["recorder"]):
                 wanted[name] = max(wanted.get(name, 0), info.get("record_idx", 0) + 1)
         return wanted
 
     def _wanting(self) -> list[str]:
-        """Name the losses that count and ask for a record of the teacher."""
-        counted = filter(self._counts, self.loss_forward_mappings)
-        infos = {loss: self.loss_forward_mappings[loss].values() for loss in counted}
-        return [loss for loss, given in infos.items() if not all(info["from_student"] for info in given)]
+        """Name what counts and asks for a record of the teacher: losses, and extra targets."""
+        asked = (each.where.split(".") for each in self._asked() if not each.info["from_student"])
+        return sorted({parts[2 if parts[1] == "loss_forward_mappings" else 1] for parts in asked})
 
-    def _asked(self) -> Iterator[Mapping[str, Any]]:
-        for loss, arguments in self.loss_forward_mappings.items():
-            if self._counts(loss):
-                yield from arguments.values()
-        if self._extra_from is not None:
-            yield self._extra_from
+    def _asked(self) -> Iterator[Asked]:
+        """Tell all that is asked for in this step."""
+        for loss in filter(self._counts, self.loss_forward_mappings):
+            yield from (self._argument(loss, name) for name in self.loss_forward_mappings[loss])
+        if self._extra is not None:
+            yield self._extra
+
+    def _argument(self, loss: str, name: str) -> Asked:
+        arguments = self.loss_forward_mappings[loss]
+        return Asked(arguments[name], arguments, f"distiller.loss_forward_mappings.{loss}.{name}")
 
     @torch.no_grad()
     def show_records(self) -> None:
         """Call connectors once with what is recorded, so that those that wait to see channels have them."""
-        for loss, arguments in self.loss_forward_mappings.items():
-            for name, info in arguments.items():
-                asked = [info, *(arguments[target] for _, target in chain(info) if target)]
-                if "connector" in info and all(map(self._is_recorded, asked)):
-                    self._argument(loss, name)
-        self.forget_records()
+        for asked in self._asked():
+            if "connector" in asked.info and self.reader.is_recorded(asked):
+                self.reader.read(asked)
+        self.reader.forget()
 
-    def _is_recorded(self, info: Mapping[str, Any]) -> bool:
-        manager = self.student_recorders if info["from_student"] else self.teacher_recorders
-        there = [manager.recorders.get(name) for name in listed(info["recorder"])]
-        return all(recorder is not None and recorder.data_buffer for recorder in there)
+    @torch.no_grad()
+    def digest_teacher(self) -> None:
+        """Do what needs the teacher's records alone, as soon as they are there."""
+        self.reader.digest_teacher(self._asked())
 
     def compute_distill_losses(self) -> dict[str, Tensor]:
         """Compute the losses that count, each times what it counts."""
@@ -164,62 +178,26 @@ class CheckedDistiller(ConfigurableDistiller):
                 module, factor = self.distill_losses[loss], self.factors[loss]
                 if hasattr(module, "factor"):  # what it anneals inside
                     module.factor = factor
-                given = {name: self._argument(loss, name) for name in taken(module, arguments)}
+                given = {
+                    name: self.reader.read(self._argument(loss, name)) for name in taken(module, arguments)
+                }
                 losses.update(_scaled(loss, module(**given), factor))
+        self.reader.forget()
         return losses
-
-    def forget_records(self) -> None:
-        """Let go of what was recorded: it would hold its memory until the next step."""
-        self._connected.clear()
-        for manager in (self.student_recorders, self.teacher_recorders):
-            for recorder in manager.recorders.values():
-                recorder.reset_data_buffer()
 
     def extended(self, samples: list[Any], inputs: Tensor) -> list[Any]:
         """Give the samples of (B, 3, H, W) inputs what the teacher saw besides, if the distillation is to."""
-        if self.extra_targets is None:
+        if self.extra_targets is None or self._extra is None:
             return samples
-        teacher = self._given(self._extra_from, {}, "distiller.extra_targets.teacher")
-        return self.extra_targets(samples, teacher, inputs.shape[2:])
+        return self.extra_targets(samples, self.reader.read(self._extra), inputs.shape[2:])
 
-    def _argument(self, loss: str, name: str) -> Any:
-        arguments = self.loss_forward_mappings[loss]
-        return self._given(arguments[name], arguments, f"distiller.loss_forward_mappings.{loss}.{name}")
 
-    def _given(self, info: Mapping[str, Any], others: Mapping[str, Any], where: str) -> Any:
-        """Get what is asked for; what connectors made of records in this step is kept, and made once."""
-        value = self._record(info, where)
-        asked: list[Any] = [{name: info[name] for name in info if name not in CONNECTING}]
-        for connector, towards in chain(info):
-            target = None if towards is None else others[towards]
-            asked.append((connector, target))
-            key = repr(asked)
-            if key not in self._connected:
-                given = [value]
-                if target is not None:
-                    given.append(self._given(target, others, f"{where.rpartition('.')[0]}.{towards}"))
-                self._connected[key] = self.connectors[connector](*given)
-            value = self._connected[key]
-        return value[info["connector_idx"]] if "connector_idx" in info else value
+def _used_connectors(mappings: Iterable[Mapping[str, Mapping[str, Any]]]) -> set[str]:
+    return set().union(*(_names(info) for arguments in mappings for info in arguments.values()))
 
-    def _record(self, info: Mapping[str, Any], where: str) -> Any:
-        recorders = self.student_recorders if info["from_student"] else self.teacher_recorders
-        names, place = info["recorder"], info.get("data_idx")
-        number = info.get("record_idx", 0)
-        for name in listed(names):
-            recorder = recorders.get_recorder(name)
-            if len(recorder.data_buffer) <= number:
-                raise UserError(
-                    f"{where}: '{name}' recorded {len(recorder.data_buffer)} times in this step, and number "
-                    f"{number} is wanted.{getattr(recorder, 'hint', '')}"
-                )
-        found = [recorders.get_recorder(name).get_record_data(number) for name in listed(names)]
-        record = flattened(found) if isinstance(names, list | tuple) else found[0]
-        if place is None:
-            return record
-        if isinstance(place, list | tuple):
-            return [at(record, each, where) for each in place]
-        return at(record, place, where)
+
+def _names(info: Mapping[str, Any] | None) -> set[str]:
+    return set() if info is None else {connector for connector, _ in chain(info)}
 
 
 def _scaled(loss: str, value: Any, factor: float) -> dict[str, Tensor]:

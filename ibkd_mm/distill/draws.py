@@ -12,7 +12,7 @@ import torch
 def drawn_aside() -> Iterator[None]:
     """Put back the generators of Python, numpy and torch, whatever was drawn inside."""
     own, arrays = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
         try:
             yield
         finally:

@@ -50,16 +50,14 @@ def overlapping(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """List the pairs of an image that overlap enough, with their IoU; one product of matrices an image."""
     assert truth.masks is not None
-    masks = (teacher.on_grid(truth.masks.shape[1:]) > 0).flatten(1)
-    of_teacher, of_truth = (torch.arange(len(each.image), device=masks.device) for each in (teacher, truth))
-    parts = [
-        rows.split(torch.bincount(each.image, minlength=batch).tolist())
-        for each, columns in ((teacher, (of_teacher, masks)), (truth, (of_truth, truth.masks.flatten(1))))
-        for rows in columns
-    ]
+    sides: list[tuple[Tensor, ...]] = []
+    seen_masks = teacher.on_grid(truth.masks.shape[1:]) > 0
+    for image, masks in ((teacher.image, seen_masks), (truth.image, truth.masks)):
+        sizes = torch.bincount(image, minlength=batch).tolist()
+        sides += [torch.arange(len(image), device=image.device).split(sizes), masks.flatten(1).split(sizes)]
     found = []
-    for seen, seen_masks, real, real_masks in zip(*parts, strict=True):
-        iou = _iou(seen_masks.float(), real_masks.float() / truth.mask_stride**2)
+    for seen, masks, real, real_masks in zip(*sides, strict=True):
+        iou = _iou(masks.float(), real_masks.float() / truth.mask_stride**2)
         row, column = (iou >= least).nonzero(as_tuple=True)
         found.append((seen[row], real[column], iou[row, column]))
     seen, real, iou = (torch.cat(column) for column in zip(*found, strict=True))

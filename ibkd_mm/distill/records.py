@@ -49,21 +49,48 @@ def want_records(
     for loss, arguments in mappings.items():
         for name, info in arguments.items():
             where = f"distiller.loss_forward_mappings.{loss}.{name}"
-            for key in info:
-                if key not in _KEYS:
-                    raise UserError(f"{where}: unknown key '{key}'.{did_you_mean(key, _KEYS)}")
-            if not isinstance(info.get("from_student"), bool) or "recorder" not in info:
-                raise UserError(f"{where} needs a recorder, and from_student=True or False.")
-            _want_places(where, info)
-            side = "student_recorders" if info["from_student"] else "teacher_recorders"
-            for recorder in listed(info["recorder"]):
-                _want_known(where, side, recorder, recorders[info["from_student"]])
-            for connector, target in chain(info):
-                _want_known(where, "connectors", connector, connectors)
-                if target is not None:
-                    _want_known(where, f"{loss}'s arguments", target, arguments)
-                    if "towards" in arguments[target]:
-                        raise UserError(f"{where}: towards '{target}', which leads towards another itself.")
+            _want_record(where, info, arguments, recorders, connectors)
+
+
+def want_extra(
+    info: Mapping[str, Any] | None,
+    recorders: Mapping[bool, Mapping[str, Any]],
+    connectors: Mapping[str, Any],
+) -> None:
+    """Refuse extra targets that are of no teacher that runs."""
+    where = "distiller.extra_targets.teacher"
+    if info is None:
+        raise UserError(f"{where} is lacking: which record the teacher's instances are, as in a mapping.")
+    _want_record(where, info, {}, recorders, connectors)
+    if info["from_student"]:
+        raise UserError(
+            f"{where}: extra targets are wanted before the student runs, so from_student=False alone. From a "
+            "cache, LoadTeacherInstances(truth_thr=0.5) gives them."
+        )
+
+
+def _want_record(
+    where: str,
+    info: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    recorders: Mapping[bool, Mapping[str, Any]],
+    connectors: Mapping[str, Any],
+) -> None:
+    for key in info:
+        if key not in _KEYS:
+            raise UserError(f"{where}: unknown key '{key}'.{did_you_mean(key, _KEYS)}")
+    if not isinstance(info.get("from_student"), bool) or "recorder" not in info:
+        raise UserError(f"{where} needs a recorder, and from_student=True or False.")
+    _want_places(where, info)
+    side = "student_recorders" if info["from_student"] else "teacher_recorders"
+    for recorder in listed(info["recorder"]):
+        _want_known(where, side, recorder, recorders[info["from_student"]])
+    for connector, target in chain(info):
+        _want_known(where, "connectors", connector, connectors)
+        if target is not None:
+            _want_known(where, f"{where.split('.')[-2]}'s arguments", target, arguments)
+            if "towards" in arguments[target]:
+                raise UserError(f"{where}: towards '{target}', which leads towards another itself.")
 
 
 def _want_places(where: str, info: Mapping[str, Any]) -> None:

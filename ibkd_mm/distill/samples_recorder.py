@@ -27,8 +27,10 @@ class DataSamplesRecorder(BaseRecorder):
         model.register_forward_pre_hook(self._note)
 
     def _note(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
+        if not self._recording:
+            return
         samples = arguments[1]
-        if self._recording and all(self.source in sample for sample in samples):
+        if all(self.source in sample for sample in samples):
             self.data_buffer.append([getattr(sample, self.source) for sample in samples])
 
     def __enter__(self) -> None:

@@ -11,11 +11,12 @@ _EPS, _TINY = 1e-6, 1e-24
 def standardised(x: Tensor) -> Tensor:
     """Give every channel mean 0 and deviation 1 over pictures and places, of all processes: (N, C, H, W)."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))  # sums of half precision overflow
-    places = x.shape[0] * x.shape[2] * x.shape[3] * get_world_size()
+    # processes may have maps of other sizes
+    places = _over_processes(x.new_tensor(x.shape[0] * x.shape[2] * x.shape[3], dtype=torch.float32))
     centred = x - _over_processes(x.sum((0, 2, 3), keepdim=True)) / places
     squares = _over_processes(centred.square().sum((0, 2, 3), keepdim=True))
     # a root has no slope at 0, where a channel is the same everywhere
-    variance = (squares / max(places - 1, 1)).clamp(min=_TINY)
+    variance = (squares / (places - 1).clamp(min=1)).clamp(min=_TINY)
     return centred / (variance.sqrt() + _EPS)
 
 

@@ -1,6 +1,7 @@
 """The teacher: built from wherever its config is, given its weights, never trained."""
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -34,6 +35,14 @@ def build_teacher(teacher: TeacherLike, checkpoint: str | None) -> BaseModel:
     if not isinstance(teacher, BaseModel):
         described, checkpoint, scope = describe(teacher, checkpoint)
         teacher = _build(described, scope, bare=checkpoint is not None)
+        if checkpoint is None and isinstance(teacher, BaseModel):
+            teacher.init_weights()
+            print_log(
+                "The teacher has no checkpoint (teacher_ckpt): its weights are what its init_cfg says, and "
+                "random where that says nothing.",
+                "current",
+                logging.WARNING,
+            )
     if not isinstance(teacher, BaseModel):
         raise UserError(f"Expected a teacher that is an mmengine model, found {type(teacher).__name__}.")
     if checkpoint is not None:
@@ -70,12 +79,14 @@ def _forget_weights(described: Any) -> None:
             _forget_weights(part)
 
 
-def _load(teacher: nn.Module, checkpoint: str) -> None:
+def _load(teacher: Any, checkpoint: str) -> None:
     try:
-        weights = load_weights(checkpoint)["state_dict"]
+        loaded = load_weights(checkpoint)
     except UserError as error:
         raise UserError(f"The teacher's weights (teacher_ckpt): {error}") from error
-    misfit = check_fit(teacher, weights)
+    meta = loaded.get("meta", {}).get("dataset_meta") or {}
+    teacher.trained_classes = tuple(meta.get("classes") or meta.get("CLASSES") or ())
+    misfit = check_fit(teacher, loaded["state_dict"])
     if misfit:
         raise UserError(
             f"The teacher's checkpoint {checkpoint} does not fit its config "
@@ -106,6 +117,8 @@ class FrozenTeacher:
     @torch.no_grad()
     def forward(self, inputs: Tensor, samples: Sequence[Any]) -> None:
         """Run it as far as its recorders ask; they hold what it said."""
+        if isinstance(self.model, Absent):
+            return
         with suppress(Enough):
             self.model(self.renormalise(inputs, samples), samples, mode="tensor")
 

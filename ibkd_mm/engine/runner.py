@@ -11,7 +11,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ibkd_mm.engine.loops import Placed
-from ibkd_mm.engine.saving import load_training_only, on_cpu, saved_file, schedules, training_state
+from ibkd_mm.engine.saving import (
+    TRAINING_ONLY,
+    load_training_only,
+    on_cpu,
+    saved_file,
+    schedules,
+    training_state,
+)
 from ibkd_mm.engine.workers import leave_signals
 from ibkd_mm.engine.wrappers import unwrapped
 from ibkd_mm.registry import HOOKS, RUNNERS
@@ -75,15 +82,17 @@ class TrustedRunner(Runner):
                     close()
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load the weights of a checkpoint, and keep at hand what else is in it."""
-        self._loaded: dict[str, Any] = super().load_checkpoint(*args, **kwargs)
-        return self._loaded
+        """Load the weights of a checkpoint, and keep at hand what is trained beside them."""
+        checkpoint: dict[str, Any] = super().load_checkpoint(*args, **kwargs)
+        self._loaded = {key: checkpoint[key] for key in (TRAINING_ONLY,) if key in checkpoint}
+        return checkpoint
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Resume, and draw the samples that the stopped run would have drawn."""
         planned = schedules(self.param_schedulers or [])
         super().resume(filename, *args, **kwargs)
         load_training_only(unwrapped(self.model), self._loaded)
+        self._loaded.clear()
         for change in _overruled(planned, schedules(self.param_schedulers or []), "param_scheduler"):
             self.logger.warning(f"{change}: a schedule goes on as it began.")
         if isinstance(self.train_loop, Placed):

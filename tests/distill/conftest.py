@@ -139,7 +139,7 @@ def recipe() -> Callable[..., dict[str, Any]]:
     described = Config.fromfile(BASES / "distillers" / "mask2former_yolov10.py").distiller.to_dict()
     described["connectors"]["instances"]["score_thr"] = 0.0
     described["distill_losses"]["loss_instance"].update(
-        match_iou=0.01, box_weight=1.0, weighting={"type": "ibkd_mm.ContextWeights"}
+        loss_weight=1.0, match_iou=0.01, box_weight=1.0, weighting={"type": "ibkd_mm.ContextWeights"}
     )
 
     def describe(*, whole: bool = False) -> dict[str, Any]:

@@ -46,23 +46,29 @@ def test_complexity_by_hand(scene: GroundTruth) -> None:
 def test_weights_by_hand_have_a_mean_of_one(scene: GroundTruth) -> None:
     trust = torch.tensor([0.9, 0.0, 0.4])
     raw = [(0.5 + FIRST) * 0.9, 0.0, (0.5 + THIRD) * 0.4]
-    weights = ContextWeights()(scene, trust)
-    assert weights.tolist() == pytest.approx([3 * one / sum(raw) for one in raw], rel=1e-5)
-    assert weights.mean().item() == pytest.approx(1.0)
+    found = torch.tensor([2, 0, 1])
+    weights = ContextWeights()(scene, trust, found)
+    mean = (2 * raw[0] + raw[2]) / 3
+    assert weights.tolist() == pytest.approx([one / mean for one in raw], rel=1e-5)
+    assert (weights * found).sum().item() == pytest.approx(3.0)
 
 
 def test_weights_have_a_mean_of_one_over_all_processes(
     scene: GroundTruth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process has as many pictures, of none of which its teacher found anything."""
-    monkeypatch.setattr("ibkd_mm.distill.context.reduce_mean", lambda mean: (mean + 0.0) / 2)
-    weights = ContextWeights()(scene, torch.tensor([0.9, 0.0, 0.4]))
-    assert torch.cat([weights, torch.zeros(3)]).mean().item() == pytest.approx(1.0)
+    """Another process found three instances more, in pictures whose sum of weights is 1.5."""
+    other, found = torch.tensor([1.5, 3.0]), torch.tensor([2, 0, 1])
+    monkeypatch.setattr("ibkd_mm.distill.context.reduce_mean", lambda sums: (sums + other) / 2)
+    trust = torch.tensor([0.9, 0.0, 0.4])
+    weights = ContextWeights()(scene, trust, found)
+    raw = (0.5 + complexity(scene, 3)) * trust
+    scale = 6 / ((raw * found).sum() + 1.5)
+    assert weights.tolist() == pytest.approx((raw * scale).tolist(), rel=1e-5)
 
 
 @pytest.mark.parametrize("trust", [[0.0, 0.0, 0.0], [0.0, 1e-30, 0.0]])
 def test_without_trust_weights_are_zero_and_finite(scene: GroundTruth, trust: list[float]) -> None:
-    weights = ContextWeights()(scene, torch.tensor(trust))
+    weights = ContextWeights()(scene, torch.tensor(trust), torch.tensor([2, 0, 1]))
     assert weights.isfinite().all()
     assert weights.max() < 1e-9
 
@@ -72,8 +78,10 @@ def test_a_batch_without_instances_is_not_complex_and_weighs_by_trust(
 ) -> None:
     nothing = truth([], squares())
     assert complexity(nothing, 2).tolist() == [0.0, 0.0]
-    assert ContextWeights()(nothing, torch.zeros(2)).tolist() == [0.0, 0.0]
-    assert ContextWeights()(nothing, torch.tensor([0.6, 0.2])).tolist() == pytest.approx([1.5, 0.5])
+    none = torch.zeros(2, dtype=torch.long)
+    assert ContextWeights()(nothing, torch.zeros(2), none).tolist() == [0.0, 0.0]
+    found = ContextWeights()(nothing, torch.tensor([0.6, 0.2]), none + 1)
+    assert found.tolist() == pytest.approx([1.5, 0.5])
 
 
 def test_a_crowd_that_is_all_edge_and_overlap_is_at_most_one(truth: Callable[..., GroundTruth]) -> None:

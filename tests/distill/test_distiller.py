@@ -185,7 +185,7 @@ def test_no_record_is_kept_between_steps(distilled: Callable, batch: Callable, l
     assert kept() == []  # of the blank picture
     losses_of(model, batch())
     assert kept() == []
-    assert not model.distiller._connected
+    assert not model.distiller.reader._made
 
 
 def test_another_loss_of_maps_is_one_line(

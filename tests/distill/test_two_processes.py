@@ -97,6 +97,7 @@ def test_two_processes_have_the_losses_of_one_with_the_whole_batch(
     worked: tuple[Worked, list[Worked]], case: str
 ) -> None:
     one, two = worked[0].losses[case], [each.losses[case] for each in worked[1]]
+    assert {float(each.pop("distill.loss_idle")) for each in two} == {0.0}  # of several processes alone
     distilled = {name for name in one if name.startswith("distill.")}
     assert len(distilled) == {"all": 9, "feature loss at 0": 7, "nothing of the teacher": 0}[case]
     assert all(one[name] > 0 for name in distilled)

@@ -39,6 +39,7 @@ DISTIL: dict[str, Any] = {
     "guards.teacher_check.images": 2,
     "guards.distill_schedule.schedules.all.warmup": 3,
     "model.distiller.connectors.instances.score_thr": 0.05,
+    "model.distiller.distill_losses.loss_instance.loss_weight": 1.0,
     "model.distiller.distill_losses.loss_instance.weighting": {"type": "ibkd_mm.ContextWeights"},
 }
 

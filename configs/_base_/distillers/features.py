@@ -11,7 +11,7 @@ distiller = dict(
     connectors=dict(bridge=dict(type="ibkd_mm.CFB", refine=dict())),
     distill_losses=dict(
         # another loss of maps by one line: loss=dict(type="mmrazor.ChannelWiseDivergence", tau=1.0)
-        loss_cfb=dict(type="ibkd_mm.LevelLoss", loss=dict(type="ibkd_mm.SyncedPKDLoss"), loss_weight=24.0),
+        loss_cfb=dict(type="ibkd_mm.LevelLoss", loss=dict(type="ibkd_mm.SyncedPKDLoss"), loss_weight=6.0),
     ),
     loss_forward_mappings=dict(
         loss_cfb=dict(

@@ -11,7 +11,10 @@ distiller = dict(
     ),
     teacher_recorders=dict(whole=dict(source="", **output)),
     connectors=dict(instances=dict(type="ibkd_mm.QueryInstances")),
-    distill_losses=dict(loss_instance=dict(type="ibkd_mm.InstanceDistillLoss", temperature=3.0)),
+    # Off: where every picture is labelled it cost more than it brought, see docs/results.md.
+    distill_losses=dict(
+        loss_instance=dict(type="ibkd_mm.InstanceDistillLoss", temperature=3.0, loss_weight=0.0)
+    ),
     loss_forward_mappings=dict(
         loss_cfb=dict(
             student=dict(recorder=["neck", "prototypes"], data_idx=[0, 1, 2, 3]),
@@ -36,8 +39,10 @@ teacher_cache = dict(
 cached = dict(
     student_recorders=dict(seen=dict(type="ibkd_mm.DataSamples", source="teacher_instances")),
     connectors=dict(cached=dict(type="ibkd_mm.CachedInstances")),
-    distill_losses=dict(loss_cfb=dict(loss_weight=0.0)),
+    distill_losses=dict(loss_cfb=dict(loss_weight=0.0), loss_instance=dict(loss_weight=0.1)),
     loss_forward_mappings=dict(
-        loss_instance=dict(teacher=dict(recorder="seen", from_student=True, connector="cached"))
+        loss_instance=dict(
+            teacher=dict(recorder="seen", from_student=True, connector="cached", towards="one_to_many")
+        )
     ),
 )

@@ -65,7 +65,8 @@ class Canvas:
                 continue  # its mask lies inside its box
             if picture.masks is not None:
                 patch = _patch(picture.masks[index], affine, window, seen)
-                if patch is None and not picture.ignored[index]:
+                # what is to be ignored may have come without a mask
+                if patch is None and not (picture.ignored[index] and not picture.masks[index].any()):
                     continue
             if patch is not None and not (seen is None and np.array_equal(box, whole)):
                 box = np.array(patch[0], np.float64)

@@ -18,6 +18,8 @@ from ibkd_mm.registry import TRANSFORMS
 class PasteInstances(BaseTransform):
     """Paste instances of another picture of the same size where they stand there, over what is here.
 
+    What is to be ignored there comes along where it is mostly one of those: a teacher's instances do.
+
     Not mmdet's `CopyPaste`, which pastes crowds too, makes a picture of 64-bit numbers that nothing behind it
     takes, moves the boxes of what it does not touch, and may ask for one picture more than there are.
 
@@ -77,8 +79,11 @@ class PasteInstances(BaseTransform):
 def _paste(under: Picture, source: Picture, chosen: NDArray[np.int64], worth: Worth) -> Picture:
     assert under.masks is not None
     assert source.masks is not None
-    pasted = source.masks[chosen]
-    cover: NDArray[np.bool_] = np.any(pasted, axis=0)
+    cover: NDArray[np.bool_] = np.any(source.masks[chosen], axis=0)
+    chosen = np.concatenate([chosen, _coinciding(source, source.masks[chosen])])
+    pasted, places = source.masks[chosen] & cover, source.boxes[chosen]
+    for index in np.flatnonzero((source.masks[chosen] != pasted).any(axis=(1, 2))):
+        places[index] = extents(pasted[index])
     boxes, masks = under.boxes.copy(), under.masks.copy()
     kept = np.ones(len(boxes), bool)
     for index in np.flatnonzero(masks[:, cover].any(axis=1)):
@@ -88,8 +93,22 @@ def _paste(under: Picture, source: Picture, chosen: NDArray[np.int64], worth: Wo
         kept[index] = worth.is_left(boxes[index], area)
     return Picture(
         np.where(cover[..., None], source.image, under.image),
-        np.concatenate([boxes[kept], source.boxes[chosen]]),
+        np.concatenate([boxes[kept], places]),
         np.concatenate([under.labels[kept], source.labels[chosen]]),
         np.concatenate([under.ignored[kept], source.ignored[chosen]]),
         np.concatenate([masks[kept], pasted]),
     )
+
+
+def _coinciding(source: Picture, chosen: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Find what is to be ignored and has an IoU of over a half with one of some masks."""
+    assert source.masks is not None
+    found = []
+    areas = np.array([np.count_nonzero(mask) for mask in chosen])
+    for index in np.flatnonzero(source.ignored):
+        rows, columns = extents(source.masks[index]).pixels
+        own = source.masks[index, rows, columns]
+        both = (own & chosen[:, rows, columns]).sum(axis=(1, 2))
+        if (2 * both > np.count_nonzero(own) + areas - both).any():
+            found.append(index)
+    return np.array(found, np.int64)

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from ibkd_mm.errors import UserError
-
 _HEAD = struct.Struct("<BHHHBH")
 _CORNERS = struct.Struct("<4H")
 VERSION = 1
@@ -88,10 +86,13 @@ def pack(entry: CachedEntry) -> bytes:
 
 
 def unpack(data: bytes) -> CachedEntry:
-    """Read what `pack` wrote; masks are made of it when they are asked for."""
+    """Read what `pack` wrote; masks are made of it when they are asked for.
+
+    What is damaged is a ValueError, a zlib.error or a struct.error.
+    """
     version, height, width, count, top, classes = _HEAD.unpack_from(data)
     if version != VERSION:
-        raise UserError(f"A cache entry is of version {version}; this code reads {VERSION}. Write it anew.")
+        raise ValueError(f"it is of version {version}, and this code reads {VERSION}")
     body = zlib.decompress(memoryview(data)[_HEAD.size :])
     boxes = np.frombuffer(body, "<f4", 4 * count).reshape(count, 4)
     shares: Any = np.frombuffer(body, "<u2", count * (1 + top), at := 16 * count).reshape(count, 1 + top)
@@ -104,6 +105,8 @@ def unpack(data: bytes) -> CachedEntry:
     for form, size in zip(forms, sizes, strict=True):
         masks.append((form, body[at : at + size]))
         at += size
+    if at != len(body) or (labels >= classes).any():
+        raise ValueError("its parts do not fit together")
     return CachedEntry(height, width, classes, boxes, shares[:, 0], labels, shares[:, 1:], tuple(masks))
 
 

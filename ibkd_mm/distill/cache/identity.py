@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ibkd_mm.distill.cache.entry import VERSION
+from ibkd_mm.distill.cache.pictures import pictures_in
 from ibkd_mm.distill.teacher import describe
 from ibkd_mm.engine.sources import locate
 
@@ -17,7 +18,7 @@ _PIECE = 2**20
 def identity_of(
     teacher: str | Mapping[str, Any],
     checkpoint: str | None,
-    pictures: Path,
+    pictures: Path | None,
     pipeline: Any,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def identity_of(
     Args:
         teacher: as `FrozenTeacherDistill` is given it.
         checkpoint: its weights.
-        pictures: the annotation file that names them, or their folder.
+        pictures: the annotation file that names them, or their folder; None for any.
         pipeline: what is done to a picture before the teacher sees it.
         settings: of what is taken for an instance, and what is kept of it.
     """
@@ -34,7 +35,7 @@ def identity_of(
     return {
         "teacher": f"{model['type']} {_hash_of(model)}",
         "weights": file_hash(locate(weights)) if weights else "none",
-        "pictures": pictures_hash(pictures),
+        "pictures": "any" if pictures is None else pictures_hash(pictures),
         "pipeline": _hash_of(pipeline),
         "settings": _plain(settings),
         "version": VERSION,
@@ -47,11 +48,11 @@ def kept(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pictures_hash(path: Path) -> str:
-    """Hash an annotation file; of a folder, the names and sizes of the files in it."""
+    """Hash an annotation file; of a folder, the names and sizes of the pictures in it."""
     if not path.is_dir():
         return file_hash(path)
-    files = sorted(each for each in path.rglob("*") if each.is_file())
-    return _hash_of([(each.relative_to(path).as_posix(), each.stat().st_size) for each in files])
+    files = [(each.relative_to(path).as_posix(), each.stat().st_size) for each in pictures_in(path)]
+    return _hash_of(files)
 
 
 def file_hash(path: Path) -> str:

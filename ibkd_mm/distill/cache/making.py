@@ -1,5 +1,6 @@
 """Running a teacher over pictures once."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from torch.utils.data import DataLoader, Subset
 
 from ibkd_mm.distill.cache.entry import CachedEntry
 from ibkd_mm.distill.cache.pictures import Pictures
-from ibkd_mm.distill.cache.store import CacheWriter
+from ibkd_mm.distill.cache.store import CacheReader, CacheWriter
 from ibkd_mm.distill.instances import TeacherInstances
 from ibkd_mm.distill.teacher import FrozenTeacher
+
+_PART = re.compile(r"\.part\d+")
+"""What the name of a process's own file has behind that of the whole."""
 
 
 class TeacherRun:
@@ -41,7 +45,17 @@ class TeacherRun:
 
     @torch.no_grad()
     def entries(self, batch: Any) -> list[tuple[str, CachedEntry]]:
-        """Give each picture's key and what was seen in it."""
+        """Give each picture's key and what was seen in it, whichever pictures stand beside it.
+
+        Pictures of different sizes would be padded, and what is padded the teacher sees, too.
+        """
+        sizes: dict[Sequence[int], list[int]] = {}
+        for index, picture in enumerate(batch["inputs"]):
+            sizes.setdefault(tuple(picture.shape), []).append(index)
+        parts = [{name: [batch[name][at] for at in chosen] for name in batch} for chosen in sizes.values()]
+        return [entry for part in parts for entry in self._of_one_size(part)]
+
+    def _of_one_size(self, batch: Any) -> list[tuple[str, CachedEntry]]:
         data = self.preprocessor(batch, False)
         inputs, samples = data["inputs"], data["data_samples"]
         seen = self.connector(self.teacher.outputs(inputs, samples))
@@ -96,11 +110,16 @@ def make_cache(
 ) -> Iterator[tuple[int, int]]:
     """Write what is lacking, and yield after each batch how many pictures are done of how many.
 
-    Each process of several writes a file of its own; the first one then takes them all in.
+    Each process of several writes a file of its own; the first one then takes them all in. It begins with
+    those that were left when they were stopped, so that all agree on what is lacking.
     """
     rank, world = get_rank(), get_world_size()
     own = path if world == 1 else part_of(path, rank)
-    done = _written(path, identity) | _written(own, identity)
+    if rank == 0:
+        _gather(path, identity)
+    barrier()
+    with CacheReader(path) as there:
+        done = set(there.keys())
     keys = pictures.keys
     lacking = [index for index, key in enumerate(keys) if key not in done]
     mine = lacking[rank::world]
@@ -116,20 +135,15 @@ def make_cache(
             count += len(entries) * world
             yield min(count, len(keys)), len(keys)
     barrier()
-    if world > 1 and rank == 0:
-        _gather(path, identity, [part_of(path, each) for each in range(world)])
+    if rank == 0:
+        _gather(path, identity)
     barrier()
 
 
-def _written(path: Path, identity: dict[str, Any]) -> set[str]:
-    if not path.exists():
-        return set()
+def _gather(path: Path, identity: dict[str, Any]) -> None:
+    """Take in what processes wrote by themselves, however many they were."""
     with CacheWriter(path, identity) as writer:
-        return writer.keys()
-
-
-def _gather(path: Path, identity: dict[str, Any], parts: Sequence[Path]) -> None:
-    with CacheWriter(path, identity) as writer:
+        parts = [each for each in path.parent.iterdir() if _PART.fullmatch(each.name.removeprefix(path.name))]
         writer.merge(parts)
     for part in parts:
         part.unlink()

@@ -15,6 +15,11 @@ from ibkd_mm.errors import UserError
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """Find the pictures under a folder, in one order everywhere."""
+    return sorted(each for each in folder.rglob("*") if each.suffix.lower() in _PICTURES and each.is_file())
+
+
 class Pictures(Dataset[Any]):
     """Pictures to run a teacher on.
 
@@ -38,7 +43,7 @@ class FolderPictures(Pictures):
 
     def __init__(self, folder: Path, pipeline: Sequence[Any]) -> None:
         self.folder = self.source = folder
-        files = sorted(each for each in folder.rglob("*") if each.suffix.lower() in _PICTURES)
+        files = pictures_in(folder)
         if not files:
             raise UserError(f"Expected pictures ({', '.join(_PICTURES)}) in {folder}, found none.")
         self.keys = [each.relative_to(folder).as_posix() for each in files]

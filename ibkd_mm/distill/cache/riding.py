@@ -4,6 +4,7 @@ Whatever moves, mirrors, cuts or mixes pictures treats ignored instances as it t
 code warps both. A rider's label says which one of which picture it is; nothing learns from ignored labels.
 """
 
+import zlib
 from collections import OrderedDict
 from typing import Any
 
@@ -24,6 +25,9 @@ _IN_A_PICTURE = 1 << 12
 """More instances than any picture has."""
 _FIRST = 1 << 20
 """More than there are classes: the label of the first rider."""
+_IN_A_FILE = 1 << 44
+"""More than all the pictures of a file have."""
+_FILES = 1 << 15
 _KEPT = 16
 
 
@@ -53,7 +57,7 @@ class LoadTeacherInstances(BaseTransform):
         picture = Picture.of(results)
         _want_size(self.reader, entry, picture, str(results["img_id"]))
         rows = np.flatnonzero(entry.scores > self.score_thr)
-        labels = _FIRST + number * _IN_A_PICTURE + rows
+        labels = _first_of(self.reader) + number * _IN_A_PICTURE + rows
         added = _with(picture, entry, rows, labels, ignored=True)
         if self.truth_thr is not None:
             sure = np.flatnonzero(entry.scores > self.truth_thr)
@@ -72,6 +76,11 @@ def _with(
         np.concatenate([picture.ignored, np.full(len(rows), ignored)]),
         None if masks is None else np.concatenate([masks, entry.masks[rows]]),
     )
+
+
+def _first_of(reader: CacheReader) -> int:
+    """Give the label of the first rider of a file, by its path: numbers of one mean nothing in another."""
+    return _FIRST + zlib.crc32(str(reader.path.resolve()).encode()) % _FILES * _IN_A_FILE
 
 
 def _want_size(reader: CacheReader, entry: CachedEntry, picture: Picture, key: str) -> None:
@@ -114,7 +123,8 @@ class SplitTeacherInstances(BaseTransform):
         ignored = sample.ignored_instances
         riding = ignored.labels >= _FIRST
         riders = ignored[riding]
-        numbers = (riders.labels - _FIRST).numpy()
+        numbers = (riders.labels - _first_of(self.reader)).numpy()
+        self._want_own(numbers, riders)
         seen = [self._entry(int(number)) for number in numbers // _IN_A_PICTURE]
         rows = numbers % _IN_A_PICTURE
         pairs = list(zip(seen, rows.tolist(), strict=True))
@@ -126,6 +136,15 @@ class SplitTeacherInstances(BaseTransform):
         )
         sample.ignored_instances = ignored[~riding]
         return results
+
+    def _want_own(self, numbers: NDArray[np.int64], riders: InstanceData) -> None:
+        if ((numbers < 0) | (numbers >= _IN_A_FILE)).any():
+            raise UserError(
+                f"SplitTeacherInstances looks into {self.reader.path}, and instances of another cache ride "
+                "along. Give both transforms the same; pictures of two caches cannot be mixed into one."
+            )
+        if "mask_cells" not in riders:
+            raise UserError("SplitTeacherInstances expects to stand behind MaskCells: found no mask_cells.")
 
     def _entry(self, number: int) -> CachedEntry:
         entry = self._recent.pop(number, None) or self.reader.by_number(number)

@@ -6,6 +6,7 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from ibkd_mm.distill.cache.entry import CachedEntry, pack, unpack
 from ibkd_mm.errors import UserError
 
+_PATIENCE = 60.0
+"""Seconds to wait for another process that writes."""
 _MARK = 0x49424B44  # "IBKD", so that another program's database is told by its header
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -32,14 +35,31 @@ class CacheWriter:
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        if path.is_dir():
+            raise UserError(f"Expected a file to write the teacher's cache to, found the folder {path}.")
         self.path = path
-        fresh = not path.exists() or not path.stat().st_size
-        if not fresh:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._base = sqlite3.connect(path, timeout=_PATIENCE)
+        try:
+            if self._is_empty():
+                self._begin(identity)
             with CacheReader(path) as there:
                 want_same(path, there.identity, identity)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._base = sqlite3.connect(path, timeout=60)
+        except BaseException:
+            self._base.close()
+            raise
+
+    def _is_empty(self) -> bool:
+        """Ask SQLite, which first undoes what a killed writer left half done."""
+        try:
+            return not self._base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        except sqlite3.DatabaseError:
+            return False  # the reader says what it is
+
+    def _begin(self, identity: Mapping[str, Any]) -> None:
+        """Make the tables, and write what the entries depend on: all of it, or nothing."""
         with self._base:
+            self._base.execute("BEGIN IMMEDIATE")
             self._base.execute(f"PRAGMA application_id = {_MARK}")
             for table in _TABLES:
                 self._base.execute(table)
@@ -59,8 +79,8 @@ class CacheWriter:
     def merge(self, others: Iterable[Path]) -> None:
         """Take in what other processes wrote."""
         for other in others:
-            with CacheReader(other) as reader:
-                want_same(other, reader.identity, CacheReader(self.path).identity)
+            with CacheReader(self.path) as own, CacheReader(other) as reader:
+                want_same(other, reader.identity, own.identity)
             self._base.execute("ATTACH DATABASE ? AS other", (str(other),))
             with self._base:
                 self._base.execute(
@@ -68,10 +88,6 @@ class CacheWriter:
                     "SELECT key, instances, entry FROM other.pictures"
                 )
             self._base.execute("DETACH DATABASE other")
-
-    def keys(self) -> set[str]:
-        """Name the pictures that are written."""
-        return {key for (key,) in self._base.execute("SELECT key FROM pictures")}
 
     def close(self) -> None:
         """Let go of the file."""
@@ -104,6 +120,7 @@ class CacheReader:
             if mark == _MARK:
                 rows = self._base.execute("SELECT name, value FROM identity").fetchall()
                 self._base.execute("SELECT count(*) FROM pictures WHERE id = 0").fetchone()
+                self._want_all_pages()
                 return {name: json.loads(value) for name, value in rows}
         except (sqlite3.DatabaseError, ValueError) as error:
             raise UserError(
@@ -111,42 +128,62 @@ class CacheReader:
             ) from error
         raise UserError(f"Expected a teacher's cache, found another database: {self.path}.")
 
+    def _want_all_pages(self) -> None:
+        """Notice that a part of the last page is lacking; what lacks whole ones SQLite notices itself."""
+        pages, size = (self._base.execute(f"PRAGMA page_{it}").fetchone()[0] for it in ("count", "size"))
+        if self.path.stat().st_size < pages * size:
+            raise ValueError("its end is lacking")
+
     @property
     def _base(self) -> sqlite3.Connection:
         """The connection of this process: one must not go through a fork."""
         if self._opened is None or self._opened[0] != os.getpid():
-            base = sqlite3.connect(
-                f"{self.path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
-            )
+            # what a killed writer left half done is undone by whoever opens the file next, unless mode=ro
+            file = f"{self.path.resolve().as_uri()}?mode=rw"
+            base = sqlite3.connect(file, uri=True, timeout=_PATIENCE, check_same_thread=False)
+            base.execute("PRAGMA query_only = 1")
             self._opened = os.getpid(), base
         return self._opened[1]
 
     def find(self, key: str) -> tuple[int, CachedEntry] | None:
         """Read a picture's entry and its number in the file; None where it has none."""
-        row = self._base.execute("SELECT id, entry FROM pictures WHERE key = ?", (key,)).fetchone()
-        return None if row is None else (row[0], self._unpacked(row[1]))
+        return self._one("key", key)
 
     def by_number(self, number: int) -> CachedEntry:
         """Read the entry with a number that `find` gave."""
-        row = self._base.execute("SELECT entry FROM pictures WHERE id = ?", (number,)).fetchone()
-        if row is None:
-            raise KeyError(number)
-        return self._unpacked(row[0])
+        found = self._one("id", number)
+        if found is None:
+            raise UserError(f"{self.path} has no entry {number}: it was changed after it had been opened.")
+        return found[1]
 
-    def _unpacked(self, data: bytes) -> CachedEntry:
-        try:
-            return unpack(data)
-        except (ValueError, OverflowError, IndexError, zlib.error, struct.error) as error:
-            raise UserError(f"An entry of {self.path} is damaged ({error}). Write the cache anew.") from error
+    def _one(self, column: str, value: str | int) -> tuple[int, CachedEntry] | None:
+        question = f"SELECT id, entry FROM pictures WHERE {column} = ?"
+        with self._reading(f"The entry with {column} {value}"):
+            row = self._base.execute(question, (value,)).fetchone()
+            return None if row is None else (row[0], unpack(row[1]))
 
-    def keys(self) -> Iterator[str]:
+    def keys(self) -> list[str]:
         """Name the pictures, in the order in which they were written."""
-        return (key for (key,) in self._base.execute("SELECT key FROM pictures ORDER BY id"))
+        with self._reading("The list of pictures"):
+            return [key for (key,) in self._base.execute("SELECT key FROM pictures ORDER BY id")]
 
     def counts(self) -> tuple[int, int]:
         """Count pictures and instances."""
-        pictures, instances = self._base.execute("SELECT count(*), total(instances) FROM pictures").fetchone()
+        question = "SELECT count(*), total(instances) FROM pictures"
+        with self._reading("The list of pictures"):
+            pictures, instances = self._base.execute(question).fetchone()
         return pictures, int(instances)
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Name the file where it turns out to be damaged."""
+        try:
+            yield
+        except (ValueError, TypeError, sqlite3.DatabaseError, zlib.error, struct.error) as error:
+            raise UserError(
+                f"{what} of {self.path} cannot be read ({error}). Remove the file and write it anew: "
+                "ibkd cache."
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}

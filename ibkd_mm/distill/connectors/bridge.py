@@ -56,6 +56,11 @@ class ContextualFeatureBridge(nn.Module):
     def _build(self, student: Sequence[int], teacher: Sequence[int]) -> None:
         new = slice(len(self.levels), None)
         for own, other in zip(student[new], teacher[new], strict=True):
+            if other % self.groups:
+                raise UserError(
+                    f"ContextualFeatureBridge.groups is {self.groups}, and a map of the teacher has {other} "
+                    "channels, which they do not divide. Set groups to a divisor."
+                )
             parts = [nn.Conv2d(own, other, 1), nn.GroupNorm(self.groups, other)]
             if self.refine:
                 channels = {"student_channels": other, "teacher_channels": other}

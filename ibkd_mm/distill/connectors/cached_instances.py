@@ -8,12 +8,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ibkd_mm.distill.instances import TeacherInstances
+from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
+from ibkd_mm.yolov10.structures import BranchStep
 
 
 @MODELS.register_module()
 class CachedInstances(nn.Module):
     """The instances of a teacher's cache, with each cell's share of the mask as its probability.
+
+    To be led `towards` a branch's step, whose masks say how far the pictures of a batch are padded.
 
     Args:
         stride: pixels of the input along the side of a cell.
@@ -25,12 +29,12 @@ class CachedInstances(nn.Module):
         super().__init__()
         self.stride, self.sureness = stride, sureness
 
-    def forward(self, batch: Sequence[InstanceData]) -> TeacherInstances:
-        """Join the instances of B pictures."""
+    def forward(self, batch: Sequence[InstanceData], step: BranchStep) -> TeacherInstances:
+        """Join the instances of B pictures, (K, h, w) as the true ones are."""
+        if step.truth.masks is None:
+            raise UserError("CachedInstances are masks; the student has boxes alone. Set bbox_head.mask.")
         counts = torch.tensor([len(one) for one in batch])
-        sizes = [one.mask_cells.shape[1:] for one in batch]
-        height, width = (max(size[side] for size in sizes) for side in (0, 1))
-        cells = torch.cat([_padded(one.mask_cells, height, width) for one in batch])
+        cells = torch.cat([_padded(one.mask_cells, *step.truth.masks.shape[1:]) for one in batch])
         share = cells.float() / self.stride**2
         share = (share * self.sureness).clamp(min=1 - self.sureness)
         known = [one.probabilities for one in batch if len(one)]

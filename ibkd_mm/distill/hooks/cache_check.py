@@ -40,31 +40,40 @@ class CacheCheckHook(Hook):
             )
         config = runner.cfg
         pipeline = test_pipeline(config)
-        pictures = TrainPictures(bare_dataset(config), pipeline)
+        pictures = TrainPictures(bare_dataset(config), pipeline) if self.pictures else None
         teacher = config.model.teacher, config.model.get("teacher_ckpt")
-        wanted = identity_of(*teacher, pictures.source, pipeline, kept(config.teacher_cache))
+        source = None if pictures is None else pictures.source
+        wanted = identity_of(*teacher, source, pipeline, kept(config.teacher_cache))
         for path, reader in readers.items():
             found = reader.identity
-            want_same(path, found, wanted if self.pictures else {**wanted, "pictures": found.get("pictures")})
-            self._count(runner, reader, pictures.keys)
+            want_same(path, found, wanted if self.pictures else {**wanted, "pictures": found["pictures"]})
+            _count(runner, reader, [] if pictures is None else pictures.keys)
 
-    def _count(self, runner: Runner, reader: CacheReader, keys: list[str]) -> None:
-        there = set(reader.keys())
-        lacking = sum(key not in there for key in keys)
-        runner.logger.info(f"{reader.path}: the teacher saw {len(there):,} pictures.")
-        if self.pictures and lacking:
-            runner.logger.warning(
-                f"{lacking:,} of {len(keys):,} training pictures are not among them and are trained on "
-                "without the teacher. `ibkd cache` goes on where it stopped."
-            )
+
+def _count(runner: Runner, reader: CacheReader, keys: list[str]) -> None:
+    there = set(reader.keys())
+    lacking = sum(key not in there for key in keys)
+    runner.logger.info(f"{reader.path}: the teacher saw {len(there):,} pictures.")
+    if lacking:
+        runner.logger.warning(
+            f"{lacking:,} of {len(keys):,} training pictures are not among them and are trained on "
+            "without the teacher. `ibkd cache` goes on where it stopped."
+        )
 
 
 def _loading(dataset: Any) -> Iterator[LoadTeacherInstances]:
     """Find the loading transforms of a data set, and of those that it mixes, joins or repeats."""
-    pipeline = getattr(dataset, "pipeline", [])
-    pipeline = getattr(pipeline, "transforms", pipeline)
-    yield from (each for each in pipeline if isinstance(each, LoadTeacherInstances))
+    yield from _within(getattr(dataset, "pipeline", []))
     within = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
     for one in within:
         if one is not None:
             yield from _loading(one)
+
+
+def _within(transform: Any) -> Iterator[LoadTeacherInstances]:
+    """Find them in a pipeline, and in what a transform of it is made of."""
+    if isinstance(transform, LoadTeacherInstances):
+        yield transform
+    parts = getattr(transform, "transforms", transform)
+    for part in parts if isinstance(parts, list | tuple) else ():
+        yield from _within(part)

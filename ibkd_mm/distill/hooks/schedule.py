@@ -28,6 +28,16 @@ class Schedule:
     to: float = 0.0
     stop: Place | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a share of more than all."""
+        for name in ("warmup", "decay", "stop"):
+            place = getattr(self, name)
+            if place is not None and (place < 0 or (isinstance(place, float) and place > 1)):
+                raise UserError(
+                    f"DistillScheduleHook.schedules: {name} is a number of iterations or a share of all of "
+                    f"them, 0.0 to 1.0; found {place}."
+                )
+
     def factor(self, step: int, steps: int) -> float:
         """Say what counts in a step, the first being 0."""
         warmup, decay, stop = (_steps(place, steps) for place in (self.warmup, self.decay, self.stop))

@@ -1,17 +1,21 @@
 """Whether a teacher is worth learning from, asked before the first step."""
 
 import copy
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
-from pycocotools.coco import COCO
 
 from ibkd_mm.distill.algorithm import FrozenTeacherDistill
 from ibkd_mm.distill.draws import drawn_aside
+from ibkd_mm.distill.losses import InstanceDistillLoss
+from ibkd_mm.distill.teacher import Absent
 from ibkd_mm.engine.wrappers import unwrapped
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
@@ -24,7 +28,7 @@ class TeacherCheckHook(Hook):
     It is given the student's batches, re-normalised. A teacher of the wrong classes, weights or normalisation
     stops the run before it has cost anything; one that is no better than the student is warned of.
 
-    Acts before_train, not where a training is resumed.
+    Acts before_train, not where a training is resumed or the teacher does not run.
 
     Args:
         images: how many pictures, the first of the validation set.
@@ -45,15 +49,19 @@ class TeacherCheckHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Score the teacher and say what came of it."""
         model = unwrapped(runner.model)
-        if runner.iter or not isinstance(model, FrozenTeacherDistill):
+        if runner.iter or not isinstance(model, FrozenTeacherDistill) or isinstance(model.teacher, Absent):
             return
-        metrics = self._score(runner, model)
+        _want_no_copies(runner)
+        _want_order(runner, model)
+        metrics, count = self._score(runner, model)
         if self.metric not in metrics:
             raise UserError(
                 f"TeacherCheckHook.metric: the validation gives {', '.join(metrics)}; found '{self.metric}'."
             )
         score = metrics[self.metric]
-        said = f"The teacher's {self.metric} on {self.images} validation pictures is {score:.3f}"
+        said = f"The teacher's {self.metric} on {count} validation pictures is {score:.3f}"
+        if score < 0:
+            raise UserError(f"{said}: there is nothing in them. Set TeacherCheckHook.images to more.")
         if score < self.least:
             raise UserError(
                 f"{said}, and at least {self.least} is wanted (TeacherCheckHook.least): nothing is to be "
@@ -69,16 +77,17 @@ class TeacherCheckHook(Hook):
 
     @torch.no_grad()
     @drawn_aside()
-    def _score(self, runner: Runner, model: FrozenTeacherDistill) -> dict[str, float]:
+    def _score(self, runner: Runner, model: FrozenTeacherDistill) -> tuple[dict[str, float], int]:
         loader = self._loader(runner)
-        evaluator = Evaluator(copy.deepcopy(runner.cfg.val_evaluator))
+        with TemporaryDirectory() as folder:
+            evaluator = Evaluator(_for_these(runner.cfg.val_evaluator, loader.dataset, Path(folder)))
         evaluator.dataset_meta = loader.dataset.metainfo
-        _restrict(evaluator, loader.dataset)
         for batch in loader:
             data = model.data_preprocessor(batch, False)
-            predicted = model.frozen.predict(data["inputs"], data["data_samples"])
+            with runner.optim_wrapper.optim_context(model):  # in the precision that it will teach in
+                predicted = model.frozen.predict(data["inputs"], data["data_samples"])
             evaluator.process(data_samples=predicted, data_batch=data)
-        return evaluator.evaluate(len(loader.dataset))
+        return evaluator.evaluate(len(loader.dataset)), len(loader.dataset)
 
     def _loader(self, runner: Runner) -> Any:
         settings = copy.deepcopy(runner.cfg.val_dataloader)
@@ -88,18 +97,37 @@ class TeacherCheckHook(Hook):
         return runner.build_dataloader(settings)
 
 
-def _restrict(evaluator: Evaluator, dataset: BaseDataset) -> None:
-    """Let COCO's metrics ask for the pictures of the data set alone, and not for all of the file's."""
+def _for_these(evaluator: Any, dataset: BaseDataset, folder: Path) -> Any:
+    """Give the metrics an annotation file of the data set's pictures: they ask for all that are in one."""
+    evaluator = copy.deepcopy(evaluator)
     chosen = {dataset.get_data_info(index).get("img_id") for index in range(len(dataset))}
-    for metric in evaluator.metrics:
-        whole = getattr(metric, "_coco_api", None)
-        if whole is not None:
-            part = COCO()
-            part.dataset = {
-                **whole.dataset,
-                "images": [each for each in whole.dataset["images"] if each["id"] in chosen],
-                "annotations": [each for each in whole.dataset["annotations"] if each["image_id"] in chosen],
-            }
-            part.createIndex()
-            metric._coco_api = type(whole)()
-            metric._coco_api.__dict__.update(part.__dict__)
+    for number, metric in enumerate(evaluator if isinstance(evaluator, list) else [evaluator]):
+        if metric.get("ann_file"):
+            whole = json.loads(Path(metric["ann_file"]).read_text())
+            for part, key in (("images", "id"), ("annotations", "image_id")):
+                whole[part] = [each for each in whole[part] if each[key] in chosen]
+            metric["ann_file"] = str(folder / f"{number}.json")
+            Path(metric["ann_file"]).write_text(json.dumps(whole))
+    return evaluator
+
+
+def _want_no_copies(runner: Runner) -> None:
+    """Refuse mmengine's average, which would copy the teacher and average it with itself."""
+    if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+        raise UserError(
+            "EMAHook copies the whole model, and its teacher with it. Use ibkd_mm.StudentEMAHook in "
+            "custom_hooks in its place."
+        )
+
+
+def _want_order(runner: Runner, model: FrozenTeacherDistill) -> None:
+    """Refuse a teacher of other classes, or of another order, where what it says of them counts."""
+    own = runner.train_dataloader.dataset.metainfo.get("classes")
+    others = getattr(model.teacher, "trained_classes", ())
+    by_class = any(isinstance(one, InstanceDistillLoss) for one in model.distiller.counting)
+    if by_class and own and others and tuple(own) != tuple(others):
+        raise UserError(
+            f"The teacher's checkpoint was trained on the classes {', '.join(others[:5])}..., and the "
+            f"training set has {', '.join(own[:5])}...: they must be the same, in the same order. Name the "
+            "data's classes in metainfo in that order, or distil maps alone."
+        )

@@ -91,7 +91,8 @@ class InstanceDistillLoss(nn.Module):
         found = teacher_of >= 0
         image, scores = step.truth.image[found], teacher.scores[teacher_of[found]]
         total = scores.new_zeros(batch).index_add(0, image, scores)
-        return self.weighting(step.truth, total / torch.bincount(image, minlength=batch).clamp(min=1))
+        counts = torch.bincount(image, minlength=batch)
+        return self.weighting(step.truth, total / counts.clamp(min=1), counts)
 
     def _branch(
         self, step: BranchStep, teacher: TeacherInstances, teacher_of: Tensor, weights: Tensor
@@ -167,5 +168,5 @@ def _want_classes(logits: Tensor, teacher: TeacherInstances) -> None:
     if len(teacher) and own != others:
         raise UserError(
             f"The student has {own} classes and its teacher {others}: both must have the same, in the same "
-            "order. Set the student's bbox_head.num_classes, or distil features alone."
+            "order. Set model.architecture.bbox_head.num_classes, or distil features alone."
         )

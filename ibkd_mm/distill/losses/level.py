@@ -11,11 +11,11 @@ from ibkd_mm.registry import MODELS
 
 @MODELS.register_module()
 class LevelLoss(nn.Module):
-    """The mean over levels of any loss that takes `preds_S` and `preds_T`, mmrazor's or ours.
+    """The sum over levels of any loss that takes `preds_S` and `preds_T`, mmrazor's or ours.
 
     Args:
         loss: of one level, such as `dict(type='mmrazor.ChannelWiseDivergence', tau=1.0)`.
-        loss_weight: gain.
+        loss_weight: gain of each level.
     """
 
     def __init__(self, loss: Mapping[str, Any], loss_weight: float = 1.0) -> None:
@@ -31,4 +31,4 @@ class LevelLoss(nn.Module):
                 [each.float().contiguous() for each in pair] for pair in zip(student, teacher, strict=True)
             )
             losses = [self.loss(own, other) for own, other in levels]
-        return self.loss_weight * torch.stack(losses).mean()
+        return self.loss_weight * torch.stack(losses).sum()

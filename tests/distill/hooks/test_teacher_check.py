@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from mmdet.evaluation import CocoMetric
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import EMAHook
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
@@ -43,7 +45,16 @@ def runner(shapes: Path, distilled: Callable, caplog: pytest.LogCaptureFixture) 
     logger = logging.getLogger("teacher_check")
     build = TrustedRunner.build_dataloader
     with DefaultScope.overwrite_default_scope("mmdet"):
-        yield SimpleNamespace(model=distilled(), iter=0, cfg=config, logger=logger, build_dataloader=build)
+        yield SimpleNamespace(
+            model=distilled(),
+            iter=0,
+            cfg=config,
+            logger=logger,
+            build_dataloader=build,
+            hooks=[],
+            optim_wrapper=SimpleNamespace(optim_context=lambda _: nullcontext()),
+            train_dataloader=SimpleNamespace(dataset=SimpleNamespace(metainfo={"classes": ("a", "b")})),
+        )
 
 
 def knowing(samples: list[Any], share: float = 1.0) -> list[Any]:
@@ -101,7 +112,8 @@ def test_the_score_equals_that_of_a_data_set_of_these_pictures_alone(
         return predicted[-len(samples) :]
 
     monkeypatch.setattr(runner.model.frozen, "predict", predict)
-    found = TeacherCheckHook(images=images)._score(runner, runner.model)
+    found, count = TeacherCheckHook(images=images)._score(runner, runner.model)
+    assert count == images
     whole = json.loads((shapes / "annotations" / "val.json").read_text())
     chosen = [each["id"] for each in whole["images"]][:images]
     assert [each.img_id for each in predicted] == chosen
@@ -138,3 +150,30 @@ def test_neither_a_resumed_training_nor_one_without_a_teacher_is_checked(runner:
     for step, trained in ((5, model), (0, model.architecture)):
         runner.iter, runner.model = step, trained
         hook.before_train(runner)  # this teacher would be refused
+
+
+def test_a_teacher_of_other_classes_or_another_order_is_refused(runner: Any) -> None:
+    runner.model.teacher.trained_classes = ("b", "a")
+    with pytest.raises(UserError, match=r"on the classes b, a\.\.\., and the training set has a, b"):
+        TeacherCheckHook(images=1).before_train(runner)
+
+
+def test_maps_alone_ask_for_no_classes(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner.model.frozen, "predict", lambda _, samples: knowing(samples))
+    runner.model.teacher.trained_classes = ("b", "a")
+    runner.model.distiller.factors["loss_instance"] = 0.0
+    TeacherCheckHook(images=1).before_train(runner)
+
+
+def test_an_average_that_copies_the_teacher_is_refused(runner: Any) -> None:
+    runner.hooks.append(EMAHook())
+    with pytest.raises(UserError, match="StudentEMAHook"):
+        TeacherCheckHook(images=1).before_train(runner)
+
+
+def test_pictures_without_instances_are_told_apart_from_a_bad_teacher(
+    runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TeacherCheckHook, "_score", lambda *_: ({"coco/segm_mAP": -1.0}, 1))
+    with pytest.raises(UserError, match="nothing in them"):
+        TeacherCheckHook(images=1).before_train(runner)

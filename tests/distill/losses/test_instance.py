@@ -80,7 +80,7 @@ def test_both_branches_by_loops(
     found = loss(many, one, teacher)
     weights = [1.0, 1.0]
     if loss.weighting is not None:  # the picture that is more complex, and of which the teacher is surer
-        weights = loss.weighting(real, torch.tensor(SCORES)).tolist()
+        weights = loss.weighting(real, torch.tensor(SCORES), torch.tensor([1, 1])).tolist()
         assert weights[0] > 1 > weights[1] > 0
     parts = zip(
         by_loops(many, teacher, weights), by_loops(one, teacher, weights), gains.values(), strict=True

@@ -39,10 +39,25 @@ def test_maps_are_one_batch_over_processes(monkeypatch: pytest.MonkeyPatch) -> N
     loss, whole = SyncedPKDLoss(), maps(batch=4)[0]
     expected = PKDLoss().norm(whole)[:2]
     centred = whole[2:] - whole.mean((0, 2, 3), keepdim=True)
-    others = iter([whole[2:].sum((0, 2, 3), keepdim=True), centred.square().sum((0, 2, 3), keepdim=True)])
+    places = torch.tensor(float(whole[2:, 0].numel()))
+    sums = whole[2:].sum((0, 2, 3), keepdim=True), centred.square().sum((0, 2, 3), keepdim=True)
+    others = iter([places, *sums])
     monkeypatch.setattr("ibkd_mm.distill.standardise.get_world_size", lambda: 2)
     monkeypatch.setattr("ibkd_mm.distill.standardise.all_reduce", lambda own: own + next(others))
     torch.testing.assert_close(loss.norm(whole[:2]), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_processes_may_have_maps_of_other_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one's of 3 x 3 beside ours of 8 x 8: the mean and deviation of all places together."""
+    own, other = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 3, 3) + 5
+    channels = torch.cat([each.transpose(0, 1).flatten(1) for each in (own, other)], dim=1)
+    mean, deviation = (each[None, :, None, None] for each in (channels.mean(1), channels.std(1)))
+    squares = (other - mean).square().sum((0, 2, 3), keepdim=True)
+    others = iter([torch.tensor(18.0), other.sum((0, 2, 3), keepdim=True), squares])
+    monkeypatch.setattr("ibkd_mm.distill.standardise.get_world_size", lambda: 2)
+    monkeypatch.setattr("ibkd_mm.distill.standardise.all_reduce", lambda sums: sums + next(others))
+    found = SyncedPKDLoss().norm(own)
+    torch.testing.assert_close(found, (own - mean) / deviation, atol=1e-5, rtol=1e-5)
 
 
 def test_zero_where_one_is_the_other_scaled_and_shifted() -> None:

@@ -1,0 +1,128 @@
+"""What is packed is unpacked: masks bit for bit, boxes as they were, probabilities to 16 bits."""
+
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from ibkd_mm.distill.cache import CachedEntry, pack, unpack
+from ibkd_mm.distill.cache.entry import VERSION
+
+RUNS, BITMAP = 0, 1
+SIDES = st.integers(1, 40)
+
+
+def of(masks: NDArray[np.uint8], top: int = 5) -> CachedEntry:
+    count, rng = len(masks), np.random.default_rng(0)
+    boxes = rng.normal(0, 1e3, (count, 4)).astype(np.float32)
+    odds = rng.dirichlet([0.5] * 8, count).astype(np.float32).reshape(count, 8)
+    return CachedEntry.of(boxes, rng.uniform(0, 1, count).astype(np.float32), odds, masks, top)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    masks=st.tuples(st.integers(0, 5), SIDES, SIDES).flatmap(
+        lambda shape: arrays.arrays(np.uint8, shape, elements=st.integers(0, 1))
+    ),
+    top=st.integers(1, 12),
+)
+def test_any_entry_comes_back(
+    same: Callable[[CachedEntry, CachedEntry], bool], masks: NDArray[np.uint8], top: int
+) -> None:
+    entry = of(masks, top)
+    found = unpack(pack(entry))
+    assert same(found, entry)
+    assert np.array_equal(found.masks, masks)
+    assert found.masks.dtype == np.uint8
+    assert found.boxes.dtype == found.scores.dtype == found.probabilities.dtype == np.float32
+    assert found.top_classes.shape == (len(masks), min(top, 8))
+    assert pack(found) == pack(entry)
+
+
+def shaped(draw: str) -> NDArray[np.uint8]:
+    mask = np.zeros((48, 64), np.uint8)
+    rows, columns = np.ogrid[:48, :64]
+    round_ = (rows - 24) ** 2 + (columns - 32) ** 2
+    match draw:
+        case "full":
+            mask[:] = 1
+        case "one pixel":
+            mask[47, 63] = 1
+        case "first pixel":
+            mask[0, 0] = 1
+        case "disc":
+            mask[round_ < 400] = 1
+        case "ring":
+            mask[(round_ < 400) & (round_ > 100)] = 1
+        case "chequered":
+            mask[(rows + columns) % 2 == 0] = 1
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("draw", "form"),
+    [
+        ("empty", RUNS),
+        ("full", RUNS),
+        ("disc", RUNS),
+        ("ring", RUNS),
+        ("one pixel", RUNS),
+        ("first pixel", RUNS),
+        ("chequered", BITMAP),
+    ],
+)
+def test_each_mask_is_exact_in_the_shorter_form(draw: str, form: int) -> None:
+    mask = shaped(draw)
+    entry = of(mask[None])
+    ((found, data),) = entry.packed_masks
+    assert found == form
+    assert len(data) <= 8 + (48 * 64 + 7) // 8
+    assert np.array_equal(unpack(pack(entry)).masks[0], mask)
+
+
+def test_forms_may_differ_in_one_entry() -> None:
+    masks = np.stack([shaped(draw) for draw in ("chequered", "empty", "disc", "chequered")])
+    entry = of(masks)
+    assert [form for form, _ in entry.packed_masks] == [BITMAP, RUNS, RUNS, BITMAP]
+    assert np.array_equal(unpack(pack(entry)).masks, masks)
+
+
+def test_the_likeliest_classes_are_kept_and_the_rest_is_zero() -> None:
+    odds = np.array([[0.1, 0.5, 0.05, 0.3], [0.0, 0.0, 1.0, 0.0]], np.float32)
+    boxes, scores = np.array([[1.25, 2, 3, 4.5]] * 2, np.float32), np.array([0.25, 1], np.float32)
+    entry = unpack(pack(CachedEntry.of(boxes, scores, odds, np.ones((2, 3, 3), np.uint8), 2)))
+    assert entry.top_classes.tolist() == [[1, 3], [2, 0]]
+    assert entry.probabilities == pytest.approx(np.array([[0, 0.5, 0, 0.3], [0, 0, 1, 0]]), abs=1 / 65535)
+    assert entry.scores == pytest.approx([0.25, 1], abs=1 / 65535)
+    assert entry.boxes.tolist() == [[1.25, 2, 3, 4.5]] * 2
+
+
+def test_a_picture_of_shapes_takes_less_than_3_kilobytes(entry: Callable[..., CachedEntry]) -> None:
+    sizes = [len(pack(entry(seed, count=8))) for seed in range(20)]
+    assert max(sizes) < 3 * 1024
+    assert len(pack(entry(0, count=0))) < 30
+
+
+def test_what_is_damaged_is_refused(entry: Callable[..., CachedEntry]) -> None:
+    data = pack(entry(1))
+    rng = np.random.default_rng(0)
+    damaged = [data[:length] for length in (0, 3, 9, 40, len(data) - 1)]
+    for place in rng.integers(10, len(data), 40).tolist():  # behind what says how much there is
+        damaged.append(data[:place] + bytes([data[place] ^ 1 << int(rng.integers(8))]) + data[place + 1 :])
+    for place in (5, 7):  # how many instances, and how many classes of each
+        damaged.append(data[:place] + bytes([data[place] ^ 2]) + data[place + 1 :])
+    for each in damaged:
+        with pytest.raises((ValueError, zlib.error, struct.error)):
+            unpack(each)
+
+
+def test_a_newer_entry_is_refused(entry: Callable[..., CachedEntry]) -> None:
+    data = pack(entry(1))
+    with pytest.raises(ValueError, match=f"of version {VERSION + 1}, and this code reads {VERSION}"):
+        unpack(bytes([VERSION + 1]) + data[1:])

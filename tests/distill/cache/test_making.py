@@ -1,0 +1,184 @@
+"""A cache holds what the teacher itself would predict, of each picture once, however often it is stopped."""
+
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from torch import distributed
+
+from ibkd_mm.distill import QueryInstances
+from ibkd_mm.distill.cache import CachedEntry, CacheReader, CacheWriter, making, pack, unpack
+from ibkd_mm.distill.cache.making import TeacherRun, make_cache, part_of
+from ibkd_mm.distill.cache.pictures import FolderPictures
+from ibkd_mm.errors import UserError
+
+COUNT = 11
+
+
+def predicted(run: TeacherRun, batch: Any) -> Any:
+    data = run.preprocessor(batch, False)
+    with torch.no_grad():
+        return run.teacher.predict(data["inputs"], data["data_samples"])[0].pred_instances
+
+
+def test_entries_are_what_the_teacher_predicts_in_pictures_as_they_lie_on_the_disk(
+    run: TeacherRun, folder: FolderPictures
+) -> None:
+    """Resized, padded and enlarged again: masks, boxes and classes are those of the teacher's own test.
+
+    Its score it takes of the enlarged mask; here, as where the teacher runs beside a student, it is of cells.
+    """
+    checked = 0
+    for index, (height, width) in enumerate([(48, 80), (90, 60), (64, 64)]):
+        ((key, entry),) = run.entries(pseudo_collate([folder[index]]))
+        assert key == folder.keys[index]
+        entry = unpack(pack(entry))
+        assert (entry.height, entry.width, entry.classes) == (height, width, 8)
+        own = predicted(run, pseudo_collate([folder[index]]))
+        scores: dict[bytes, dict[int, float]] = {}
+        for mask, label, score in zip(own.masks, own.labels.tolist(), own.scores.tolist(), strict=True):
+            scores.setdefault(mask.numpy().tobytes(), {})[label] = score
+        boxes = {
+            mask.numpy().tobytes(): box.tolist() for mask, box in zip(own.masks, own.bboxes, strict=True)
+        }
+        for row, mask in enumerate(entry.masks.astype(bool)):
+            expected = scores[mask.tobytes()]  # bit for bit
+            assert entry.boxes[row].tolist() == boxes[mask.tobytes()]
+            first, *others = (label for label in entry.top_classes[row].tolist() if label in expected)
+            assert expected[first] == max(expected.values())
+            for label in others:  # the mask's part of the score is the same for all
+                ratio = entry.probabilities[row, label] / entry.probabilities[row, first]
+                assert ratio == pytest.approx(expected[label] / expected[first], abs=5e-4)
+            checked += len(expected)
+    assert checked > 20
+
+
+def test_scores_and_shares_are_those_of_the_connector(run: TeacherRun, folder: FolderPictures) -> None:
+    data = run.preprocessor(pseudo_collate([folder[1]]), False)
+    seen = QueryInstances(score_thr=0.0)(run.teacher.outputs(data["inputs"], data["data_samples"]))
+    ((_, entry),) = run.entries(pseudo_collate([folder[1]]))
+    assert len(entry) == len(seen) > 3
+    entry = unpack(pack(entry))
+    assert entry.scores == pytest.approx(seen.scores.numpy(), abs=1e-4)
+    best, classes = seen.probabilities.topk(5)
+    assert np.array_equal(entry.top_classes, classes.numpy())
+    assert entry.top_shares == pytest.approx(best.numpy(), abs=1e-4)
+
+
+def test_an_entry_does_not_depend_on_what_else_is_in_the_batch(
+    run: TeacherRun, folder: FolderPictures, same: Callable[..., bool]
+) -> None:
+    alone = dict(entry for index in range(4) for entry in run.entries(pseudo_collate([folder[index]])))
+    together = dict(run.entries(pseudo_collate([folder[index] for index in range(4)])))
+    assert set(together) == set(alone) == set(folder.keys[:4])
+    for key, entry in together.items():
+        assert len(entry) == len(alone[key]) > 0
+        assert (entry.masks != alone[key].masks).mean() < 1e-4  # sums in another order
+        assert entry.scores == pytest.approx(alone[key].scores, abs=1e-4)
+
+
+class Noting:
+    """Stands for a teacher, and notes which pictures it was shown."""
+
+    def __init__(self, entry: Callable[..., CachedEntry]) -> None:
+        self.entry, self.shown = entry, []  # type: ignore[var-annotated]
+
+    def entries(self, batch: Any) -> list[tuple[str, CachedEntry]]:
+        self.shown += batch
+        return [(key, self.entry(int(key), size=(16, 16))) for key in batch]
+
+
+class Keys:
+    """Pictures that are but their keys."""
+
+    def __init__(self, count: int = COUNT) -> None:
+        self.keys = [str(number) for number in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> str:
+        return self.keys[index]
+
+
+@pytest.fixture
+def noting(entry: Callable[..., CachedEntry], monkeypatch: pytest.MonkeyPatch) -> Noting:
+    monkeypatch.setattr(making, "pseudo_collate", list)
+    return Noting(entry)
+
+
+def steps(noting: Noting, path: Path, identity: dict[str, Any]) -> Iterator[tuple[int, int]]:
+    return make_cache(noting, Keys(), path, identity, batch_size=2, workers=0)  # type: ignore[arg-type]
+
+
+def test_going_on_shows_the_teacher_only_what_is_lacking(
+    noting: Noting, tmp_path: Path, identity: dict[str, Any], same: Callable[..., bool]
+) -> None:
+    path = tmp_path / "a.sqlite"
+    first = steps(noting, path, identity)
+    assert [next(first) for _ in range(3)] == [(0, 11), (2, 11), (4, 11)]
+    first.close()
+    assert list(steps(noting, path, identity)) == [(4, 11), (6, 11), (8, 11), (10, 11), (11, 11)]
+    assert list(steps(noting, path, identity)) == [(11, 11)]
+    assert noting.shown == Keys().keys
+    want_whole(path, noting, same)
+    with pytest.raises(UserError, match="weights: the cache has 2, wanted 9"):
+        next(steps(noting, path, {**identity, "weights": "9"}))
+
+
+def want_whole(path: Path, noting: Noting, same: Callable[..., bool]) -> None:
+    assert list(path.parent.iterdir()) == [path]  # parts and journals are gone
+    with CacheReader(path) as reader:
+        assert sorted(reader.keys(), key=int) == Keys().keys
+        for key in reader.keys():  # noqa: SIM118
+            found = reader.find(key)
+            assert found is not None
+            assert same(found[1], noting.entry(int(key), size=(16, 16)))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_what_processes_had_written_when_they_were_stopped_is_taken_in_by_any_number(
+    noting: Noting, tmp_path: Path, identity: dict[str, Any], processes: int, same: Callable[..., bool]
+) -> None:
+    """One had done six pictures and the other one: each would reckon with something else that is lacking."""
+    path = tmp_path / "a.sqlite"
+    for rank, done in ((0, "02468"), (1, "1")):
+        with CacheWriter(part_of(path, rank), identity) as writer:
+            writer.write(noting.entries(done))
+    noting.shown.clear()
+    ranks = [0] * processes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(making, "barrier", lambda: None)
+        patch.setattr(making, "get_world_size", lambda: processes)
+        for rank in range(processes):
+            patch.setattr(making, "get_rank", lambda rank=rank: rank)
+            ranks[rank] = steps(noting, path, identity)  # type: ignore[call-overload]
+            next(ranks[rank])  # type: ignore[call-overload]
+        for one in reversed(ranks):
+            list(one)  # type: ignore[call-overload]
+    assert sorted(noting.shown, key=int) == ["3", "5", "7", "9", "10"]
+    want_whole(path, noting, same)
+
+
+def _work(rank: int, folder: Path, noting: Noting, identity: dict[str, Any]) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    list(steps(noting, folder / "cache" / "a.sqlite", identity))
+    distributed.destroy_process_group()
+
+
+def test_two_processes_share_the_work(
+    noting: Noting, tmp_path: Path, identity: dict[str, Any], same: Callable[..., bool]
+) -> None:
+    fork = get_context("fork")
+    processes = [fork.Process(target=_work, args=(rank, tmp_path, noting, identity)) for rank in range(2)]
+    for one in processes:
+        one.start()
+    for one in processes:
+        one.join(60)
+    assert [one.exitcode for one in processes] == [0, 0]
+    want_whole(tmp_path / "cache" / "a.sqlite", noting, same)

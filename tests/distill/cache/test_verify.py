@@ -1,0 +1,98 @@
+"""A look again notices an entry that is not what the teacher sees."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mmengine.dataset import pseudo_collate
+
+from ibkd_mm.distill.cache import CachedEntry, CacheWriter
+from ibkd_mm.distill.cache.making import TeacherRun
+from ibkd_mm.distill.cache.pictures import FolderPictures
+from ibkd_mm.distill.cache.verify import Verified, verify
+from ibkd_mm.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def entries(run: TeacherRun, folder: FolderPictures) -> dict[str, CachedEntry]:
+    return dict(run.entries(pseudo_collate([folder[index] for index in range(4)])))
+
+
+@pytest.fixture
+def check(
+    run: TeacherRun,
+    folder: FolderPictures,
+    entries: dict[str, CachedEntry],
+    identity: dict[str, Any],
+    tmp_path: Path,
+) -> Callable[..., Verified]:
+    """Write the entries, some of them changed, and look again."""
+
+    def check(count: int = 4, **changed: CachedEntry) -> Verified:
+        path = tmp_path / "a.sqlite"
+        with CacheWriter(path, identity) as writer:
+            writer.write({**entries, **changed}.items())
+        return verify(run, folder, path, identity, count)
+
+    return check
+
+
+def test_what_was_written_is_seen_again(check: Callable[..., Verified]) -> None:
+    found = check()
+    assert found.same
+    assert str(found) == "verified: 4 pictures were run again, and the teacher sees the same"
+    assert [check(count).pictures for count in (1, 2, 3, 9)] == [1, 2, 3, 4]
+
+
+def _without_the_last(entry: CachedEntry) -> CachedEntry:
+    rows = slice(len(entry) - 1)
+    columns = {name: getattr(entry, name)[rows] for name in ("boxes", "scores", "top_classes", "top_shares")}
+    return replace(entry, **columns, packed_masks=entry.packed_masks[rows])
+
+
+def _other_mask(entry: CachedEntry) -> CachedEntry:
+    masks = entry.masks.copy()
+    masks[0] = 1 - masks[0]
+    return replace(
+        entry,
+        packed_masks=CachedEntry.of(entry.boxes, entry.scores, entry.probabilities, masks, 5).packed_masks,
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _without_the_last,
+        _other_mask,
+        lambda entry: replace(entry, scores=np.clip(entry.scores + 0.01, 0, 1)),
+        lambda entry: replace(entry, top_classes=entry.top_classes[:, ::-1]),
+        lambda entry: replace(entry, height=entry.width, width=entry.height),
+        lambda entry: replace(entry, height=entry.height + 1, packed_masks=((0, b""),) * len(entry)),
+    ],
+)
+def test_a_changed_entry_is_noticed(
+    check: Callable[..., Verified],
+    entries: dict[str, CachedEntry],
+    change: Callable[[CachedEntry], CachedEntry],
+) -> None:
+    found = check(**{"a.png": change(entries["a.png"])})
+    assert found.other == ["a.png"]
+    assert not found.same
+    assert str(found) == "NOT the same in 1 of 4 pictures: a.png"
+
+
+def test_pictures_that_are_not_written_yet_are_not_asked_for(
+    run: TeacherRun,
+    folder: FolderPictures,
+    entries: dict[str, CachedEntry],
+    identity: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    with CacheWriter(tmp_path / "a.sqlite", identity) as writer:
+        writer.write([("e.png", entries["e.png"])])
+    assert verify(run, folder, tmp_path / "a.sqlite", identity, 4) == Verified(1, [])
+    with pytest.raises(UserError, match="pictures: the cache has 3, wanted 4"):
+        verify(run, folder, tmp_path / "a.sqlite", {**identity, "pictures": "4"}, 4)

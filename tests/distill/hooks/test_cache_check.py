@@ -1,0 +1,155 @@
+"""A cache of something else stops the run before its first step; what it lacks is said."""
+
+import copy
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DATASETS, HOOKS, DefaultScope
+
+from ibkd_mm.apis import load_config
+from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
+from ibkd_mm.distill.cache import CachedEntry, CacheWriter
+from ibkd_mm.distill.cache.identity import identity_of, kept
+from ibkd_mm.distill.cache.pictures import test_pipeline as pipeline_of
+from ibkd_mm.distill.hooks.cache_check import CacheCheckHook
+from ibkd_mm.errors import UserError
+
+CACHED = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard_cached.py"
+SPEC = {"preset": "easy", "train": 4, "val": 1, "size": 64}
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("shapes")
+    ensure_shapes(root, ShapesSpec(**SPEC))
+    return root
+
+
+@pytest.fixture
+def config(shapes: Path, tmp_path: Path) -> Config:
+    """The shipped config, with four pictures and a cache of its own."""
+    made = load_config(CACHED)
+    dataset = made.train_dataloader.dataset
+    dataset.update(data_root=str(shapes), spec=SPEC)
+    made.teacher_cache.path = str(tmp_path / "a.sqlite")
+    for each in dataset.pipeline:
+        if "cache" in each:
+            each.cache = made.teacher_cache.path
+    return made
+
+
+@pytest.fixture
+def write(config: Config, shapes: Path) -> Callable[[Sequence[int]], None]:
+    """Write the config's own cache, of some pictures in which nothing is seen."""
+
+    def write(keys: Sequence[int], source: Path = shapes / "annotations" / "train.json") -> None:
+        teacher = config.model.teacher, config.model.teacher_ckpt
+        identity = identity_of(*teacher, source, pipeline_of(config), kept(config.teacher_cache))
+        with CacheWriter(Path(config.teacher_cache.path), identity) as writer:
+            writer.write((str(key), NOTHING) for key in keys)
+
+    return write
+
+
+def _nothing() -> CachedEntry:
+    empty = np.zeros(0, np.float32)
+    return CachedEntry.of(empty.reshape(0, 4), empty, empty.reshape(0, 8), np.zeros((0, 64, 64), np.uint8), 5)
+
+
+NOTHING = _nothing()
+
+
+def check(config: Config, dataset: Any = None, **settings: Any) -> None:
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        built = DATASETS.build(copy.deepcopy(dataset or config.train_dataloader.dataset))
+        runner = SimpleNamespace(
+            cfg=config,
+            train_dataloader=SimpleNamespace(dataset=built),
+            logger=logging.getLogger("cache_check"),
+        )
+        HOOKS.build({**config.guards.cache_check, **settings}).before_train(runner)
+
+
+def test_the_configs_own_cache_is_taken_and_what_it_lacks_is_said(
+    config: Config, write: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert isinstance(HOOKS.build(config.guards.cache_check), CacheCheckHook)
+    caplog.set_level(logging.INFO, "cache_check")
+    write([1, 3, 4])
+    check(config)
+    first, second = (record.message for record in caplog.records)
+    assert first == f"{config.teacher_cache.path}: the teacher saw 3 pictures."
+    assert second.startswith("1 of 4 training pictures are not among them")
+    caplog.clear()
+    write([2])
+    check(config)
+    assert [record.message for record in caplog.records] == [
+        f"{config.teacher_cache.path}: the teacher saw 4 pictures."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("model.teacher_ckpt", "{other}", "weights"),
+        ("val_dataloader.dataset.pipeline.1.scale", (128, 128), "pipeline"),
+        ("teacher_cache.top", 3, "settings"),
+        ("train_dataloader.dataset.ann_file", "{other}", "pictures"),
+    ],
+)
+def test_a_cache_of_something_else_is_refused_by_name(
+    config: Config, write: Callable, tmp_path: Path, key: str, value: Any, named: str
+) -> None:
+    write([1, 2, 3, 4])
+    other = tmp_path / "other.json"
+    picture = {"id": 1, "file_name": "000001.jpg", "width": 64, "height": 64}
+    other.write_text(json.dumps({"images": [picture], "annotations": [], "categories": []}))
+    built = copy.deepcopy(config.train_dataloader.dataset)
+    if named == "pictures":  # the training set itself
+        dataset = config.train_dataloader.dataset
+        for name in ("spec", "split"):
+            dataset.pop(name)
+        dataset.update(type="CocoDataset", data_prefix={"img": "train/"})
+    config.merge_from_dict({key: str(other) if value == "{other}" else value})
+    with pytest.raises(UserError, match=rf"a.sqlite does not fit:\n  {named}: the cache has .*\nRemove it"):
+        check(config, built)
+
+
+def test_a_cache_of_a_folder_is_of_no_annotation_file(
+    config: Config, write: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor need there be one: the data set may join several."""
+    write(["a.jpg"], source=tmp_path)
+    with pytest.raises(UserError, match="pictures: the cache has"):
+        check(config)
+    joined = {"type": "ConcatDataset", "datasets": [config.train_dataloader.dataset] * 2}
+    config.train_dataloader.dataset = joined
+    caplog.set_level(logging.INFO, "cache_check")
+    check(config, pictures=False)
+    assert [record.message for record in caplog.records] == [
+        f"{config.teacher_cache.path}: the teacher saw 1 pictures."
+    ]
+    config.teacher_cache.top = 3
+    with pytest.raises(UserError, match="settings: the cache has"):
+        check(config, pictures=False)
+
+
+def test_the_transform_is_found_inside_others_and_missed_where_it_is_not(
+    config: Config, write: Callable
+) -> None:
+    write([1, 2, 3, 4])
+    dataset = config.train_dataloader.dataset
+    load, annotate, riders, *rest = dataset.pipeline
+    dataset.pipeline = [load, {"type": "Compose", "transforms": [annotate, riders]}]
+    mixed = {"type": "MultiImageMixDataset", "dataset": dataset, "pipeline": rest}
+    check(config, mixed)
+    dataset.pipeline = [load, annotate]
+    with pytest.raises(UserError, match=r"finds no LoadTeacherInstances in train_dataloader\.dataset"):
+        check(config, mixed)
