@@ -52,13 +52,18 @@ def add_common(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--work-dir", help="folder for logs and checkpoints (default: ./work_dirs/<config name>)"
     )
+    add_launcher(parser)
+    add_trust(parser)
+
+
+def add_launcher(parser: ArgumentParser) -> None:
+    """Add what a command that several processes run takes from whoever started them."""
     parser.add_argument(
         "--launcher", choices=LAUNCHERS, default="none", help="how the processes were started"
     )
     parser.add_argument(
         "--local-rank", "--local_rank", type=int, default=0, help="set by old launchers; leave it"
     )
-    add_trust(parser)
 
 
 def add_trust(parser: ArgumentParser) -> None:

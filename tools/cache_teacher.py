@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from ibkd_tools.arguments import LAUNCHERS, add_config, add_trust, answer, new_parser
+from ibkd_tools.arguments import add_config, add_launcher, add_trust, answer, new_parser
 
 _ABOUT = """Run the teacher of a distillation's CONFIG once over its training pictures, as they lie on the
 disk, and write what it sees into one file, from which students are then trained without it. Stopped and
@@ -21,18 +21,11 @@ def parser() -> ArgumentParser:
     """Build the parser of `ibkd cache`."""
     made = new_parser("cache", _ABOUT)
     add_config(made, optional=True)  # --info needs none
-    made.add_argument(
-        "--out", metavar="FILE", help="where to write (default: the config's teacher_cache.path)"
-    )
-    made.add_argument(
-        "--images", metavar="FOLDER", help="pictures that nobody labelled, in place of the data"
-    )
+    made.add_argument("--out", metavar="FILE", help="default: the config's teacher_cache.path")
+    made.add_argument("--images", metavar="FOLDER", help="pictures without labels, in place of the data")
     made.add_argument("--verify", type=int, default=0, metavar="N", help="run N pictures again and compare")
     made.add_argument("--info", metavar="FILE", help="tell what is in a cache, and do nothing else")
-    made.add_argument("--launcher", choices=LAUNCHERS, default="none", help="how the processes were started")
-    made.add_argument(
-        "--local-rank", "--local_rank", type=int, default=0, help="set by old launchers; leave it"
-    )
+    add_launcher(made)
     add_trust(made)
     return made
 

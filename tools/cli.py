@@ -15,6 +15,7 @@ COMMANDS = {
     "doctor": "say whether the installation is sound, and what mends it",
     "publish": "write a checkpoint's weights alone, small and safe to give away",
     "benchmark": "time models beside each other, in PyTorch, ONNX Runtime or OpenVINO",
+    "report": "tell on a page whether distillation helped",
     "quickstart": "make data, train two minutes, compare with the shipped teacher",
 }
 

@@ -10,7 +10,7 @@ import cv2
 
 from ibkd_mm.evaluation.overlay import Image
 
-_STYLE = """
+STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto;
   padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; }
@@ -46,13 +46,14 @@ def write_page(folder: Path, title: str, paragraphs: Sequence[str], table: Table
     page = folder / "index.html"
     page.write_text(
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title>"
-        f"<style>{_STYLE}</style><h1>{escape(title)}</h1>{text}{_table(table)}"
+        f"<style>{STYLE}</style><h1>{escape(title)}</h1>{text}{table_html(table)}"
         f"{_pictures(folder, grid)}</html>\n"
     )
     return page
 
 
-def _table(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """Give the table's element."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows

@@ -53,6 +53,7 @@ _NOT_RUN = {
     "mpirun ": "needs MPI",
     ".venv/bin/python benchmarks/": "takes minutes",
     "python runtime.py ": "run by tests/deploy/test_runtime.py",
+    "ibkd report ": "needs trainings; run by tests/apis/test_report.py",
 }
 
 

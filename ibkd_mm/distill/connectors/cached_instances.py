@@ -25,7 +25,7 @@ class CachedInstances(nn.Module):
             hard.
     """
 
-    def __init__(self, stride: int = 4, sureness: float = 0.98) -> None:
+    def __init__(self, stride: int = 4, sureness: float = 0.999) -> None:
         super().__init__()
         self.stride, self.sureness = stride, sureness
 

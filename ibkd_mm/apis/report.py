@@ -1,0 +1,69 @@
+"""Whether distillation helped, as a Python call."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ibkd_mm.apis.report_evaluation import evaluate as run_models
+from ibkd_mm.errors import UserError
+from ibkd_mm.evaluation.page import Table
+from ibkd_mm.evaluation.report import Content, Evaluation, ap_table, as_text, group, read_runs, write
+from ibkd_mm.evaluation.report.equal import unequal as name_differences
+from ibkd_mm.evaluation.report.style import LeftOutError
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written."""
+
+    page: Path
+    table: Table | None
+    """Mask AP, as on the page."""
+    unequal: Sequence[str]
+    """What differs between the trainings besides the teacher."""
+
+    def __str__(self) -> str:
+        lines = [as_text(self.table)] if self.table is not None else []
+        if self.unequal:
+            lines.append(f"Not a fair comparison: {len(self.unequal)} differences, which the page names.")
+        return "\n".join([*lines, f"Wrote {self.page}"])
+
+
+def report(
+    work_dirs: Sequence[str | Path],
+    *,
+    out_dir: str | Path = "report",
+    unequal: bool = False,
+    evaluate: bool = True,
+) -> Report:
+    """Compare trainings with and without a teacher, and write a page about them.
+
+    Args:
+        work_dirs: of trainings. Those that differ in their seed alone count as one; those without a teacher
+            are the baseline.
+        out_dir: folder for the page, its figures and numbers, and what was evaluated for it.
+        unequal: compare also what differs in more than the teacher; the page then says in what.
+        evaluate: run the models, for what the logs do not tell.
+    """
+    if not work_dirs:
+        raise UserError("Expected the work dirs of trainings, found none.")
+    folder = Path(out_dir)
+    groups = group(read_runs(work_dirs))
+    found = name_differences(groups, allowed=unequal)
+    evaluation = (
+        run_models(groups, folder)
+        if evaluate
+        else Evaluation(
+            lacking="The models were not run (--no-evaluate), so only what their logs tell is here."
+        )
+    )
+    flags = [*(["--unequal"] if unequal else []), *([] if evaluate else ["--no-evaluate"])]
+    command = shlex.join(["ibkd", "report", *map(str, work_dirs), "--out-dir", str(folder), *flags])
+    content = Content(groups, evaluation, found, command)
+    page = write(folder, content)
+    try:
+        table = ap_table(groups, content.baseline, evaluation, "mask")
+    except LeftOutError:
+        table = None
+    return Report(page, table, found)

@@ -1,0 +1,87 @@
+"""Whether two groups may be compared: the same student, schedule, data and seeds."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ibkd_mm.errors import UserError
+from ibkd_mm.evaluation.report.groups import Group, effective
+
+_SCHEDULE = ("train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks", "auto_scale_lr")
+_DATA = ("train_dataloader", "val_dataloader", "val_evaluator")
+_OF_THE_TEACHER = {"LoadTeacherInstances", "SplitTeacherInstances", "MaskCells"}
+"""Transforms that carry what a teacher saw along, and leave pictures and annotations as they are."""
+_SHOWN = 20
+_ABSENT = "not set"
+
+
+def differences(one: Group, other: Group) -> list[str]:
+    """Name what differs between two groups besides the teacher, setting by setting."""
+    ours, theirs = (dict(_leaves(_compared(group))) for group in (one, other))
+    found = [
+        f"{key}: {_shown(ours, key)} ({one.label}), {_shown(theirs, key)} ({other.label})"
+        for key in dict.fromkeys([*ours, *theirs])
+        if ours.get(key, _ABSENT) != theirs.get(key, _ABSENT)
+    ]
+    return found
+
+
+def unequal(groups: Sequence[Group], allowed: bool) -> list[str]:
+    """Name what differs between the first group and the others, and what is unfinished.
+
+    Raises UserError where anything is and that is not `allowed`.
+    """
+    found = [line for other in groups[1:] for line in differences(groups[0], other)] + unfinished(groups)
+    if found and not allowed:
+        shown = [f"  {line}" for line in found[:_SHOWN]]
+        more = [f"  and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        raise UserError(
+            "These trainings cannot be compared fairly, as they differ in more than the teacher:\n"
+            + "\n".join([*shown, *more])
+            + "\nCompare others, or give --unequal: the page then names the differences."
+        )
+    return found
+
+
+def unfinished(groups: Sequence[Group]) -> list[str]:
+    """Name the trainings that were not validated at their end."""
+    return [
+        f"{run.work_dir}: last validated at {run.unit} {run.log.reached} of {run.end} ({group.label})"
+        for group in groups
+        for run in group.runs
+        if run.log.reached < run.end
+    ]
+
+
+def _compared(group: Group) -> dict[str, Any]:
+    config = group.first.config
+    settings = {key: config.get(key) for key in (*_SCHEDULE, *_DATA)}
+    return {
+        "seeds": ", ".join(map(str, group.seeds)),
+        "processes": group.first.processes,
+        **_without_teacher(effective(settings)),
+        "student": effective(group.student),
+    }
+
+
+def _without_teacher(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        return {key: _without_teacher(value) for key, value in settings.items()}
+    if isinstance(settings, list):
+        return [_without_teacher(each) for each in settings if not _carries_teacher(each)]
+    return settings
+
+
+def _carries_teacher(step: Any) -> bool:
+    return isinstance(step, dict) and str(step.get("type")).rpartition(".")[2] in _OF_THE_TEACHER
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, dict | list) or not node:
+        yield path, node
+        return
+    for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+        yield from _leaves(value, f"{path}.{name}" if path else str(name))
+
+
+def _shown(leaves: dict[str, Any], key: str) -> str:
+    return str(leaves.get(key, _ABSENT))

@@ -1,0 +1,45 @@
+"""The report itself: a page with everything in it; beside it the figures as PNGs and all numbers as JSON."""
+
+import json
+from pathlib import Path
+
+from ibkd_mm.engine.finished import whole_file
+from ibkd_mm.evaluation.report import elements
+from ibkd_mm.evaluation.report.content import Content, seeds
+from ibkd_mm.evaluation.report.parts import PICTURES, parts
+from ibkd_mm.evaluation.report.plain import plain
+from ibkd_mm.evaluation.report.style import LeftOutError
+
+PAGE, NUMBERS = "index.html", "report.json"
+
+_TITLE = "Did distillation help?"
+
+
+def write(folder: Path, content: Content) -> Path:
+    """Write page, figures and numbers into a folder and return the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in [*folder.glob("*.png"), *(folder / PICTURES).glob("*.png")]:
+        stale.unlink()
+    sections = [("", _head(content))]
+    for title, make in parts(folder, content).items():
+        try:
+            sections.append((title, make()))
+        except LeftOutError as why:
+            sections.append((title, elements.paragraph(f"Left out: {why}", "note")))
+    with whole_file(folder / NUMBERS) as partial:
+        partial.write_text(json.dumps(plain(content), indent=1))
+    with whole_file(folder / PAGE) as partial:
+        partial.write_text(elements.page(_TITLE, sections))
+    return folder / PAGE
+
+
+def _head(content: Content) -> str:
+    what = [f"{group.label}: {group.first.name}, {seeds(group)}" for group in content.groups]
+    said = [elements.paragraph("; ".join(what) + ".")]
+    if content.unequal:
+        said.append(
+            elements.warning("Not a fair comparison: more than the teacher differs.", content.unequal)
+        )
+    if content.evaluation.lacking:
+        said.append(elements.paragraph(content.evaluation.lacking, "note"))
+    return "".join(said)

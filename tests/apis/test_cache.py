@@ -1,0 +1,157 @@
+"""`ibkd cache` and the call behind it, with the shipped teacher on a few pictures."""
+
+import copy
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from ibkd_tools import cli
+
+from ibkd_mm.apis import load_config
+from ibkd_mm.apis.cache import CacheInfo, cache, cache_info
+from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
+from ibkd_mm.distill.cache import CacheReader
+from ibkd_mm.errors import UserError
+
+CONFIG = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard.py"
+SPEC = {"preset": "easy", "train": 5, "val": 1, "size": 64}
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("shapes")
+    ensure_shapes(root, ShapesSpec(**SPEC))
+    return root
+
+
+@pytest.fixture
+def options(shapes: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "train_dataloader.dataset.data_root": str(shapes),
+        "train_dataloader.dataset.spec": SPEC,
+        "val_dataloader.dataset.pipeline.1.scale": (64, 64),
+        "teacher_cache.path": str(tmp_path / "a.sqlite"),
+        "teacher_cache.batch_size": 2,
+    }
+
+
+@pytest.fixture
+def made(options: dict[str, Any]) -> CacheInfo:
+    return cache(CONFIG, options=options)
+
+
+def test_all_pictures_are_written_and_what_is_there_is_said(
+    made: CacheInfo, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (made.pictures, made.verified, made.exit_code) == (5, None, 0)
+    assert made.instances > 5
+    assert made == cache_info(made.path)
+    with CacheReader(made.path) as reader:
+        assert reader.keys() == ["1", "2", "3", "4", "5"]
+    assert cli.main(["cache", "--info", str(made.path)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-7].startswith(f"{made.path}: 5 pictures, {made.instances} instances, 0.0 MB, ")
+    assert said[-7].endswith(" KB a picture")
+    names = ["teacher", "weights", "pictures", "pipeline", "settings", "version"]
+    assert sorted(line.split(":")[0].strip() for line in said[-6:]) == sorted(names)
+    assert any(line.startswith("  teacher: Mask2Former ") for line in said)
+
+
+def test_a_second_run_goes_on_and_verify_notices_what_was_changed(
+    made: CacheInfo, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(made.path)) as base, base:
+        base.execute("DELETE FROM pictures WHERE key IN ('2', '4')")
+    capsys.readouterr()
+    again = cache(CONFIG, options=options)
+    assert f"{made.path}: 3 of 5 pictures are there; going on." in capsys.readouterr().out
+    assert (again.pictures, again.instances) == (made.pictures, made.instances)
+    checked = cache(CONFIG, options=options, check=5)
+    assert checked.verified is not None
+    assert (checked.verified.pictures, checked.exit_code) == (5, 0)
+    assert str(checked).endswith("5 pictures were run again, and the teacher sees the same")
+    with closing(sqlite3.connect(made.path)) as base, base:
+        one, other = (
+            base.execute("SELECT entry FROM pictures WHERE key = ?", key).fetchone() for key in "12"
+        )
+        base.execute("UPDATE pictures SET entry = ? WHERE key = '1'", other)
+    assert one != other
+    checked = cache(CONFIG, options=options, check=5)
+    assert checked.exit_code == 1
+    assert str(checked).endswith("NOT the same in 1 of 5 pictures: 1")
+
+
+def test_a_folder_that_nobody_labelled(shapes: Path, options: dict[str, Any], tmp_path: Path) -> None:
+    made = cache(CONFIG, options=options, images=str(shapes / "train"), out=str(tmp_path / "b.sqlite"))
+    assert made.path == tmp_path / "b.sqlite"
+    with CacheReader(made.path) as reader:
+        assert reader.keys() == [f"00000{number}.jpg" for number in range(1, 6)]
+    with pytest.raises(UserError, match="pictures: the cache has"):
+        cache(CONFIG, options=options, out=str(made.path))
+    assert cache_info(made.path) == made
+
+
+def test_a_config_is_left_as_it_is_and_one_of_other_weights_is_refused(
+    made: CacheInfo, options: dict[str, Any]
+) -> None:
+    config = load_config(CONFIG)
+    before = copy.deepcopy(config.to_dict())
+    with pytest.raises(UserError, match="settings: the cache has"):
+        cache(config, options={**options, "teacher_cache.top": 2})
+    assert config.to_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["cache"], "Expected a CONFIG whose teacher is to be run, or --info FILE."),
+        (["cache", "--info", "none.sqlite"], "There is no teacher's cache none.sqlite."),
+        (
+            ["cache", "ibkd_mm::yolov10/yolov10n-seg_shapes.py"],
+            "has no teacher to cache: expected a distillation's",
+        ),
+        (["cache", CONFIG, "--images", "none"], "in none, found none."),
+        (["cache", CONFIG, "--images", "{folder}", "--out", "{folder}"], "found the folder {folder}."),
+    ],
+)
+def test_wrong_input_is_exit_code_2_and_one_message(
+    shapes: Path, command: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shapes / "train"
+    assert cli.main([word.format(folder=folder) for word in command]) == 2
+    said = capsys.readouterr().err
+    assert "ibkd cache: error: " in said
+    assert message.format(folder=folder) in said
+    assert "Traceback" not in said
+
+
+def test_with_cuda_too_several_processes_join(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the joining is left to the runner, and no runner is built: each would write the whole."""
+
+    class Joined(Exception):  # noqa: N818
+        pass
+
+    def join(launcher: str, **settings: Any) -> None:
+        raise Joined(launcher, settings)
+
+    monkeypatch.setattr("ibkd_mm.apis.cache.join_processes", lambda *_: None)
+    monkeypatch.setattr("ibkd_mm.apis.cache.init_dist", join)
+    with pytest.raises(Joined) as joined:
+        cache(CONFIG, options=options, launcher="pytorch")
+    assert joined.value.args == ("pytorch", {"backend": "nccl"})
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_process_reports_for_all(
+    rank: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = []
+    monkeypatch.setattr("ibkd_mm.apis.cache.get_rank", lambda: rank)
+    monkeypatch.setattr("ibkd_mm.apis.cache.ProgressBar", lambda total: bars.append(total) or Mock())
+    assert cache(CONFIG, options=options).pictures == 5
+    assert bars == ([5] if rank == 0 else [])
