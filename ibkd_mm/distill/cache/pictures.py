@@ -5,19 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
+from ibkd_mm.datasets.picture_folder import PictureFolder, pictures_in
 from ibkd_mm.errors import UserError
-
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """Find the pictures under a folder, in one order everywhere."""
-    return sorted(each for each in folder.rglob("*") if each.suffix.lower() in _PICTURES and each.is_file())
 
 
 class Pictures(Dataset[Any]):
@@ -43,16 +36,12 @@ class FolderPictures(Pictures):
 
     def __init__(self, folder: Path, pipeline: Sequence[Any]) -> None:
         self.folder = self.source = folder
-        files = pictures_in(folder)
-        if not files:
-            raise UserError(f"Expected pictures ({', '.join(_PICTURES)}) in {folder}, found none.")
-        self.keys = [each.relative_to(folder).as_posix() for each in files]
-        self.pipeline = Compose(list(pipeline))
+        self.dataset = PictureFolder(str(folder), pipeline=list(pipeline), test_mode=True)
+        self.keys = [each.relative_to(folder).as_posix() for each in pictures_in(folder)]
 
     def __getitem__(self, index: int) -> Any:
         """Read a picture."""
-        key = self.keys[index]
-        return self.pipeline({"img_path": str(self.folder / key), "img_id": key})
+        return self.dataset[index]
 
 
 class TrainPictures(Pictures):
