@@ -165,7 +165,6 @@ class CheckedDistiller(ConfigurableDistiller):
                 self.reader.read(asked)
         self.reader.forget()
 
-    @torch.no_grad()
     def digest_teacher(self) -> None:
         """Do what needs the teacher's records alone, as soon as they are there."""
         self.reader.digest_teacher(self._asked())

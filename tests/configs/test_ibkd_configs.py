@@ -17,7 +17,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
@@ -330,3 +330,28 @@ def test_the_teacher_of_nuclei_is_scored_on_its_pictures_alone(
     for image in range(2):
         evaluator.process([{"img_id": image, "ori_shape": (64, 64), "pred_instances": seen}])
     assert evaluator.evaluate(2)[config.guards.teacher_check.get("metric", "coco/segm_mAP")] == 1.0
+
+
+def test_the_readmes_config_for_own_data_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", (FOLDER / "README.md").read_text(), re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    Path("my_distillation.py").write_text(block)
+    box = {"bbox": [8, 8, 32, 32], "segmentation": [[8, 8, 40, 8, 40, 40, 8, 40]], "area": 1024, "iscrowd": 0}
+    coco = {
+        "images": [{"id": i, "file_name": "1.png", "width": 64, "height": 64} for i in (1, 2)],
+        "annotations": [{"id": i, "image_id": i, "category_id": i, **box} for i in (1, 2)],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
+    for split in ("train", "val"):
+        Path(f"data/mine/{split}").mkdir(parents=True)
+        cv2.imwrite(f"data/mine/{split}/1.png", np.zeros((64, 64, 3), np.uint8))
+        Path(f"data/mine/{split}.json").write_text(json.dumps(coco))
+    config = load_config("my_distillation.py")
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        learnt = DATASETS.build(config.train_dataloader.dataset)[0]["data_samples"].gt_instances
+        assert len(DATASETS.build(config.val_dataloader.dataset)) == 2
+        student = MODELS.build(config.model.architecture)
+    assert set(learnt.labels.tolist()) <= {0, 1}
+    assert student.bbox_head.num_classes == 2
+    assert config.val_evaluator.ann_file == config.test_evaluator.ann_file == "data/mine/val.json"
+    assert (config.model.teacher, config.model.teacher_ckpt) == ("my_teacher.py", "my_teacher.pth")

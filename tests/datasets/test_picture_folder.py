@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mmengine.registry import DATASETS, DefaultScope
 
-import ibkd_mm  # noqa: F401
+import ibkd_mm
 from ibkd_mm.errors import UserError
 
 PIPELINE = [
