@@ -14,10 +14,11 @@ INPUTS = (
     "setup.cfg",
 )
 
+APART = ("deploy", "distill", "engine", "stack", "yolov10")
 ALL_TESTS = [
-    "pytest --ignore tests/deploy --ignore tests/engine --ignore tests/stack --ignore tests/yolov10",
+    "pytest " + " ".join(f"--ignore tests/{name}" for name in APART),
     "pytest tests/deploy",
-    "pytest tests/engine tests/stack tests/yolov10",
+    "pytest " + " ".join(f"tests/{name}" for name in APART[1:]),
 ]
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
@@ -44,6 +45,12 @@ echo "${0##*/} $*${MMCV_WITH_OPS:+ MMCV_WITH_OPS=$MMCV_WITH_OPS}" >> "$CALLS"
 """.replace("REAL", sys.executable)
 
 
+def settled(calls: list[str]) -> list[str]:
+    """The calls in their order, but those of the tests, which run beside each other, sorted at the end."""
+    tests = [call for call in calls if call.startswith("pytest")]
+    return [call for call in calls if call not in tests] + sorted(tests)
+
+
 class Checkout:
     """A folder with the Makefile, its inputs, and a Python that only takes notes."""
 
@@ -65,7 +72,7 @@ class Checkout:
         keep = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
         env = {**keep, "PATH": f"{self.bin}:{keep['PATH']}", "CALLS": str(self.calls_file), **environment}
         done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True)
-        done.calls = self.calls_file.read_text().splitlines()
+        done.calls = settled(self.calls_file.read_text().splitlines())
         return done
 
     def make(self, *arguments, **environment):

@@ -52,8 +52,9 @@ def join_processes(config: Config, launcher: str) -> None:
 
 
 def leave_processes() -> None:
-    """End the group of processes, if there is one, so that none is left hanging."""
+    """End the group of processes, if there is one, all together, so that none is left hanging."""
     if is_distributed():
+        distributed.barrier()  # the first holds the store that the others still talk to
         distributed.destroy_process_group()
 
 

@@ -12,6 +12,8 @@ from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, PARAM_SCHEDULERS
 
+from ibkd_mm.distill.cache import CacheWriter
+
 CONFIG_ROOT = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(
     str(path.relative_to(CONFIG_ROOT)) for path in CONFIG_ROOT.glob("*/**/*.py") if "_base_" not in path.parts
@@ -106,7 +108,12 @@ def steps(node: Any) -> list[Any]:
     return [step for each in inner for step in steps(each)] if isinstance(inner, list) else [node]
 
 
-def test_pipelines_start_with_a_file_and_end_with_what_the_model_takes(built: Built) -> None:
+def test_pipelines_start_with_a_file_and_end_with_what_the_model_takes(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if built.config.get("teacher_cache"):  # a cached config reads one
+        CacheWriter(Path(built.config.teacher_cache.path), {}).close()
     for split in ("train", "val", "test"):
         names = [type(step).__name__ for step in steps(built.config[f"{split}_dataloader"].dataset)]
         assert names[0] == "LoadImageFromFile"
