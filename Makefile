@@ -42,7 +42,7 @@ quickstart: $(READY)
 
 # Two processes beside each other, with half of the cores each. The runtimes that tests/deploy loads have a process
 # of their own besides: they have crashed one that had run all else before.
-APART := tests/deploy tests/distill tests/engine tests/stack tests/yolov10
+APART := tests/deploy tests/configs tests/distill tests/engine tests/stack tests/yolov10
 HALF := $(shell n=$$(( $$(nproc 2>/dev/null || echo 2) / 2 )); echo $$(( n > 1 ? n : 1 )))
 test: $(READY)
 ifdef ARGS

@@ -14,7 +14,7 @@ INPUTS = (
     "setup.cfg",
 )
 
-APART = ("deploy", "distill", "engine", "stack", "yolov10")
+APART = ("deploy", "configs", "distill", "engine", "stack", "yolov10")
 ALL_TESTS = [
     "pytest " + " ".join(f"--ignore tests/{name}" for name in APART),
     "pytest tests/deploy",

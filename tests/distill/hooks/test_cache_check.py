@@ -126,6 +126,7 @@ def test_a_cache_of_a_folder_is_of_no_annotation_file(
     config: Config, write: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nor need there be one: the data set may join several."""
+    (tmp_path / "a.jpg").touch()
     write(["a.jpg"], source=tmp_path)
     with pytest.raises(UserError, match="pictures: the cache has"):
         check(config)
