@@ -15,11 +15,13 @@ INPUTS = (
 )
 
 APART = ("deploy", "configs", "distill", "engine", "stack", "yolov10")
-ALL_TESTS = [
-    "pytest " + " ".join(f"--ignore tests/{name}" for name in APART),
-    "pytest tests/deploy",
-    "pytest " + " ".join(f"tests/{name}" for name in APART[1:]),
-]
+ALL_TESTS = sorted(
+    [
+        "pytest " + " ".join(f"--ignore tests/{name}" for name in APART),
+        "pytest tests/deploy",
+        "pytest " + " ".join(f"tests/{name}" for name in APART[1:]),
+    ]
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
 
