@@ -11,6 +11,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -70,7 +71,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int)
     args = parser.parse_args()
     options = {"train_dataloader.batch_size": args.batch} if args.batch else {}
-    runner = build_runner(prepare(args.config, "training", options, "/tmp/unused", "none"), "load_from")
+    with TemporaryDirectory() as folder:
+        runner = build_runner(prepare(args.config, "training", options, folder, "none"), "load_from")
     model: Any = runner.model.train()
     wrapper = runner.build_optim_wrapper(runner.cfg.optim_wrapper)
     given = batches(runner, args.steps)
