@@ -1,11 +1,11 @@
 """The end of a training on whole pictures, as the model will see them."""
 
-from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from ibkd_mm.engine.pipelines import transforms_of
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
 
@@ -37,7 +37,8 @@ class CloseMosaicHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find what is to be turned off, and do so where the training goes on behind the switch."""
-        self._open = list(_closables(runner.train_loop.dataloader.dataset))
+        transforms = transforms_of(runner.train_loop.dataloader.dataset)
+        self._open = [each for each in transforms if isinstance(each, Closable)]
         if not self._open:
             raise UserError(
                 "CloseMosaicHook finds no transform to turn off in train_dataloader.dataset, such as "
@@ -80,21 +81,3 @@ def _restart(loop: Any) -> None:
     loop.dataloader._iterator = None
     if hasattr(loop, "dataloader_iterator"):
         loop.dataloader_iterator._iterator = None
-
-
-def _closables(dataset: Any) -> Iterator[Closable]:
-    """Walk through data sets within data sets, and transforms within transforms."""
-    seen: set[int] = set()
-    waiting = [(dataset, False)]
-    while waiting:
-        node, transforms = waiting.pop()
-        if node is None or id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, list | tuple):
-            waiting += [(each, transforms) for each in node]
-            continue
-        if transforms and isinstance(node, Closable):
-            yield node
-        waiting += [(getattr(node, name, None), transforms) for name in ("dataset", "datasets")]
-        waiting += [(getattr(node, name, None), True) for name in ("pipeline", "transforms")]

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ibkd_mm.engine import CloseMosaicHook, EpochLoop, IterLoop, TrustedRunner, load_weights
-from ibkd_mm.engine.close_mosaic import _closables
+from ibkd_mm.engine.close_mosaic import Closable
+from ibkd_mm.engine.pipelines import transforms_of
 from ibkd_mm.engine.saving import find_resumable
 from ibkd_mm.errors import UserError
 
@@ -155,7 +156,7 @@ def test_transforms_are_found_in_whatever_wraps_them_and_once_each() -> None:
     joined = SimpleNamespace(datasets=[mixed, SimpleNamespace(dataset=mixed)])
     choice = SimpleNamespace(transforms=[[len, SimpleNamespace(transforms=[paste])], [paste]])
     outer = SimpleNamespace(dataset=joined, pipeline=[choice, len], close=lambda: None)
-    found = list(_closables(outer))
+    found = [each for each in transforms_of(outer) if isinstance(each, Closable)]
     assert sorted(map(id, found)) == sorted(map(id, (mosaic, paste, within)))
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ibkd_mm.datasets.picture_folder import pictures_in
 from ibkd_mm.distill.cache.entry import VERSION
-from ibkd_mm.distill.cache.pictures import pictures_in
 from ibkd_mm.distill.teacher import describe
 from ibkd_mm.engine.sources import locate
 

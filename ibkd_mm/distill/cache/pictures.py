@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
-from ibkd_mm.datasets.picture_folder import PictureFolder, pictures_in
+from ibkd_mm.datasets.picture_folder import PictureFolder
 from ibkd_mm.errors import UserError
 
 
@@ -19,11 +20,16 @@ class Pictures(Dataset[Any]):
     `keys` names them, as `img_id` does in their samples; `source` is the file or folder that lists them.
     """
 
+    dataset: BaseDataset
     keys: list[str]
     source: Path
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def __getitem__(self, index: int) -> Any:
+        """Read a picture."""
+        return self.dataset[index]
 
 
 class FolderPictures(Pictures):
@@ -37,11 +43,7 @@ class FolderPictures(Pictures):
     def __init__(self, folder: Path, pipeline: Sequence[Any]) -> None:
         self.folder = self.source = folder
         self.dataset = PictureFolder(str(folder), pipeline=list(pipeline), test_mode=True)
-        self.keys = [each.relative_to(folder).as_posix() for each in pictures_in(folder)]
-
-    def __getitem__(self, index: int) -> Any:
-        """Read a picture."""
-        return self.dataset[index]
+        self.keys = _keys(self.dataset)
 
 
 class TrainPictures(Pictures):
@@ -57,11 +59,11 @@ class TrainPictures(Pictures):
         plain = {**dataset, "pipeline": list(pipeline), "test_mode": True}
         self.dataset = DATASETS.build(plain)
         self.source = Path(self.dataset.ann_file)
-        self.keys = [str(self.dataset.get_data_info(index)["img_id"]) for index in range(len(self.dataset))]
+        self.keys = _keys(self.dataset)
 
-    def __getitem__(self, index: int) -> Any:
-        """Read a picture."""
-        return self.dataset[index]
+
+def _keys(dataset: BaseDataset) -> list[str]:
+    return [str(dataset.get_data_info(index)["img_id"]) for index in range(len(dataset))]
 
 
 def bare_dataset(config: Config) -> dict[str, Any]:

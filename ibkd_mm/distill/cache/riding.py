@@ -46,6 +46,7 @@ class LoadTeacherInstances(BaseTransform):
 
     def __init__(self, cache: str, score_thr: float = 0.3, truth_thr: float | None = None) -> None:
         self.reader, self.score_thr, self.truth_thr = CacheReader(cache), score_thr, truth_thr
+        self._first = _first_of(self.reader)
 
     @autocast_box_type()
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class LoadTeacherInstances(BaseTransform):
         picture = Picture.of(results)
         _want_size(self.reader, entry, picture, str(results["img_id"]))
         rows = np.flatnonzero(entry.scores > self.score_thr)
-        labels = _first_of(self.reader) + number * _IN_A_PICTURE + rows
+        labels = self._first + number * _IN_A_PICTURE + rows
         added = _with(picture, entry, rows, labels, ignored=True)
         if self.truth_thr is not None:
             sure = np.flatnonzero(entry.scores > self.truth_thr)
@@ -115,6 +116,7 @@ class SplitTeacherInstances(BaseTransform):
 
     def __init__(self, cache: str) -> None:
         self.reader = CacheReader(cache)
+        self._first = _first_of(self.reader)
         self._recent: OrderedDict[int, CachedEntry] = OrderedDict()
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ class SplitTeacherInstances(BaseTransform):
         ignored = sample.ignored_instances
         riding = ignored.labels >= _FIRST
         riders = ignored[riding]
-        numbers = (riders.labels - _first_of(self.reader)).numpy()
+        numbers = (riders.labels - self._first).numpy()
         self._want_own(numbers, riders)
         seen = [self._entry(int(number)) for number in numbers // _IN_A_PICTURE]
         rows = numbers % _IN_A_PICTURE

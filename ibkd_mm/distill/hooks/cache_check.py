@@ -1,8 +1,5 @@
 """Whether a teacher's cache is the one that a training is to learn from, asked before the first step."""
 
-from collections.abc import Iterator
-from typing import Any
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -10,6 +7,7 @@ from ibkd_mm.distill.cache.identity import identity_of, kept
 from ibkd_mm.distill.cache.pictures import TrainPictures, bare_dataset, test_pipeline
 from ibkd_mm.distill.cache.riding import LoadTeacherInstances
 from ibkd_mm.distill.cache.store import CacheReader, want_same
+from ibkd_mm.engine.pipelines import transforms_of
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
 
@@ -32,7 +30,9 @@ class CacheCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Compare every cache that a pipeline reads with the config."""
-        readers = {each.reader.path: each.reader for each in _loading(runner.train_dataloader.dataset)}
+        transforms = transforms_of(runner.train_dataloader.dataset)
+        loading = [each for each in transforms if isinstance(each, LoadTeacherInstances)]
+        readers = {each.reader.path: each.reader for each in loading}
         if not readers:
             raise UserError(
                 "CacheCheckHook finds no LoadTeacherInstances in train_dataloader.dataset. Put it behind "
@@ -59,21 +59,3 @@ def _count(runner: Runner, reader: CacheReader, keys: list[str]) -> None:
             f"{lacking:,} of {len(keys):,} training pictures are not among them and are trained on "
             "without the teacher. `ibkd cache` goes on where it stopped."
         )
-
-
-def _loading(dataset: Any) -> Iterator[LoadTeacherInstances]:
-    """Find the loading transforms of a data set, and of those that it mixes, joins or repeats."""
-    yield from _within(getattr(dataset, "pipeline", []))
-    within = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
-    for one in within:
-        if one is not None:
-            yield from _loading(one)
-
-
-def _within(transform: Any) -> Iterator[LoadTeacherInstances]:
-    """Find them in a pipeline, and in what a transform of it is made of."""
-    if isinstance(transform, LoadTeacherInstances):
-        yield transform
-    parts = getattr(transform, "transforms", transform)
-    for part in parts if isinstance(parts, list | tuple) else ():
-        yield from _within(part)

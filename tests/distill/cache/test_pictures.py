@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from ibkd_mm.apis import load_config
+from ibkd_mm.datasets.picture_folder import pictures_in
 from ibkd_mm.distill.cache import pictures
 from ibkd_mm.distill.cache.pictures import FolderPictures, TrainPictures, bare_dataset
 from ibkd_mm.errors import UserError
@@ -29,7 +30,7 @@ def test_a_folder_is_looked_through_to_the_bottom(folder: FolderPictures) -> Non
     assert sample["data_samples"].metainfo["img_shape"] == (72, 48)
     # what is called a picture and is a folder is looked through, too
     (folder.folder / "f.png").mkdir(exist_ok=True)
-    assert pictures.pictures_in(folder.folder) == [folder.folder / key for key in folder.keys]
+    assert pictures_in(folder.folder) == [folder.folder / key for key in folder.keys]
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
