@@ -1,6 +1,5 @@
 """The evaluation of a report's models, each once: what was found is kept beside the page."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from ibkd_mm.apis.explain import explained
 from ibkd_mm.apis.report_models import Validation
 from ibkd_mm.deploy.benchmark.machine import hardware
 from ibkd_mm.distill.teacher import describe
+from ibkd_mm.engine.digest import hash_of_value
 from ibkd_mm.engine.finished import whole_file
 from ibkd_mm.errors import UserError
 from ibkd_mm.evaluation.report import Evaluated, Evaluation, Group, Speed
@@ -168,8 +168,7 @@ def _stamp(checkpoint: Any) -> list[Any]:
 
 
 def _digest(identity: Any) -> str:
-    text = json.dumps([__version__, identity], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hash_of_value([__version__, identity])[:16]
 
 
 def _write(file: Path, content: Any) -> None:

@@ -1,6 +1,5 @@
 """Downloads that are whole or not there: gone on with where they were cut, verified, made by one process."""
 
-import hashlib
 import json
 import shutil
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from ibkd_mm.engine.digest import hash_of_file
 from ibkd_mm.engine.finished import only_one, take_place
 from ibkd_mm.engine.progress import Progress
 from ibkd_mm.errors import UserError
@@ -153,13 +153,10 @@ def _copy(reply: HTTPResponse, part: _Part, progress: Progress) -> None:
 def _verify(url: str, part: _Part, sha256: str | None) -> None:
     if sha256 is None:
         return
-    found = hashlib.sha256()
-    with part.file.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            found.update(chunk)
-    if not found.hexdigest().startswith(sha256.lower()):
+    found = hash_of_file(part.file)
+    if not found.startswith(sha256.lower()):
         part.forget()
         raise UserError(
             f"What {url} gave is another file than expected, and was deleted: expected the sha256 {sha256}, "
-            f"found {found.hexdigest()}. Try again; if that does not help, the file has changed or is forged."
+            f"found {found}. Try again; if that does not help, the file has changed or is forged."
         )

@@ -1,7 +1,5 @@
 """What a cache depends on, in a few short words."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +7,10 @@ from typing import Any
 from ibkd_mm.datasets.picture_folder import pictures_in
 from ibkd_mm.distill.cache.entry import VERSION
 from ibkd_mm.distill.teacher import describe
+from ibkd_mm.engine.digest import hash_of_file, hash_of_value
 from ibkd_mm.engine.sources import locate
 
 _DIGITS = 16
-_PIECE = 2**20
 
 
 def identity_of(
@@ -56,17 +54,12 @@ def pictures_hash(path: Path) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """Hash what is in a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()[:_DIGITS]
+    """Hash what is in a file, in short."""
+    return hash_of_file(path)[:_DIGITS]
 
 
 def _hash_of(value: Any) -> str:
-    written = json.dumps(_plain(value), sort_keys=True, default=str)
-    return hashlib.sha256(written.encode()).hexdigest()[:_DIGITS]
+    return hash_of_value(_plain(value))[:_DIGITS]
 
 
 def _plain(value: Any) -> Any:
