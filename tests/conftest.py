@@ -8,12 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from mmengine.config import utils
 from mmengine.registry import DefaultScope
 
 import ibkd_mm  # noqa: F401  (before any mmdet: what it imports finds mmcv's operators then)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The same examples every time; `pytest --hypothesis-profile default` looks for others.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

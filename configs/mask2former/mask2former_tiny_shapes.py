@@ -8,8 +8,8 @@ _base_ = [
 imagenet = dict(type="Pretrained", checkpoint="mobilenetv2_imagenet.pth")
 model = dict(backbone=dict(init_cfg=imagenet))
 
-# Eight times as many pictures as students get, of which theirs are the first; the same validation pictures.
-many = dict(data_root="data/shapes/hard-16k", spec=dict(_base_.shapes.spec, train=16000))
+# It learns from more and harder pictures than students get, and is judged on theirs.
+many = dict(data_root="data/shapes/hardest-16k", spec=dict(_base_.shapes.spec, preset="hardest", train=16000))
 train_dataloader = dict(batch_size=8, dataset=dict(_delete_=True, **dict(_base_.shapes_train, **many)))
 val_dataloader = dict(batch_size=8, dataset=dict(_delete_=True, **_base_.shapes_val))
 test_dataloader = val_dataloader

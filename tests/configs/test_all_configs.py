@@ -41,9 +41,9 @@ def as_list(value: Any) -> list[Any]:
 
 
 def innermost(dataset: dict[str, Any]) -> dict[str, Any]:
-    """The data set inside wrappers such as RepeatDataset."""
-    while "dataset" in dataset:
-        dataset = dataset["dataset"]
+    """The data set inside wrappers such as RepeatDataset; the first of those that are joined."""
+    while inner := dataset.get("dataset") or dataset.get("datasets"):
+        dataset = inner[0] if isinstance(inner, list) else inner
     return dataset
 
 
@@ -100,10 +100,11 @@ def test_heads_have_as_many_classes_as_the_data(built: Built) -> None:
 
 
 def steps(node: Any) -> list[Any]:
-    """The transforms that a sample passes, from the innermost data set outwards."""
+    """The transforms that a sample passes, from the innermost data set outwards; of several, the first's."""
     if isinstance(node, dict):
         own = Compose(node["pipeline"]) if "pipeline" in node else []
-        return [*steps(node.get("dataset", [])), *steps(own)]
+        first, *_ = node.get("datasets") or [node.get("dataset", [])]
+        return [*steps(first), *steps(own)]
     inner = getattr(node, "transforms", node)
     return [step for each in inner for step in steps(each)] if isinstance(inner, list) else [node]
 

@@ -55,6 +55,7 @@ ALONE = {
     },
     **{f"{TINY}_{data}": f"yolov10/yolov10n-seg_{data}" for data in ("nuclei", "shapes", "shapes-hard")},
     **{f"{HARD}_{part}": "yolov10/yolov10n-seg_shapes-hard" for part in PARTS},
+    f"{HARD}_tenth": "yolov10/yolov10n-seg_shapes-hard_tenth",
     RTMDET: "rtmdet/rtmdet-ins_tiny_shapes",
     "ibkd_mask2former-r50_mask-rcnn-r50_coco": "mask_rcnn/mask_rcnn_r50_fpn_1x_coco",
     CWD: "mmseg::mobilenet_v2/mobilenet-v2-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
@@ -111,7 +112,9 @@ def test_with_and_without_a_teacher_data_and_schedule_are_equal(name: str) -> No
     distilled, student = own.pop("model"), other.pop("model")
     guards = own.pop("guards"), other.pop("guards", {})
     own.pop("teacher_cache", None)
-    if name in (f"{HARD}_extra", f"{HARD}_cached"):  # what reads, counts or splits beside the same steps
+    if name == f"{HARD}_tenth":
+        own["train_dataloader"]["dataset"] = own["train_dataloader"]["dataset"]["datasets"][0]["dataset"]
+    if name in (f"{HARD}_extra", f"{HARD}_cached", f"{HARD}_tenth"):  # what reads, counts or splits besides
         dataset = own["train_dataloader"]["dataset"]
         dataset["pipeline"] = [one for one in dataset["pipeline"] if not one["type"].startswith("ibkd_mm.")]
     if name == RTMDET:
@@ -124,6 +127,18 @@ def test_with_and_without_a_teacher_data_and_schedule_are_equal(name: str) -> No
     assert own == other
     assert distilled["architecture"] == student
     assert guards[1].items() <= guards[0].items()
+
+
+def test_pictures_without_labels_are_the_other_nine_tenths_and_come_three_times_as_often() -> None:
+    labelled, others = load_config(FOLDER / f"{HARD}_tenth.py").train_dataloader.dataset.datasets
+    shown = range(labelled.dataset.indices)
+    assert sorted([*shown, *others.indices]) == list(range(2000))
+    assert len(others.indices) == 3 * labelled.times * len(shown)
+    steps = [step["type"].removeprefix("ibkd_mm.") for step in others.pipeline]
+    assert steps[:3] == ["LoadImageFromFile", "NoAnnotations", "LoadTeacherInstances"]
+    riders = labelled.dataset.pipeline[2]
+    assert others.pipeline[2] == {**riders, "truth_thr": 0.5}
+    assert steps[3:] == [step["type"].removeprefix("ibkd_mm.") for step in labelled.dataset.pipeline[3:]]
 
 
 @pytest.mark.parametrize("teacher", ["r50", "swin-t"])

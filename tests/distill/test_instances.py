@@ -28,8 +28,8 @@ def bounded(logits: Tensor, finer: int) -> Tensor | None:
 def bounded_by_points(logits: Tensor, finer: int) -> Tensor | None:
     """Bound one mask by points 1/`finer` of a cell apart, some of which lie on the centres of cells.
 
-    Between four centres a bilinear mask has its tips on the lines that join them, and is linear along these: no
-    point is farther than the next from a tip.
+    Between four centres a bilinear mask has its tips on the lines that join them, and is linear along
+    these: no tip is farther than that from a point.
     """
     height, width = logits.shape
     around = F.pad(logits[None, None], (1, 1, 1, 1), mode="replicate")

@@ -21,7 +21,7 @@ from ibkd_mm.errors import UserError
 
 SPLITS = ("train", "val")
 _SPEC_FILE = "shapes.json"
-_FORMAT = 1
+_FORMAT = 2
 """Goes up when the same spec would give other pictures."""
 _PICTURES_A_WORKER = 100
 """Fewer are not worth another process."""

@@ -1,7 +1,7 @@
 """Which pictures a teacher is run on, each as its own test would show it."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 
 from ibkd_mm.datasets.picture_folder import PictureFolder
 from ibkd_mm.errors import UserError
+
+_OF_A_PART = ("indices", "pipeline", "filter_cfg")
 
 
 class Pictures(Dataset[Any]):
@@ -67,16 +69,30 @@ def _keys(dataset: BaseDataset) -> list[str]:
 
 
 def bare_dataset(config: Config) -> dict[str, Any]:
-    """Get the training set of a config out of whatever mixes or repeats it."""
-    dataset = config.train_dataloader.dataset
-    while "dataset" in dataset:
-        dataset = dataset["dataset"]
-    if "ann_file" not in dataset and "spec" not in dataset:
+    """Get the training set of a config out of whatever mixes, repeats or joins it.
+
+    Parts of one annotation file are joined again: which pictures each of them takes is left out.
+    """
+    found = list(_bare(config.train_dataloader.dataset))
+    if len(found) > 1:
+        found = [{key: value for key, value in one.items() if key not in _OF_A_PART} for one in found]
+    if any(one != found[0] for one in found) or not {"ann_file", "spec"} & set(found[0]):
+        kinds = ", ".join(dict.fromkeys(str(one.get("type")) for one in found))
         raise UserError(
-            f"Expected one training set with an annotation file, found {dataset.get('type')}. Cache the "
-            "parts of what joins several one by one, or give --images FOLDER."
+            f"Expected one training set with an annotation file, found {kinds}. Cache the parts of what "
+            "joins several one by one, or give --images FOLDER."
         )
-    return copy.deepcopy(dataset)
+    return copy.deepcopy(found[0])
+
+
+def _bare(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "dataset" in dataset:
+        yield from _bare(dataset["dataset"])
+    elif "datasets" in dataset:
+        for part in dataset["datasets"]:
+            yield from _bare(part)
+    else:
+        yield dataset
 
 
 def test_pipeline(config: Config) -> list[Any]:

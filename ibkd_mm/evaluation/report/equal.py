@@ -65,10 +65,19 @@ def _compared(group: Group) -> dict[str, Any]:
 
 def _without_teacher(settings: Any) -> Any:
     if isinstance(settings, dict):
+        labelled = [part for part in settings.get("datasets") or [] if not _seen_by_teacher_alone(part)]
+        if len(labelled) == 1 and len(settings["datasets"]) > 1:
+            # how often it is shown among others is no matter of what there is to learn from
+            return _without_teacher(labelled[0].get("dataset", labelled[0]))
         return {key: _without_teacher(value) for key, value in settings.items()}
     if isinstance(settings, list):
         return [_without_teacher(each) for each in settings if not _carries_teacher(each)]
     return settings
+
+
+def _seen_by_teacher_alone(part: Any) -> bool:
+    steps = part.get("pipeline") or [] if isinstance(part, dict) else []
+    return any(str(step.get("type")).rpartition(".")[2] == "NoAnnotations" for step in steps)
 
 
 def _carries_teacher(step: Any) -> bool:

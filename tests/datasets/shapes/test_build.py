@@ -122,7 +122,7 @@ def test_of_several_processes_that_ask_at_once_one_makes_the_data(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"preset": "medium"}, "presets.*easy.*hard.*medium"),
+        ({"preset": "medium"}, "presets.*easy.*hard.*hardest.*medium"),
         ({"val": 0}, "val >= 1"),
         ({"size": 8}, "size >= 32"),
     ],

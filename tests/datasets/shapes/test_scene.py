@@ -75,8 +75,8 @@ def test_every_instance_is_visible_enough_and_masks_never_overlap(preset):
         assert all(mask.sum() >= rules.min_area for mask in scene.masks)
 
 
-def test_hard_is_crowded_small_and_occluded_where_easy_is_not():
-    hard, easy = ([_scene(name, i) for i in range(25)] for name in ("hard", "easy"))
+def test_each_preset_is_more_crowded_with_smaller_instances_than_the_one_before():
+    easy, hard, hardest = ([_scene(name, i) for i in range(25)] for name in ("easy", "hard", "hardest"))
 
     def instances(scenes):
         return np.mean([len(scene.labels) for scene in scenes])
@@ -85,7 +85,9 @@ def test_hard_is_crowded_small_and_occluded_where_easy_is_not():
         return np.mean([np.sqrt(scene.masks.sum((1, 2)).min()) for scene in scenes])
 
     assert instances(hard) > 2.5 * instances(easy)
-    assert smallest(hard) < 0.4 * smallest(easy)
+    assert instances(hardest) > 1.2 * instances(hard)
+    assert smallest(hard) < 0.55 * smallest(easy)
+    assert smallest(hardest) < 0.8 * smallest(hard)
 
 
 def test_the_same_randomness_gives_the_same_picture():

@@ -72,9 +72,28 @@ def test_the_training_set_is_found_in_whatever_mixes_it(name: str) -> None:
     assert kept == ["LoadImageFromFile", "Resize", "PackDetInputs"]
 
 
+def test_parts_of_one_annotation_file_are_one_again() -> None:
+    whole = bare_dataset(load_config(HARD))
+    first = {**whole, "indices": [0, 1]}
+    others = {**whole, "indices": [2], "filter_cfg": {"min_size": 4}, "pipeline": [{"type": "NoAnnotations"}]}
+    parts = [{"type": "RepeatDataset", "times": 3, "dataset": first}, others]
+    joined: Any = Config({"train_dataloader": {"dataset": {"type": "ConcatDataset", "datasets": parts}}})
+    whole.pop("pipeline")
+    assert bare_dataset(joined) == whole
+    others["data_root"] = "elsewhere"
+    joined = Config({"train_dataloader": {"dataset": {"type": "ConcatDataset", "datasets": parts}}})
+    with pytest.raises(UserError, match=r"found ibkd_mm\.ShapesDataset\. Cache the parts"):
+        bare_dataset(joined)
+
+
 def test_what_joins_several_sets_and_what_packs_nothing_is_refused() -> None:
-    joined: Any = {"type": "ConcatDataset", "datasets": [{}, {}]}
-    with pytest.raises(UserError, match=r"found ConcatDataset\. Cache the parts of what joins"):
+    joined: Any = {
+        "type": "ConcatDataset",
+        "datasets": [{"type": "CityscapesDataset"}, {"type": "CocoDataset"}],
+    }
+    with pytest.raises(
+        UserError, match=r"found CityscapesDataset, CocoDataset\. Cache the parts of what joins"
+    ):
         bare_dataset(Config({"train_dataloader": {"dataset": joined}}))
     config = Config({"val_dataloader": {"dataset": {"pipeline": [{"type": "LoadAnnotations"}]}}})
     with pytest.raises(UserError, match="to end with PackDetInputs"):

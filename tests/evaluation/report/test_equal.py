@@ -41,6 +41,29 @@ def test_transforms_that_carry_the_teacher_along_are_no_difference(made, groups)
 
 
 @pytest.mark.parametrize(
+    ("first_step", "given", "line"),
+    [
+        ("ibkd_mm.NoAnnotations", {}, None),
+        ("ibkd_mm.NoAnnotations", {"ann_file": "more.json"}, "ann_file: train.json .baseline., more.json"),
+        ("LoadAnnotations", {}, "dataset.type: .*ConcatDataset"),
+    ],
+)
+def test_pictures_that_the_teacher_alone_labels_are_the_teachers_and_others_are_not(
+    made, groups, first_step, given, line
+):
+    labelled = made.CONFIG["train_dataloader"]["dataset"]
+    others = {**labelled, "pipeline": [{"type": first_step}, made.FLIP, made.PACK]}
+    repeated = {"type": "RepeatDataset", "times": 3, "dataset": {**labelled, **given}}
+    joined = {"type": "ConcatDataset", "datasets": [repeated, others]}
+    compared = groups(made.changed(train_dataloader__dataset=joined))
+    if line is None:
+        assert unequal(compared, allowed=False) == []
+    else:
+        with pytest.raises(UserError, match=line):
+            unequal(compared, allowed=False)
+
+
+@pytest.mark.parametrize(
     ("change", "line"),
     [
         ({"train_cfg__max_iters": 100}, "train_cfg.max_iters: 200 (baseline), 100 (distilled)"),
