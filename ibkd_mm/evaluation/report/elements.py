@@ -12,6 +12,10 @@ _STYLE = f"""{STYLE}
 body {{ overflow-wrap: anywhere; }}
 .wide {{ overflow-x: auto; margin: 1rem 0; }}
 .wide table {{ margin: 0; white-space: nowrap; }}
+@media (max-width: 40rem) {{
+  .wide th, .wide td {{ padding: .35rem .3rem; }}
+  .wide td:first-child {{ white-space: normal; overflow-wrap: normal; }}
+}}
 .wide img {{ width: 100%; min-width: 34rem; display: block; }}
 .warning {{ border: 2px solid #D55E00; padding: .2rem 1rem; margin: 1rem 0; }}
 .side {{ display: grid; gap: .6rem; margin: .5rem 0 1.5rem;
