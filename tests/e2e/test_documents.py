@@ -8,7 +8,9 @@ import json
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -54,6 +56,7 @@ _NOT_RUN = {
     ".venv/bin/python benchmarks/": "takes minutes",
     "python runtime.py ": "run by tests/deploy/test_runtime.py",
     "ibkd report ": "needs trainings; run by tests/apis/test_report.py",
+    "ibkd quickstart ": "takes minutes; run by tests/apis/quickstart",
 }
 
 
@@ -111,12 +114,27 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
+def _data_sets(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The innermost data sets of a loader's, and where they stand."""
+    if "dataset" in node:
+        yield from _data_sets(node["dataset"], f"{path}.dataset")
+    elif "datasets" in node:
+        for number, part in enumerate(node["datasets"]):
+            yield from _data_sets(part, f"{path}.datasets.{number}")
+    else:
+        yield path, node
+
+
 def _small(arguments: list[str]) -> list[str]:
-    """The same on two pictures, for two steps, without other processes."""
+    """The same on a few pictures, for two steps, without other processes."""
+    config = load_config(arguments[0])
     options = ["train_cfg.max_iters=2", "train_cfg.val_interval=2", "default_hooks.checkpoint.interval=2"]
     for split in ("train", "val", "test"):
         loader = f"{split}_dataloader"
-        options += [f"{loader}.dataset.spec.train=4", f"{loader}.dataset.spec.val=2"]
+        for path, dataset in _data_sets(config[loader], loader):
+            options += [f"{path}.spec.train=4", f"{path}.spec.val=2"]
+            if "indices" in dataset:
+                options.append(f"{path}.indices={2 if isinstance(dataset.indices, int) else '[2,3]'}")
         options += [f"{loader}.num_workers=0", f"{loader}.persistent_workers=False", f"{loader}.batch_size=2"]
     return [*arguments, "--cfg-options", *options]
 
@@ -137,7 +155,7 @@ def test_every_command_of_the_documents_is_understood_and_run(document, command,
         pytest.skip("understood, not run: needs COCO")
     if name in ("train", "test", "check", "export", "cache"):
         arguments = _small(arguments)
-    if name == "train" and any("_cached.py" in word for word in arguments):
+    if name == "train" and re.search(r"/ibkd/\S+_(cached|tenth)\.py", command):
         assert cli.main(["cache", *arguments]) == 0
     if name == "publish":
         Path(arguments[0]).parent.mkdir(parents=True)
