@@ -24,7 +24,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 help:
 	@echo 'make install     everything that ibkd_mm needs, into .venv (torch aside, about a minute; no compiler)'
-	@echo 'make quickstart  make data, train, evaluate, and write a page with pictures (5 minutes on 2 cores)'
+	@echo 'make quickstart  what a teacher brings a student, shown on a page (10 minutes on 2 cores)'
 	@echo 'make test        the test suite; ARGS="tests/stack -k nms" picks some of it'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make ops         build the compiled mmcv operators (optional; needs a C++ compiler, on a GPU machine'

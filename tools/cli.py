@@ -16,7 +16,7 @@ COMMANDS = {
     "publish": "write a checkpoint's weights alone, small and safe to give away",
     "benchmark": "time models beside each other, in PyTorch, ONNX Runtime or OpenVINO",
     "report": "tell on a page whether distillation helped",
-    "quickstart": "make data, train two minutes, compare with the shipped teacher",
+    "quickstart": "see in ten minutes what distillation brings, on made pictures or on your own",
 }
 
 # Commands whose module has another name.

@@ -1,6 +1,7 @@
 """A teacher run once over pictures, as a Python call."""
 
 import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def cache(
     images: str | None = None,
     launcher: str = "none",
     check: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> CacheInfo:
     """Run the teacher of a distillation's config over its training pictures, or go on with that.
 
@@ -77,6 +79,7 @@ def cache(
         images: a folder of pictures that nobody labelled, in place of the training set.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         check: run so many pictures of a cache that is there again, and compare; nothing is written.
+        progress: is given how many pictures are done of how many, in place of a line that says so.
     """
     ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
     apply_overrides(ready, options or {})
@@ -100,21 +103,41 @@ def cache(
         if check:
             verified = verify(run, pictures, path, identity, check)
         else:
-            _make(run, pictures, path, identity, settings)
+            _make(run, pictures, path, identity, settings, progress)
     leave_processes()
     with CacheReader(path) as reader:
         return CacheInfo(path, *reader.counts(), reader.identity, verified)
 
 
-def _make(run: TeacherRun, pictures: Any, path: Path, identity: dict[str, Any], settings: Any) -> None:
+def _make(
+    run: TeacherRun,
+    pictures: Any,
+    path: Path,
+    identity: dict[str, Any],
+    settings: Any,
+    progress: Callable[[int, int], None] | None,
+) -> None:
     steps = make_cache(
         run, pictures, path, identity, batch_size=settings.batch_size, workers=settings.get("workers", 0)
     )
+    if get_rank():  # one process reports for all
+        progress = _silent
+    if progress is None:
+        _show(steps, path)
+        return
+    for done, total in steps:
+        progress(done, total)
+
+
+def _silent(done: int, total: int) -> None:
+    """Take the place of a line."""
+
+
+def _show(steps: Iterator[tuple[int, int]], path: Path) -> None:
     done, total = next(steps)
-    shown = get_rank() == 0  # one process reports for all
-    if done and shown:
+    if done:
         print(f"{path}: {done:,} of {total:,} pictures are there; going on.")
-    bar = ProgressBar(total - done) if done < total and shown else None
+    bar = ProgressBar(total - done) if done < total else None
     for now, _ in steps:
         if bar is not None:
             bar.update(now - done)

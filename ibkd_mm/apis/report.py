@@ -1,7 +1,7 @@
 """Whether distillation helped, as a Python call."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ def report(
     out_dir: str | Path = "report",
     unequal: bool = False,
     evaluate: bool = True,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Compare trainings with and without a teacher, and write a page about them.
 
@@ -45,6 +46,7 @@ def report(
         out_dir: folder for the page, its figures and numbers, and what was evaluated for it.
         unequal: compare also what differs in more than the teacher; the page then says in what.
         evaluate: run the models, for what the logs do not tell.
+        progress: is given how many pictures were seen of how many, in place of lines that say so.
     """
     if not work_dirs:
         raise UserError("Expected the work dirs of trainings, found none.")
@@ -52,7 +54,7 @@ def report(
     groups = group(read_runs(work_dirs))
     found = name_differences(groups, allowed=unequal)
     evaluation = (
-        run_models(groups, folder)
+        run_models(groups, folder, progress)
         if evaluate
         else Evaluation(
             lacking="The models were not run (--no-evaluate), so only what their logs tell is here."

@@ -14,7 +14,7 @@ from torch import nn
 
 from ibkd_mm.apis import report_models
 from ibkd_mm.apis.explain import explained
-from ibkd_mm.apis.report_models import Validation
+from ibkd_mm.apis.report_models import Progress, Validation
 from ibkd_mm.deploy.benchmark.machine import hardware
 from ibkd_mm.distill.teacher import describe
 from ibkd_mm.engine.digest import hash_of_value
@@ -26,10 +26,11 @@ from ibkd_mm.version import __version__
 FOLDER = "evaluated"
 
 
-def evaluate(groups: Sequence[Group], folder: Path) -> Evaluation:
+def evaluate(groups: Sequence[Group], folder: Path, progress: Progress | None = None) -> Evaluation:
     """Run the last checkpoints of the groups' first seeds, and teachers, on the first group's validation set.
 
     What cannot be run is named with the reason. What was found is kept below `folder` and found again there.
+    `progress` is given how many pictures were seen of how many, in place of lines that say so.
     """
     config = groups[0].first.config
     init_default_scope(config.get("default_scope") or "mmdet")
@@ -39,7 +40,7 @@ def evaluate(groups: Sequence[Group], folder: Path) -> Evaluation:
     except UserError as error:
         return Evaluation(lacking=f"The models were not run: {error}")
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    return _Evaluating(config, validation, folder / FOLDER).run(groups)
+    return _Evaluating(config, validation, folder / FOLDER, progress).run(groups)
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,15 @@ class _Model:
     label: str
     identity: Callable[[], list[Any]]
     open: Callable[[], tuple[Any, nn.Module]]
-    evaluate: Callable[[nn.Module], Evaluated]
+    evaluate: Callable[[nn.Module, Progress], Evaluated]
 
 
 class _Evaluating:
-    def __init__(self, config: dict[str, Any], validation: Validation, folder: Path) -> None:
+    def __init__(
+        self, config: dict[str, Any], validation: Validation, folder: Path, progress: Progress | None
+    ) -> None:
         self._config, self._validation, self._folder = config, validation, folder
+        self._progress = progress
         self._seen = config["val_dataloader"]["dataset"], config["val_evaluator"]
 
     def run(self, groups: Sequence[Group]) -> Evaluation:
@@ -71,10 +75,10 @@ class _Evaluating:
         models += [self._teacher(label, group) for label, group in learners.items()]
         found: dict[str, Evaluated] = {}
         lacking = []
-        for model in models:
+        for place, model in enumerate(models):
             try:
                 with explained(Config(self._config)):
-                    found[model.label] = self._found(model)
+                    found[model.label] = self._found(model, place, len(models))
             except UserError as error:
                 lacking.append(f"The {model.label} was not evaluated: {error}")
         return Evaluation(
@@ -100,7 +104,7 @@ class _Evaluating:
             group.label,
             lambda: [student, _stamp(checkpoint())],
             cache(lambda: (student, report_models.build_student(student, checkpoint()))),
-            lambda model: report_models.evaluate_student(model, self._validation),
+            lambda model, seen: report_models.evaluate_student(model, self._validation, seen),
         )
 
     def _teacher(self, label: str, group: Group) -> _Model:
@@ -114,17 +118,23 @@ class _Evaluating:
             label,
             identity,
             cache(lambda: (describe(settings, given)[0], report_models.open_teacher(settings, given))),
-            lambda model: report_models.evaluate_teacher(model, group.student, self._validation),
+            lambda model, seen: report_models.evaluate_teacher(model, group.student, self._validation, seen),
         )
 
-    def _found(self, model: _Model) -> Evaluated:
+    def _found(self, model: _Model, place: int, of: int) -> Evaluated:
         file = self._folder / f"{_digest([model.identity(), self._seen])}.json"
         if file.is_file():
             return Evaluated.of_plain(json.loads(file.read_text()))
-        print(f"Evaluating the {model.label}", file=sys.stderr, flush=True)
-        found = model.evaluate(model.open()[1])
+        found = model.evaluate(model.open()[1], self._shown(model.label, place, of))
         _write(file, found.plain())
         return found
+
+    def _shown(self, label: str, place: int, of: int) -> Progress:
+        if self._progress is None:
+            print(f"Evaluating the {label}", file=sys.stderr, flush=True)
+            return report_models.ShownProgress()
+        whole = self._progress
+        return lambda done, total: whole(place * total + done, of * total)
 
     def _speeds(self, models: Sequence[_Model]) -> list[Speed]:
         if not models:

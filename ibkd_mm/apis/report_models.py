@@ -38,6 +38,24 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _ROUNDS, _WARMUP = 20, 3
 _CLASS_AP = "_precision"
 
+Progress = Callable[[int, int], None]
+"""Is given how many pictures a model has seen of how many."""
+
+
+class ShownProgress:
+    """Shows it as a line."""
+
+    def __init__(self) -> None:
+        self._bar: ProgressBar | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Renew the line."""
+        if self._bar is None:
+            self._bar = ProgressBar(total, file=sys.stderr)
+        self._bar.update(done - self._bar.completed)
+        if done == total:
+            print(file=sys.stderr)
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -124,17 +142,22 @@ def build_student(settings: dict[str, Any], checkpoint: Path) -> nn.Module:
     return model.to(DEVICE).eval()
 
 
-def evaluate_student(model: nn.Module, validation: Validation) -> Evaluated:
+def evaluate_student(model: nn.Module, validation: Validation, seen: Progress) -> Evaluated:
     """Let a student see the validation set."""
     return _evaluated(
-        lambda inputs, samples: model(inputs, samples, mode="predict"), model.data_preprocessor, validation
+        lambda inputs, samples: model(inputs, samples, mode="predict"),
+        model.data_preprocessor,
+        validation,
+        seen,
     )
 
 
-def evaluate_teacher(teacher: nn.Module, student: dict[str, Any], validation: Validation) -> Evaluated:
+def evaluate_teacher(
+    teacher: nn.Module, student: dict[str, Any], validation: Validation, seen: Progress
+) -> Evaluated:
     """Let a teacher see it by the path that distillation takes, in batches made for the student."""
     preprocessor = MODELS.build(copy.deepcopy(student["data_preprocessor"])).to(DEVICE)
-    return _evaluated(FrozenTeacher(teacher, preprocessor).predict, preprocessor, validation)
+    return _evaluated(FrozenTeacher(teacher, preprocessor).predict, preprocessor, validation, seen)
 
 
 def open_teacher(settings: Any, checkpoint: str | None) -> nn.Module:
@@ -144,22 +167,20 @@ def open_teacher(settings: Any, checkpoint: str | None) -> nn.Module:
 
 @torch.no_grad()
 def _evaluated(
-    predict: Callable[[Any, Any], Sequence[Any]], preprocessor: Any, validation: Validation
+    predict: Callable[[Any, Any], Sequence[Any]], preprocessor: Any, validation: Validation, seen: Progress
 ) -> Evaluated:
     with quiet():
         loader = Runner.build_dataloader(copy.deepcopy(validation.loader))
         evaluator = Evaluator(copy.deepcopy(validation.evaluator))
     evaluator.dataset_meta = loader.dataset.metainfo
     found: list[list[Instance]] = []
-    bar = ProgressBar(len(loader), file=sys.stderr)
     for batch in loader:
         data = preprocessor(batch, False)
         samples = predict(data["inputs"], data["data_samples"])
         for sample in samples:
             found.append(_surest(sample.pred_instances, len(validation.pictures[len(found)].truth)))
         evaluator.process(data_samples=samples, data_batch=data)
-        bar.update()
-    print(file=sys.stderr)
+        seen(len(found), len(validation.pictures))
     with quiet(MMLogger.get_current_instance()):
         metrics = evaluator.evaluate(len(loader.dataset))
     return _sorted_out(metrics, found, validation.classes)

@@ -1,10 +1,12 @@
 """Training, as a Python call."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ibkd_mm.apis.config import ConfigLike, Options
@@ -39,6 +41,7 @@ def train(
     amp: bool = False,
     auto_scale_lr: bool = False,
     launcher: str = "none",
+    hooks: Sequence[Hook] = (),
 ) -> TrainResult:
     """Train the model that a config describes.
 
@@ -50,6 +53,7 @@ def train(
         amp: automatic mixed precision; bfloat16 without a GPU.
         auto_scale_lr: scale the learning rate by our batch size over `auto_scale_lr.base_batch_size`.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        hooks: besides those of the config.
     """
     ready = prepare(config, "training", options, work_dir, launcher)
     _set_resume(ready, resume)
@@ -59,6 +63,8 @@ def train(
         _set_scaled_lr(ready)
     with explained(ready):
         runner = build_runner(ready, "resume" if ready.get("resume") else "load_from")
+        for hook in hooks:
+            runner.register_hook(hook)
         runner.train()
     leave_processes()
     return _result(runner)

@@ -10,7 +10,6 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .35rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
-.pictures { display: grid; gap: .6rem; }
 figure { margin: 0; }
 figure img { width: 100%; display: block; }
 figcaption, .note { color: #666; font-size: .9rem; }

@@ -1,0 +1,226 @@
+"""A user's own pictures: with labels to learn from, without labels, and some held out to judge by."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ibkd_mm.apis.quickstart.plan import Amounts
+from ibkd_mm.datasets.check.images import Task, read_picture
+from ibkd_mm.datasets.picture_folder import PICTURES
+from ibkd_mm.engine.finished import whole_file
+from ibkd_mm.errors import UserError
+
+TRAIN, VAL = "train.json", "val.json"
+
+_PARTS = ("images", "annotations", "categories")
+_HELD_SHARE = 0.2
+_MOST, _MOST_HELD = 4000, 500
+"""More pictures than any quickstart has time for; which of them are taken is drawn by their names."""
+_LOOKED_AT = 20
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A picture of an annotation file."""
+
+    file: Path
+    width: int
+    height: int
+    annotations: Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """Pictures in the order in which they are taken.
+
+    Args:
+        classes: names, in the order of their labels.
+        labelled: to learn from.
+        unlabelled: to learn from by what a teacher sees.
+        held: to judge by.
+        found: the annotation files.
+    """
+
+    classes: tuple[str, ...]
+    labelled: Sequence[Labelled]
+    unlabelled: Sequence[Path]
+    held: Sequence[Labelled]
+    found: Sequence[Path]
+
+    @property
+    def amounts(self) -> Amounts:
+        """Count them."""
+        return Amounts(len(self.labelled), len(self.unlabelled), len(self.held))
+
+    def side(self) -> int:
+        """Give the longest side of a labelled picture, in pixels."""
+        return max(max(picture.width, picture.height) for picture in (*self.labelled, *self.held))
+
+    def write(self, folder: Path, amounts: Amounts) -> None:
+        """Write so many of them as two annotation files; those with labels come first."""
+        folder.mkdir(parents=True, exist_ok=True)
+        bare = [_without_labels(file) for file in self.unlabelled[: amounts.unlabelled]]
+        _write(folder / TRAIN, self.classes, [*self.labelled[: amounts.labelled], *bare])
+        _write(folder / VAL, self.classes, self.held[: amounts.held])
+
+
+def read_own(path: Path) -> OwnData:
+    """Read COCO annotations, or a folder that holds them."""
+    train, val = _find(path)
+    classes, pictures = _read(train)
+    labelled = [picture for picture in pictures if picture.annotations]
+    unlabelled = {picture.file for picture in pictures if not picture.annotations}
+    if val is None:
+        labelled, held = _hold_out(labelled, train)
+    else:
+        val_classes, held = _read(val)
+        if val_classes != classes:
+            raise UserError(
+                f"Expected the categories of {train} in {val}: {_listed(classes)}; "
+                f"found {_listed(val_classes)}."
+            )
+    if not labelled or not any(picture.annotations for picture in held):
+        raise UserError(f"Expected pictures with annotations in {val if labelled else train}, found none.")
+    if path.is_dir():
+        unlabelled |= {each for each in path.resolve().rglob("*") if each.suffix.lower() in PICTURES}
+    known = {picture.file for picture in (*labelled, *held)}
+    drawn = sorted(labelled, key=lambda picture: _draw(picture.file))[:_MOST]
+    return OwnData(
+        classes,
+        drawn,
+        sorted(unlabelled - known, key=_draw)[: _MOST - len(drawn)],
+        sorted(held, key=lambda picture: _draw(picture.file))[:_MOST_HELD],
+        [train, *([val] if val else [])],
+    )
+
+
+def _find(path: Path) -> tuple[Path, Path | None]:
+    """Find the annotations to train with and, if there are such, to judge by."""
+    if path.is_file():
+        if not _is_coco(path):
+            raise UserError(f"--data: {path} is no COCO JSON (with lists of {', '.join(_PARTS)}).")
+        return path, None
+    if not path.is_dir():
+        raise UserError(f"--data: expected a COCO JSON or a folder with one, and there is no {path}.")
+    found = [file for file in sorted(path.rglob("*.json")) if _is_coco(file)]
+    if len(found) == 1:
+        return found[0], None
+    judging = [file for file in found if "val" in file.stem.lower()]
+    training = [file for file in found if "train" in file.stem.lower()]
+    if len(found) == 2 and len(judging) == len(training) == 1 and judging != training:
+        return training[0], judging[0]
+    if not found:
+        raise UserError(f"--data: expected a COCO JSON in {path}, found none.")
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    raise UserError(
+        f"--data: expected one COCO JSON in {path}, or one with 'train' and one with 'val' in its name; "
+        f"found {', '.join(map(str, found[:_SHOWN]))}{more}. Give one of them."
+    )
+
+
+def _is_coco(file: Path) -> bool:
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, OSError):
+        return False
+    return isinstance(content, dict) and all(isinstance(content.get(part), list) for part in _PARTS)
+
+
+def _read(file: Path) -> tuple[tuple[str, ...], list[Labelled]]:
+    content = json.loads(file.read_bytes())
+    try:
+        names = {each["id"]: str(each["name"]) for each in content["categories"]}
+        of_image: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
+        for annotation in content["annotations"]:
+            known = annotation["category_id"] in names
+            if not known or annotation["image_id"] not in of_image:
+                raise UserError(
+                    f"{file}: annotation {annotation.get('id')} is of a category or an image that it lacks."
+                )
+            named = {**annotation, "category": names[annotation["category_id"]]}
+            of_image[annotation["image_id"]].append(named)
+        folder = _pictures_of(file, [str(image["file_name"]) for image in content["images"]])
+        pictures = [
+            Labelled(
+                (folder / image["file_name"]).resolve(),
+                int(image["width"]),
+                int(image["height"]),
+                of_image[image["id"]],
+            )
+            for image in content["images"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file} is not in COCO format: {type(error).__name__}: {error}.") from error
+    if len(set(names.values())) < len(names) or not names:
+        raise UserError(f"{file}: expected categories of different names, found {_listed(names.values())}.")
+    return tuple(names.values()), pictures
+
+
+def _pictures_of(file: Path, names: Sequence[str]) -> Path:
+    """Find the folder that an annotation file's names start from: its own, `images`, or one of its name."""
+    stem = file.stem.removeprefix("instances_")
+    above = [file.parent, *([file.parent.parent] if file.parent.name == "annotations" else [])]
+    places = [place for base in above for place in (base, base / "images", base / file.stem, base / stem)]
+    found = Counter({place: sum((place / name).is_file() for name in names[:_LOOKED_AT]) for place in places})
+    best, count = max(found.items(), key=lambda pair: pair[1]) if found else (file.parent, 0)
+    if not count:
+        looked = ", ".join(map(str, dict.fromkeys(places)))
+        raise UserError(
+            f"The pictures of {file} are not there: looked for '{names[0] if names else 'any'}' and others "
+            f"in {looked}."
+        )
+    return best
+
+
+def _hold_out(labelled: list[Labelled], file: Path) -> tuple[list[Labelled], list[Labelled]]:
+    """Take a fifth by their names, so that the same are taken again when others have come."""
+    if len(labelled) < 2:
+        raise UserError(f"Expected at least 2 pictures with annotations in {file}, found {len(labelled)}.")
+    ordered = sorted(labelled, key=lambda picture: _draw(picture.file))
+    count = sum(_draw(picture.file) < _HELD_SHARE for picture in ordered)
+    count = min(max(count, 1), len(ordered) - 1)
+    return ordered[count:], ordered[:count]
+
+
+def _draw(file: Path) -> float:
+    """Draw a number between 0 and 1 by a file's name."""
+    return (
+        int.from_bytes(hashlib.sha256(file.name.encode("utf-8", "surrogateescape")).digest()[:8], "big")
+        / 2**64
+    )
+
+
+def _without_labels(file: Path) -> Labelled:
+    """Read the size of a picture that no file tells; one that cannot be read is for the check to name."""
+    return Labelled(file, *read_picture(Task(str(file))).size(turned=True), ())
+
+
+def _write(file: Path, classes: Sequence[str], pictures: Sequence[Labelled]) -> None:
+    label = {name: 1 + place for place, name in enumerate(classes)}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, picture in enumerate(pictures, start=1):
+        images.append(
+            {"id": number, "file_name": str(picture.file), "width": picture.width, "height": picture.height}
+        )
+        for each in picture.annotations:
+            own = {
+                **each,
+                "id": 1 + len(annotations),
+                "image_id": number,
+                "category_id": label[each["category"]],
+            }
+            del own["category"]
+            annotations.append(own)
+    categories = [{"id": number, "name": name} for name, number in label.items()]
+    with whole_file(file) as partial:
+        partial.write_text(json.dumps(dict(zip(_PARTS, (images, annotations, categories), strict=True))))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

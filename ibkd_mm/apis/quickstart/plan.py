@@ -1,0 +1,132 @@
+"""What a quickstart is to do, fixed at its first start and kept in the folder that it fills."""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ibkd_mm.engine.finished import whole_file
+from ibkd_mm.errors import UserError
+
+FILE = "quickstart.json"
+_LOCK = ".quickstart.lock"
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Numbers of pictures: to learn from with labels and without, and to judge by."""
+
+    labelled: int
+    unlabelled: int
+    held: int
+
+    @property
+    def training(self) -> int:
+        """All that the teacher looks at."""
+        return self.labelled + self.unlabelled
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long everything is.
+
+    Args:
+        steps: of either student.
+        teacher_steps: of the teacher, 0 where it is not trained.
+        checkpoint_every: so many steps a training is saved.
+        amounts: of pictures.
+        seconds: what each stage is expected to take.
+    """
+
+    steps: int
+    teacher_steps: int
+    checkpoint_every: int
+    amounts: Amounts
+    seconds: dict[str, float]
+
+    @classmethod
+    def of_plain(cls, kept: dict[str, Any]) -> "Lengths":
+        """Take it from what JSON keeps."""
+        return cls(**{**kept, "amounts": Amounts(**kept["amounts"])})
+
+
+class Plan:
+    """The file in the folder.
+
+    Args:
+        out: the folder.
+        asked: what the user asked for, and all that the result depends on besides.
+    """
+
+    def __init__(self, out: Path, asked: dict[str, Any]) -> None:
+        self._file = out / FILE
+        self._asked = json.loads(json.dumps(asked))
+        kept = _read(self._file)
+        if kept is None:
+            _want_free(out)
+            self._write(None)
+        else:
+            _want_same(out, kept["asked"], self._asked)
+        lengths = kept and kept["lengths"]
+        self.lengths = Lengths.of_plain(lengths) if lengths else None
+
+    def fix(self, lengths: Lengths) -> None:
+        """Keep the lengths: whoever goes on keeps to them."""
+        self._write(asdict(lengths))
+        self.lengths = lengths
+
+    def _write(self, lengths: dict[str, Any] | None) -> None:
+        with whole_file(self._file) as partial:
+            partial.write_text(json.dumps({"asked": self._asked, "lengths": lengths}, indent=1))
+
+
+@contextmanager
+def only_here(out: Path) -> Iterator[None]:
+    """Refuse a second quickstart that fills the same folder at the same time."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"Expected a folder to fill, found the file {out}. Give another --out-dir.")
+    if not (out / FILE).is_file():
+        _want_free(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / _LOCK).open("w") as handle:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"Another quickstart is filling {out} now. Wait for its end, or give another --out-dir."
+            ) from error
+        yield
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        kept = json.loads(file.read_text())
+        return {"asked": dict(kept["asked"]), "lengths": kept["lengths"]}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} is no plan of a quickstart ({error}). Give another --out-dir, or remove it."
+        ) from error
+
+
+def _want_free(out: Path) -> None:
+    others = [each.name for each in out.iterdir() if each.name != _LOCK] if out.is_dir() else []
+    if others:
+        raise UserError(
+            f"{out} holds other things ({', '.join(sorted(others)[:3])}), and no {FILE}. "
+            "Give another --out-dir."
+        )
+
+
+def _want_same(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    names = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
+    if names:
+        lines = [f"  {name}: {found.get(name)} there, {asked.get(name)} now" for name in names]
+        raise UserError(
+            "\n".join([f"{out} was begun with another plan:", *lines])
+            + f"\nGive another --out-dir, or remove {out}."
+        )

@@ -1,0 +1,153 @@
+"""The configs for a user's own data, and the teachers that fit them."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from mmdet.registry import DATASETS
+from mmengine.registry import MODELS, init_default_scope
+
+from ibkd_mm.apis.quickstart import own
+from ibkd_mm.apis.quickstart.own import OwnMaterial
+from ibkd_mm.apis.quickstart.plan import Amounts
+from ibkd_mm.apis.quickstart.recipe import dicts, set_length
+from ibkd_mm.datasets.shapes import CLASSES
+from ibkd_mm.errors import UserError
+from ibkd_mm.evaluation.report.equal import differences
+from ibkd_mm.evaluation.report.groups import Group
+
+Write = Callable[..., Path]
+SHIPPED = ("ibkd_mm::mask2former/mask2former_tiny_shapes.py", "ibkd_mm::mask2former_tiny_shapes.safetensors")
+
+
+def group(config) -> Group:
+    settings = {**config.to_dict(), "randomness": {"seed": 0}}
+    return Group("one", (SimpleNamespace(config=settings, seed=0, processes=1),))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("unlisted", [0, 9])
+def test_the_students_differ_in_nothing_but_the_teacher(write_own: Write, unlisted: int) -> None:
+    material = OwnMaterial(write_own(unlisted=unlisted).parent, None, None)
+    assert material.amounts.unlabelled == unlisted
+    recipe = material.recipe(Path("out"), material.amounts)
+    for config in recipe.named().values():
+        set_length(config, 30, 10)
+    assert group(recipe.distilled).distilled
+    assert differences(group(recipe.baseline), group(recipe.distilled)) == []
+
+
+def test_each_learns_from_its_pictures_at_the_size_of_the_data(write_own: Write) -> None:
+    material = OwnMaterial(write_own(labelled=10, unlisted=9).parent, None, None)
+    amounts = Amounts(6, 5, 2)
+    material.make(Path("out"), amounts)
+    recipe = material.recipe(Path("out"), amounts)
+    sizes = [node["size"] for node in dicts(recipe.baseline.train_dataloader.to_dict()) if "size" in node]
+    assert sizes == [(64, 64)]
+    assert recipe.baseline.val_dataloader.dataset.pipeline[1].scale == (64, 64)
+    init_default_scope("mmdet")
+    bare = recipe.baseline.train_dataloader.dataset.dataset
+    whole = DATASETS.build(bare)
+    assert (len(whole), whole.metainfo["classes"]) == (6, ("cat", "dog"))
+    assert len(DATASETS.build(recipe.teacher.train_dataloader.dataset)) == 6
+    often, rest = recipe.distilled.train_dataloader.dataset.dataset.datasets
+    assert (often.times, often.dataset.indices, rest.indices) == (1, 6, [6, 7, 8, 9, 10])
+    assert [step["type"] for step in rest.pipeline] == [
+        "LoadImageFromFile",
+        "ibkd_mm.NoAnnotations",
+        "ibkd_mm.LoadTeacherInstances",
+    ]
+
+
+def test_large_pictures_are_made_smaller(write_own: Write) -> None:
+    file = write_own()
+    content = json.loads(file.read_text())
+    for image in content["images"]:
+        image.update(width=1000, height=333)
+    file.write_text(json.dumps(content))
+    assert own._side(OwnMaterial(file, None, None)._data) == own._SIDE
+    for image in content["images"]:
+        image.update(width=97, height=33)
+    file.write_text(json.dumps(content))
+    assert own._side(OwnMaterial(file, None, None)._data) == 128
+
+
+def test_both_models_have_the_classes_of_the_data(write_own: Write) -> None:
+    material = OwnMaterial(write_own(), None, None)
+    recipe = material.recipe(Path("out"), material.amounts)
+    init_default_scope("mmdet")
+    assert recipe.baseline.model.bbox_head.num_classes == 2
+    teacher = MODELS.build(recipe.teacher.model)
+    assert teacher.panoptic_head.num_classes == 2
+    assert teacher.panoptic_head.cls_embed.out_features == 3
+    assert recipe.teacher.load_from == SHIPPED[1]
+    assert recipe.distilled.model.teacher == str(Path("out/teacher.py").resolve())
+
+
+def test_a_teacher_of_other_classes_is_refused_before_any_work(write_own: Write) -> None:
+    file = write_own()
+    with pytest.raises(UserError, match="Expected cat, dog; found disc, square") as refused:
+        OwnMaterial(file, *SHIPPED)
+    assert "must be those of the data" in str(refused.value)
+    with pytest.raises(UserError, match="together, or neither"):
+        OwnMaterial(file, SHIPPED[0], None)
+    with pytest.raises(UserError, match="does not fit its config"):
+        OwnMaterial(file, "ibkd_mm::mask_rcnn/mask_rcnn_r18_fpn_shapes.py", SHIPPED[1])
+
+
+def test_labels_follow_the_order_of_the_teachers_classes(write_own: Write) -> None:
+    categories = [{"id": number, "name": name} for number, name in enumerate(reversed(CLASSES), start=1)]
+    material = OwnMaterial(write_own(categories=categories), *SHIPPED)
+    material.make(Path("out"), material.amounts)
+    written = json.loads(Path("out/data/train.json").read_text())
+    assert [category["name"] for category in written["categories"]] == list(CLASSES)
+    ours = {category["id"]: category["name"] for category in written["categories"]}
+    assert [ours[each["category_id"]] for each in written["annotations"][:8]] == list(reversed(CLASSES))
+    recipe = material.recipe(Path("out"), material.amounts)
+    assert recipe.teacher is None
+    assert (recipe.distilled.model.teacher, recipe.distilled.model.teacher_ckpt) == SHIPPED
+    assert material.advice == []
+
+
+def test_broken_data_are_refused_with_what_the_check_finds(write_own: Write) -> None:
+    file = write_own()
+    material = OwnMaterial(file, None, None)
+    material.make(Path("out"), material.amounts)
+    recipe = material.recipe(Path("out"), material.amounts)
+    assert material.want_sound(recipe) == []
+    picture = material._data.labelled[0].file
+    picture.write_bytes(picture.read_bytes()[:100])
+    with pytest.raises(UserError, match="must be mended first") as refused:
+        material.want_sound(recipe)
+    assert picture.name in str(refused.value)
+
+
+def test_other_data_are_another_plan(write_own: Write) -> None:
+    file = write_own(unlisted=2)
+    asked = OwnMaterial(file.parent, None, None).asked
+    assert OwnMaterial(file.parent, None, None).asked == asked
+
+    def changed() -> set[str]:
+        now = OwnMaterial(file.parent, None, None).asked
+        return {name for name in asked if asked[name] != now[name]}
+
+    picture = file.parent / "images" / "more.png"
+    picture.write_bytes((file.parent / "images" / "000.png").read_bytes())
+    assert changed() == {"pictures without labels"}
+    picture.unlink()
+    file.write_text(file.read_text() + " ")
+    assert changed() == {"annotations"}
+
+
+def test_what_is_said_names_the_amounts_and_that_the_teacher_is_weak(write_own: Write) -> None:
+    material = OwnMaterial(write_own(labelled=10, bare=3), None, None)
+    amounts = dataclasses.astuple(material.amounts)
+    assert sum(amounts) == 13
+    first, second = material.said
+    assert f"{amounts[0]} pictures with labels and 3 without to learn from, {amounts[2]} to judge by" in first
+    assert "2 classes: cat, dog." in first
+    assert "WEAK" in second
+    assert "--teacher-weights" in second
+    assert material.advice == [second]

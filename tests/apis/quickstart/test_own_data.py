@@ -1,0 +1,137 @@
+"""Whose pictures are learned from, with labels and without, and whose are held out."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ibkd_mm.apis.quickstart.own_data import read_own
+from ibkd_mm.apis.quickstart.plan import Amounts
+from ibkd_mm.errors import UserError
+
+Write = Callable[..., Path]
+
+
+def names(pictures) -> set[str]:
+    return {getattr(each, "file", each).name for each in pictures}
+
+
+def test_a_json_alone_has_what_it_lists_and_a_folder_all_that_lies_in_it(write_own: Write) -> None:
+    file = write_own(labelled=10, bare=2, unlisted=3)
+    alone, folder = read_own(file), read_own(file.parent)
+    assert alone.classes == folder.classes == ("cat", "dog")
+    assert names(alone.labelled) | names(alone.held) == {f"{number:03}.png" for number in range(10)}
+    assert names(alone.unlabelled) == {"010.png", "011.png"}
+    assert names(folder.unlabelled) == {"010.png", "011.png", "012.png", "013.png", "014.png"}
+    assert names(folder.held) == names(alone.held)
+    assert alone.side() == 64
+
+
+@pytest.mark.parametrize("folder", [".", "images", "labels"])
+def test_pictures_are_looked_for_beside_the_json_in_images_and_in_a_folder_of_its_name(
+    write_own: Write, folder: str
+) -> None:
+    file = write_own(folder=folder)
+    (picture, *_) = read_own(file).labelled
+    assert picture.file.parent == (file.parent / folder).resolve()
+
+
+def test_the_layout_of_coco_itself_is_found(write_own: Write) -> None:
+    Path("own/annotations").mkdir(parents=True)
+    file = write_own("own/annotations/instances_train2017.json", folder="../train2017")
+    assert read_own(file).labelled[0].file.parent == Path("own/train2017").resolve()
+
+
+def test_the_held_out_are_a_fifth_and_stay_so_when_others_come(write_own: Write) -> None:
+    few = names(read_own(write_own(labelled=200)).held)
+    assert 25 < len(few) < 55
+    more = read_own(write_own(labelled=260))
+    assert {name for name in names(more.held) if name < "200"} == few
+    assert not names(more.held) & names(more.labelled)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_of_however_few_one_is_held_out_and_one_is_learned_from(write_own: Write, count: int) -> None:
+    data = read_own(write_own(labelled=count))
+    assert len(data.held) + len(data.labelled) == count
+    assert data.held
+    assert data.labelled
+
+
+def test_one_with_val_in_its_name_beside_one_with_train_is_the_validation_set(write_own: Write) -> None:
+    train = write_own("own/train.json", labelled=5, folder="train")
+    val = write_own("own/val.json", labelled=3, bare=1, folder="val", start=500)
+    data = read_own(train.parent)
+    assert names(data.labelled) == {f"{number:03}.png" for number in range(5)}
+    assert names(data.held) == {"500.png", "501.png", "502.png", "503.png"}  # one of them with nothing in it
+    assert data.found == [train, val]
+    assert not data.unlabelled  # what is judged by is not learned from
+
+
+def test_several_are_named_and_one_is_asked_for(write_own: Write) -> None:
+    files = [write_own(f"own/{name}.json") for name in ("a", "b", "c")]
+    with pytest.raises(UserError, match=r"Give one of them") as refused:
+        read_own(files[0].parent)
+    assert all(str(file) in str(refused.value) for file in files)
+    assert len(read_own(files[0]).classes) == 2
+
+
+def test_what_is_no_such_file_is_refused(write_own: Write) -> None:
+    file = write_own()
+    with pytest.raises(UserError, match=r"there is no nowhere"):
+        read_own(Path("nowhere"))
+    Path("own/other.json").write_text('{"images": []}')
+    with pytest.raises(UserError, match=r"is no COCO JSON"):
+        read_own(Path("own/other.json"))
+    assert len(read_own(file.parent).labelled) > 1  # the other one is not in the way
+    Path("empty").mkdir()
+    with pytest.raises(UserError, match=r"expected a COCO JSON in empty, found none"):
+        read_own(Path("empty"))
+    with pytest.raises(UserError, match=r"at least 2 pictures with annotations in .*, found 1"):
+        read_own(write_own("one/labels.json", labelled=1))
+    with pytest.raises(UserError, match=r"with annotations in .*, found 0"):
+        read_own(write_own("none/labels.json", labelled=0, bare=4))
+
+
+def test_pictures_that_are_not_there_and_entries_of_nothing_are_named(write_own: Write) -> None:
+    file = write_own(folder="elsewhere")
+    with pytest.raises(UserError, match=r"looked for '000.png' and others in own, own/images, own/labels"):
+        read_own(file)
+    content = json.loads(write_own().read_text())
+    content["annotations"][3]["category_id"] = 99
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"annotation 103 is of a category or an image that it lacks"):
+        read_own(file)
+    del content["annotations"][3]["category_id"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"not in COCO format: KeyError: 'category_id'"):
+        read_own(file)
+
+
+def test_categories_must_be_the_same_in_both_files(write_own: Write) -> None:
+    write_own("own/train.json", folder="train")
+    write_own("own/val.json", folder="val", categories=({"id": 1, "name": "cow"},), start=500)
+    with pytest.raises(UserError, match=r"train.json in own/val.json: cat, dog; found cow"):
+        read_own(Path("own"))
+    twice = ({"id": 1, "name": "cow"}, {"id": 2, "name": "cow"})
+    with pytest.raises(UserError, match=r"different names, found cow, cow"):
+        read_own(write_own("twice/labels.json", categories=twice))
+
+
+def test_what_is_written_has_labelled_pictures_first_and_labels_in_the_order_of_the_classes(
+    write_own: Write,
+) -> None:
+    data = read_own(write_own(labelled=10, unlisted=3).parent)
+    data.write(Path("out"), Amounts(4, 2, 1))
+    train, val = (json.loads(Path("out", name).read_text()) for name in ("train.json", "val.json"))
+    assert [category["name"] for category in train["categories"]] == ["cat", "dog"]
+    assert [Path(image["file_name"]).is_file() for image in train["images"]] == [True] * 6
+    assert [(image["width"], image["height"]) for image in train["images"]] == [(64, 48)] * 6
+    assert [each["image_id"] for each in train["annotations"]] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert [each["category_id"] for each in train["annotations"]] == [1, 2] * 4
+    assert [each["bbox"][0] for each in train["annotations"][:2]] == [4, 34]  # the cat stands on the left
+    assert (len(val["images"]), len(val["annotations"])) == (1, 2)
+    again = Path("out/train.json").read_bytes()
+    read_own(Path("own")).write(Path("out"), Amounts(4, 2, 1))
+    assert Path("out/train.json").read_bytes() == again

@@ -1,0 +1,195 @@
+"""The whole of it, as small as can be: stopped before each stage, gone on with, begun again at its end."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ibkd_tools import cli
+
+from ibkd_mm.apis import load_config, report_models, train
+from ibkd_mm.apis.quickstart import Quickstart, recipe, run, story
+from ibkd_mm.distill.cache import CacheReader
+from ibkd_mm.engine import load_weights
+from ibkd_mm.errors import UserError
+from ibkd_mm.stack.ops.execution import one_thread
+
+SPEC = {"train": 16, "val": 4, "size": 64}
+STAGES = ("measure", "cache", "run_beside", "report")
+SMALL = """
+_base_ = {base!r}
+train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
+val_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
+"""
+
+
+@dataclass
+class Told:
+    """What several starts of one quickstart said and did."""
+
+    out: Path
+    ends: list[Any] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    done: list[list[str]] = field(default_factory=list)
+
+    @property
+    def result(self) -> Quickstart:
+        return self.ends[-1]
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Start it, with trainings of two steps; `stop_at` is a stage at which Ctrl-C is pressed."""
+    folder = tmp_path_factory.mktemp("configs")
+
+    def start(told: Told, stop_at: str = "", **more: Any) -> None:
+        done: list[str] = []
+
+        def watched(name: str) -> Callable[..., Any]:
+            real = getattr(story, name)
+
+            def call(*given: Any, **named: Any) -> Any:
+                if name == stop_at:
+                    raise KeyboardInterrupt
+                if name != "run_beside" or given[0]:
+                    done.append(name)
+                return real(*given, **named)
+
+            return call
+
+        with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as said:
+            for name in ("BASELINE", "DISTILLED"):
+                config = folder / f"{name.lower()}.py"
+                config.write_text(SMALL.format(base=getattr(recipe, name)))
+                patch.setattr(recipe, name, str(config))
+            for name in STAGES:
+                patch.setattr(story, name, watched(name))
+            patch.setattr(story, "own_threads", lambda: 1)
+            patch.setattr(report_models, "_ROUNDS", 1)
+            patch.setattr(report_models, "_WARMUP", 0)
+            try:
+                told.ends.append(run(told.out, **{"minutes": 0.01, "spec": SPEC, **more}))
+            except (KeyboardInterrupt, UserError) as error:
+                told.ends.append(error)
+            told.said.append(said.getvalue())
+            told.done.append(done)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory, start: Callable[..., None]) -> Told:
+    """Stopped before every stage, then left alone."""
+    told = Told(tmp_path_factory.mktemp("quickstart") / "out")
+    with one_thread(torch.empty(0)):
+        for stage in ("measure", "cache", "run_beside", "report", ""):
+            start(told, stop_at=stage)
+    return told
+
+
+def test_each_start_goes_on_where_the_last_one_was_stopped(told: Told) -> None:
+    assert told.done == [[], ["measure"], ["cache"], ["run_beside"], ["report"]]
+    assert [type(end) for end in told.ends] == [KeyboardInterrupt] * 4 + [Quickstart]
+    for said in told.said[:-1]:
+        assert said.splitlines()[-1] == "Stopped. The same command goes on from here."
+
+
+def test_what_is_said_tells_the_stages_in_order_and_what_was_done_before(told: Told) -> None:
+    begun = [re.findall(r"^\[(\d)/6\] (.*) \.\.\.$", said, re.MULTILINE) for said in told.said]
+    students = [("4", "the student alone"), ("5", "the student distilled")]
+    assert begun == [
+        [("1", "data"), ("2", "lengths, by timing some steps")],
+        [("1", "data"), ("2", "lengths, by timing some steps"), ("3", "the teacher's cache")],
+        [("3", "the teacher's cache"), *students],
+        [*students, ("6", "the report")],
+        [("6", "the report")],
+    ]
+    last = told.said[-1]
+    assert "Data: Shapes, preset hard: 16 pictures, 1 of them labelled, 4 to judge by." in last
+    assert "lengths, by timing some steps: 16 pictures to learn from, 2 steps of each student" in last
+    for stage in ("data", "the teacher's cache", "the student alone", "the student distilled"):
+        assert f"      {stage}: done before" in last
+    assert "mmengine" not in "".join(told.said)
+    assert "mmengine" in (told.out / "baseline" / "console.txt").read_text()
+
+
+def test_at_the_end_stand_the_main_table_its_path_and_what_to_do_next(told: Told) -> None:
+    lines = str(told.result).splitlines()
+    assert [re.split(r"\s{2,}", line)[0] for line in lines[:-2]] == [
+        "mask, %",
+        "baseline",
+        "distilled",
+        "distilled - baseline",
+        "distilled: share of the teacher's gap",
+        "teacher",
+    ]
+    assert lines[-2] == f"Wrote {told.result.page}"
+    assert told.result.page == told.out / "report" / "index.html"
+    assert told.result.page.is_file()
+    last = told.out / "distilled" / "iter_2.pth"
+    assert lines[-1] == f"Next: ibkd export {told.out / 'distilled.py'} {last} {told.out / 'student.onnx'}"
+
+
+def test_the_next_command_works_as_it_is_printed(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(str(told.result).splitlines()[-1].removeprefix("Next: "))
+    assert words[:2] == ["ibkd", "export"]
+    assert cli.main(words[1:]) == 0
+    assert f"Wrote {told.out / 'student.onnx'}" in capsys.readouterr().out
+
+
+def test_the_students_are_those_that_their_configs_train_in_one_go(told: Told) -> None:
+    with CacheReader(told.out / "teacher.sqlite") as reader:
+        assert reader.counts()[0] == 16
+    for name in ("baseline", "distilled"):
+        alone = train(load_config(told.out / f"{name}.py"), work_dir=f"alone_{name}")
+        assert alone.last is not None
+        ours, theirs = (
+            load_weights(each)["state_dict"] for each in (told.out / name / "iter_2.pth", alone.last)
+        )
+        assert all(torch.equal(ours[weight], theirs[weight]) for weight in theirs)
+
+
+def test_the_report_finds_the_two_trainings_equal_but_for_the_teacher(told: Told) -> None:
+    assert "Not a fair comparison" not in str(told.result)
+    numbers = json.loads((told.out / "report" / "report.json").read_text())
+    assert [(group["label"], len(group["runs"])) for group in numbers["groups"]] == [
+        ("baseline", 1),
+        ("distilled", 1),
+    ]
+
+
+def test_begun_again_at_its_end_it_does_nothing_and_says_the_same(
+    told: Told, start: Callable[..., None]
+) -> None:
+    again = Told(told.out)
+    start(again)
+    assert again.done == [[]]
+    assert (again.said, again.result) == ([""], told.result)
+
+
+def test_another_plan_in_the_same_folder_is_refused(told: Told, start: Callable[..., None]) -> None:
+    again = Told(told.out)
+    for other in ({"minutes": 5}, {"spec": {**SPEC, "train": 17}}):
+        start(again, **other)
+    assert "  minutes: 0.01 there, 5.0 now" in str(again.ends[0])
+    assert "  configs: " in str(again.ends[1])
+    assert again.done == [[], []]
+
+
+def test_wrong_input_is_refused_before_anything_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+    cases = {
+        ("--minutes", "0"): "Expected --minutes of more than 0, found 0.0.",
+        ("--teacher", "a.py"): "--teacher and --teacher-weights are for --data",
+        ("--data", "nowhere"): "expected a COCO JSON or a folder with one, and there is no nowhere.",
+    }
+    for arguments, message in cases.items():
+        assert cli.main(["quickstart", *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert not any(Path("quickstart").glob("[!.]*"))
