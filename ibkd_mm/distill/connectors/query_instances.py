@@ -13,16 +13,18 @@ class QueryInstances(nn.Module):
     """The instances that the queries of a Mask2Former are sure of.
 
     A query's score is the probability of its class times the mean probability of its mask, where that is
-    over a half: the teacher's own measure.
+    over a half: the teacher's own measure. Several queries may be sure of the same instance; the one with the
+    highest score then speaks for all.
 
     Args:
         score_thr: what the score must exceed.
+        most_overlap: IoU of masks above which two are of the same instance.
         stride: pixels of the input along the side of a mask's cell.
     """
 
-    def __init__(self, score_thr: float = 0.3, stride: int = 4) -> None:
+    def __init__(self, score_thr: float = 0.3, most_overlap: float = 0.7, stride: int = 4) -> None:
         super().__init__()
-        self.score_thr, self.stride = score_thr, stride
+        self.score_thr, self.most_overlap, self.stride = score_thr, most_overlap, stride
 
     def forward(self, outputs: Sequence[Sequence[Tensor]]) -> TeacherInstances:
         """Keep the queries that are sure.
@@ -38,7 +40,8 @@ class QueryInstances(nn.Module):
         area = inside.sum((-2, -1))
         sureness = (shares * inside).sum((-2, -1)) / area.clamp(min=1)
         score = probabilities.amax(-1) * sureness
-        image, query = ((score > self.score_thr) & (area > 0)).nonzero(as_tuple=True)
+        sure = (score > self.score_thr) & (area > 0) & ~_doubled(inside, area, score, self.most_overlap)
+        image, query = sure.nonzero(as_tuple=True)
         kept = masks[image, query]
         return TeacherInstances(
             image=image,
@@ -47,3 +50,12 @@ class QueryInstances(nn.Module):
             mask_logits=kept,
             boxes=boxes_of(kept, self.stride),
         )
+
+
+def _doubled(inside: Tensor, area: Tensor, score: Tensor, most: float) -> Tensor:
+    """Say of (B, Q, h, w) masks which of them overlap one of a higher score by more than `most`, (B, Q)."""
+    flat = inside.flatten(2).float()
+    shared = flat @ flat.mT
+    joined = area[:, :, None] + area[:, None] - shared
+    rank = score.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+    return ((shared > most * joined) & (rank[:, None] < rank[:, :, None])).any(-1)

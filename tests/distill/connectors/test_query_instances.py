@@ -104,3 +104,20 @@ def test_where_no_query_is_sure_there_are_none() -> None:
     assert seen.probabilities.shape == (0, CLASSES)
     assert seen.mask_logits.shape == (0, SIDE, SIDE)
     assert seen.boxes.shape == (0, 4)
+
+
+def test_of_queries_that_are_sure_of_one_instance_the_surest_speaks() -> None:
+    """Three cells of four are shared: an IoU of 0.75 or, of the smaller square, of 0.5."""
+    masks = torch.full((1, 5, 4, 4), -9.0)
+    masks[0, 0, :2, :2] = masks[0, 1, :2, :2] = 9.0
+    masks[0, 1, 0, 0] = -9.0  # three of the four: of the same, and less sure
+    masks[0, 2, :2, :1] = 9.0  # half of it: another
+    masks[0, 3, 2:, 2:] = masks[0, 4, 2:, 2:] = 9.0  # equals: the first
+    logits = torch.tensor([[[4.0, 0, 0], [3.0, 0, 0], [0.0, 4, 0], [4.0, 0, 0], [4.0, 0, 0]]])
+    seen = QueryInstances(score_thr=0.3)(([logits], [masks]))
+    assert [(one > 0).sum().item() for one in seen.mask_logits] == [4, 2, 4]
+    assert seen.probabilities.argmax(1).tolist() == [0, 1, 0]
+    every = QueryInstances(score_thr=0.3, most_overlap=1.0)(([logits], [masks]))
+    assert len(every) == 5
+    elsewhere = QueryInstances(score_thr=0.3)(([logits.repeat(2, 1, 1)], [masks.repeat(2, 1, 1, 1)]))
+    assert elsewhere.image.tolist() == [0, 0, 0, 1, 1, 1]
