@@ -1,4 +1,4 @@
-"""One training of a quickstart, in a process of its own: `python -m ...child CONFIG WORK_DIR`.
+"""One training of a quickstart, in a process of its own that is given CONFIG and WORK_DIR.
 
 It says how far it is in lines of JSON, and ends its step, saves and leaves as soon as nobody holds its input
 open: that is how it is stopped, and it is so also where its parent was killed.
@@ -92,7 +92,3 @@ def main(argv: Sequence[str]) -> int:
         tell(error=str(error))
         return REFUSED
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

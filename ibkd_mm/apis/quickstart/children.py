@@ -18,7 +18,14 @@ FINISHED = "finished"
 """A file in the folder of a training that was judged at its end."""
 REFUSED = 2
 
-_COMMAND = (sys.executable, "-m", "ibkd_mm.apis.quickstart.child")
+# `-m` would import what lies in the user's folder first, such as a clone of mmdetection
+_CHILD = """
+import sys
+sys.path = [each for each in sys.path if each]
+from ibkd_mm.apis.quickstart.child import main
+sys.exit(main(sys.argv[1:]))
+"""
+COMMAND = (sys.executable, "-c", _CHILD)
 _CONSOLE = "console.txt"
 _PATIENCE = 60.0
 """Seconds in which a training that is told to stop saves itself."""
@@ -108,7 +115,7 @@ def run_beside(
     jobs: Sequence[Job],
     tell: Callable[[Job, int | None], None],
     warn: Callable[[str], None],
-    command: Sequence[str] = _COMMAND,
+    command: Sequence[str] = COMMAND,
 ) -> None:
     """Run trainings beside each other; where one fails, or we are stopped, all save themselves and end.
 

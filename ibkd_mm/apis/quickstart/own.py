@@ -22,6 +22,7 @@ from ibkd_mm.distill.cache.pictures import bare_dataset
 from ibkd_mm.distill.teacher import build_teacher
 from ibkd_mm.engine.cores import usable_cores
 from ibkd_mm.engine.digest import hash_of_file, hash_of_value
+from ibkd_mm.engine.sources import locate
 from ibkd_mm.errors import UserError
 
 STUDENT = "ibkd_mm::yolov10/yolov10n-seg_nuclei.py"
@@ -57,12 +58,14 @@ class OwnMaterial:
         self._data = data
         self.amounts = data.amounts
         configs = [load_config(each) for each in (STUDENT, DISTILLED, self._teacher or TEACHER)]
+        weights_hash = hash_of_file(locate(self._weights))[:16] if self._weights else None
         self.asked = {
             "data": str(path.resolve()),
             "annotations": [hash_of_file(file)[:16] for file in data.found],
-            "pictures without labels": hash_of_value(sorted(file.name for file in data.unlabelled))[:16],
+            "pictures without labels": hash_of_value([str(file) for file in data.unlabelled])[:16],
             "teacher": self._teacher,
-            "teacher weights": self._weights,
+            "teacher weights": weights_hash,
+            "side of pictures": _side(data),
             "configs": digest(Recipe(*configs)),
         }
         self.advice = [] if teacher else [_WEAK]
@@ -153,6 +156,8 @@ def _on_data(config: Config, folder: Path, data: OwnData, amounts: Amounts) -> C
     for purpose in ("train", "val", "test"):
         loader = made[f"{purpose}_dataloader"]
         loader.num_workers = max(1, min(loader.num_workers, usable_cores() // 2))
+        if purpose == "train":  # whole batches also of fewer pictures: the student alone has but the labelled
+            loader.sampler = {"type": "InfiniteSampler", "shuffle": True}
         for node in dicts(loader.dataset):
             if "ann_file" in node:
                 file = str(folder / (TRAIN if purpose == "train" else VAL))

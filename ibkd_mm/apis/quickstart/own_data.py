@@ -3,14 +3,17 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ibkd_mm.apis.quickstart.plan import Amounts
+from ibkd_mm.apis.quickstart.plan import FILE, Amounts
 from ibkd_mm.datasets.check.images import Task, read_picture
 from ibkd_mm.datasets.picture_folder import PICTURES
+from ibkd_mm.engine.digest import hash_of_file
 from ibkd_mm.engine.finished import whole_file
 from ibkd_mm.errors import UserError
 
@@ -79,24 +82,60 @@ def read_own(path: Path) -> OwnData:
         labelled, held = _hold_out(labelled, train)
     else:
         val_classes, held = _read(val)
-        if val_classes != classes:
+        if sorted(val_classes) != sorted(classes):
             raise UserError(
                 f"Expected the categories of {train} in {val}: {_listed(classes)}; "
                 f"found {_listed(val_classes)}."
             )
-    if not labelled or not any(picture.annotations for picture in held):
-        raise UserError(f"Expected pictures with annotations in {val if labelled else train}, found none.")
     if path.is_dir():
-        unlabelled |= {each for each in path.resolve().rglob("*") if each.suffix.lower() in PICTURES}
-    known = {picture.file for picture in (*labelled, *held)}
-    drawn = sorted(labelled, key=lambda picture: _draw(picture.file))[:_MOST]
+        unlabelled |= {each for each in _below(path.resolve()) if each.suffix.lower() in PICTURES}
+    unlabelled -= {picture.file for picture in labelled}
+    is_held = _equals([picture.file for picture in held])
+    labelled = [picture for picture in labelled if not is_held(picture.file)]
+    if not labelled or not any(picture.annotations for picture in held):
+        raise UserError(
+            "Expected pictures with annotations to learn from and others to judge by, found none "
+            + (f"to judge by in {val or train}." if labelled else f"to learn from in {train}.")
+        )
+    drawn = sorted(labelled, key=lambda picture: _order(picture.file))[:_MOST]
+    others = (each for each in sorted(unlabelled, key=_order) if not is_held(each))
     return OwnData(
         classes,
         drawn,
-        sorted(unlabelled - known, key=_draw)[: _MOST - len(drawn)],
-        sorted(held, key=lambda picture: _draw(picture.file))[:_MOST_HELD],
+        list(islice(others, _MOST - len(drawn))),
+        sorted(held, key=lambda picture: _order(picture.file))[:_MOST_HELD],
         [train, *([val] if val else [])],
     )
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Give all files below a folder, but for hidden ones and for what a quickstart has written there."""
+    for each in sorted(folder.iterdir()):
+        if each.name.startswith("."):
+            continue
+        if each.is_file():
+            yield each
+        elif each.is_dir() and not each.is_symlink() and not (each / FILE).is_file():
+            yield from _below(each)
+
+
+def _equals(files: Iterable[Path]) -> Callable[[Path], bool]:
+    """Tell a picture that is one of these, were it by a link or as a copy of another name."""
+    of_size: dict[int, list[Path]] = {}
+    for file in files:
+        of_size.setdefault(_size(file), []).append(file)
+    contents = cache(lambda size: {hash_of_file(file) for file in of_size[size]})
+
+    def is_one(file: Path) -> bool:
+        size = _size(file)
+        return size > 0 and size in of_size and hash_of_file(file) in contents(size)
+
+    return is_one
+
+
+def _size(file: Path) -> int:
+    """Give the bytes of a file; 0 where it is not there, which is for the check to name."""
+    return file.stat().st_size if file.is_file() else 0
 
 
 def _find(path: Path) -> tuple[Path, Path | None]:
@@ -107,7 +146,7 @@ def _find(path: Path) -> tuple[Path, Path | None]:
         return path, None
     if not path.is_dir():
         raise UserError(f"--data: expected a COCO JSON or a folder with one, and there is no {path}.")
-    found = [file for file in sorted(path.rglob("*.json")) if _is_coco(file)]
+    found = [file for file in _below(path) if file.suffix.lower() == ".json" and _is_coco(file)]
     if len(found) == 1:
         return found[0], None
     judging = [file for file in found if "val" in file.stem.lower()]
@@ -136,6 +175,9 @@ def _read(file: Path) -> tuple[tuple[str, ...], list[Labelled]]:
     try:
         names = {each["id"]: str(each["name"]) for each in content["categories"]}
         of_image: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
+        for part, ids in (("categories", names), ("images", of_image)):
+            if len(ids) < len(content[part]):
+                raise UserError(f"{file}: expected {part} of different ids, found some id twice.")
         for annotation in content["annotations"]:
             known = annotation["category_id"] in names
             if not known or annotation["image_id"] not in of_image:
@@ -181,7 +223,7 @@ def _hold_out(labelled: list[Labelled], file: Path) -> tuple[list[Labelled], lis
     """Take a fifth by their names, so that the same are taken again when others have come."""
     if len(labelled) < 2:
         raise UserError(f"Expected at least 2 pictures with annotations in {file}, found {len(labelled)}.")
-    ordered = sorted(labelled, key=lambda picture: _draw(picture.file))
+    ordered = sorted(labelled, key=lambda picture: _order(picture.file))
     count = sum(_draw(picture.file) < _HELD_SHARE for picture in ordered)
     count = min(max(count, 1), len(ordered) - 1)
     return ordered[count:], ordered[:count]
@@ -189,12 +231,16 @@ def _hold_out(labelled: list[Labelled], file: Path) -> tuple[list[Labelled], lis
 
 def _draw(file: Path) -> float:
     """Draw a number between 0 and 1 by a file's name."""
-    return (
-        int.from_bytes(hashlib.sha256(file.name.encode("utf-8", "surrogateescape")).digest()[:8], "big")
-        / 2**64
-    )
+    digest = hashlib.sha256(file.name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
+def _order(file: Path) -> tuple[float, Path]:
+    """Sort as drawn; files of one name in several folders stand in one order at every start."""
+    return _draw(file), file
+
+
+@cache
 def _without_labels(file: Path) -> Labelled:
     """Read the size of a picture that no file tells; one that cannot be read is for the check to name."""
     return Labelled(file, *read_picture(Task(str(file))).size(turned=True), ())

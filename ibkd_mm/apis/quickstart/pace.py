@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +25,6 @@ from ibkd_mm.engine.cores import usable_cores
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 _MIN_STEPS = 2
-_SAVED_EVERY = 40.0
-"""Seconds between checkpoints, and about what is lost at most to whoever is killed."""
 _STARTING, _DRAWING = 15.0, 25.0
 """Seconds for a training to begin, and for a report to time its models and draw its figures."""
 _BESIDE = 1.15
@@ -35,6 +33,8 @@ _SCORING = 1.5
 """What pictures take to be judged, to what they take to be seen."""
 _TEACHER_SHARE, _CACHE_SHARE, _JUDGING_SHARE = 0.4, 0.25, 0.2
 """Of the time for trainings, and of all time: pictures for which that does not suffice are left out."""
+_FEWEST = 20
+"""So many to learn from and to judge by are kept however little time there is: of fewer nothing is seen."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,20 @@ def _seconds_a_step(config: Config, steps: int = 3) -> float:
     optimiser = build_optim_wrapper(model, config.optim_wrapper)
     size = config.train_dataloader.batch_size
 
-    def step(number: int) -> None:
-        batch = [dataset[(number * size + place) % len(dataset)] for place in range(size)]
-        model.train_step(pseudo_collate(batch), optimiser)
+    def read(number: int) -> Any:
+        return pseudo_collate([dataset[(number * size + place) % len(dataset)] for place in range(size)])
 
-    step(0)
+    def learn(batches: Sequence[Any]) -> None:
+        for batch in batches:
+            model.train_step(batch, optimiser)
 
-    def all_steps() -> None:
-        for number in range(1, steps + 1):
-            step(number)
-
-    return _seconds(all_steps) / steps
+    learn([read(0)])
+    batches: list[Any] = []
+    reading = _seconds(lambda: batches.extend(map(read, range(1, 1 + steps)))) / steps
+    learning = _seconds(lambda: learn(batches)) / steps
+    if DEVICE == "cuda":  # loaders read meanwhile, and take no time of a GPU's
+        return max(learning, reading / max(1, config.train_dataloader.num_workers))
+    return reading + learning
 
 
 @torch.no_grad()
@@ -177,13 +180,13 @@ def fit(seconds: float, pace: Pace, there: Amounts, *, can_be_cut: bool) -> Leng
     expected = {"cache": cache, "baseline": each, "distilled": each, "report": report}
     if teacher_steps:
         expected["teacher"] = teacher
-    return Lengths(steps, teacher_steps, max(1, int(_SAVED_EVERY / pace.step)), amounts, expected)
+    return Lengths(steps, teacher_steps, amounts, expected)
 
 
 def _cut(seconds: float, pace: Pace, there: Amounts) -> Amounts:
     """Keep the pictures that there is time for, at first those with labels."""
-    training = max(1, int(_CACHE_SHARE * seconds / pace.seen_by_teacher))
+    training = max(_FEWEST, int(_CACHE_SHARE * seconds / pace.seen_by_teacher))
     labelled = min(there.labelled, training)
     for_one = _SCORING * (3 * pace.seen_by_student + 2 * pace.seen_by_teacher)
-    held = max(1, int(_JUDGING_SHARE * seconds / for_one))
+    held = max(_FEWEST, int(_JUDGING_SHARE * seconds / for_one))
     return Amounts(labelled, min(there.unlabelled, training - labelled), min(there.held, held))

@@ -12,7 +12,9 @@ from ibkd_mm.engine.finished import whole_file
 from ibkd_mm.errors import UserError
 
 FILE = "quickstart.json"
-_LOCK = ".quickstart.lock"
+_LOCK, _OWN = ".quickstart.lock", ".quickstart."
+_SAVED_EVERY = 40.0
+"""Seconds between checkpoints, and about what is lost at most to whoever is killed."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,22 @@ class Lengths:
     Args:
         steps: of either student.
         teacher_steps: of the teacher, 0 where it is not trained.
-        checkpoint_every: so many steps a training is saved.
         amounts: of pictures.
         seconds: what each stage is expected to take.
     """
 
     steps: int
     teacher_steps: int
-    checkpoint_every: int
     amounts: Amounts
     seconds: dict[str, float]
+
+    def steps_of(self, training: str) -> int:
+        """Give the steps of a training by its name."""
+        return self.teacher_steps if training == "teacher" else self.steps
+
+    def checkpoint_every(self, training: str) -> int:
+        """Give the steps after which a training is saved."""
+        return max(1, int(_SAVED_EVERY * self.steps_of(training) / self.seconds[training]))
 
     @classmethod
     def of_plain(cls, kept: dict[str, Any]) -> "Lengths":
@@ -66,7 +74,6 @@ class Plan:
         self._asked = json.loads(json.dumps(asked))
         kept = _read(self._file)
         if kept is None:
-            _want_free(out)
             self._write(None)
         else:
             _want_same(out, kept["asked"], self._asked)
@@ -114,7 +121,8 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _want_free(out: Path) -> None:
-    others = [each.name for each in out.iterdir() if each.name != _LOCK] if out.is_dir() else []
+    names = [each.name for each in out.iterdir()] if out.is_dir() else []
+    others = [name for name in names if not name.startswith(_OWN)]
     if others:
         raise UserError(
             f"{out} holds other things ({', '.join(sorted(others)[:3])}), and no {FILE}. "

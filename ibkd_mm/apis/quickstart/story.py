@@ -1,5 +1,6 @@
 """The story of distillation: pictures, a teacher's cache, two students, and what came of it."""
 
+import math
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
@@ -72,7 +73,7 @@ def run(
         teacher_weights: of that teacher.
         spec: what Shapes are made of, where other than their config says.
     """
-    if minutes <= 0:
+    if not 0 < minutes < math.inf:
         raise UserError(f"Expected --minutes of more than 0, found {minutes}.")
     if data is None and (teacher or teacher_weights):
         raise UserError("--teacher and --teacher-weights are for --data: Shapes have a teacher that ships.")
@@ -82,8 +83,8 @@ def run(
             OwnMaterial(Path(data), teacher, teacher_weights) if data else ShapesMaterial(spec)
         )
         plan = Plan(out, {"minutes": float(minutes), "seed": _SEED, **material.asked})
-        if (out / _RESULT).is_file():
-            return Quickstart(out / "report" / "index.html", (out / _RESULT).read_text())
+        if done := _found(out, plan, material.advice):
+            return done
         groups = _stages(trains_teacher=bool(data) and teacher is None)
         titles = {stage: _TITLES[stage] for group in groups for stage in group}
         with open_display(titles, groups) as display, kept_in(out / _CONSOLE, display.say):
@@ -117,7 +118,10 @@ class _Story:
         for group in self._display.clock.groups:
             if set(group) & set(_STUDENTS):
                 self._train(group, lengths, own_threads())
-        return self._report(lengths)
+        self._report()
+        done = _found(self._out, self._plan, self._material.advice)
+        assert done is not None
+        return done
 
     def _prepare(self) -> tuple[Recipe, Lengths]:
         """Make the data and fix the lengths, or find both; write the configs."""
@@ -125,19 +129,20 @@ class _Story:
             first = self._make_data()
             self._display.begin("pace")
             with explained(first.baseline):
-                self._plan.fix(self._measure(first))
+                measured = self._measure(first)
+            self._material.make(self._out, measured.amounts)
+            self._plan.fix(measured)
         else:
             self._display.end("data", _DONE_BEFORE)
         lengths = self._plan.lengths
         assert lengths is not None
-        self._material.make(self._out, lengths.amounts)
         recipe = self._material.recipe(self._out, lengths.amounts)
         if recipe.teacher:
             teacher = self._out.resolve() / "teacher" / f"iter_{lengths.teacher_steps}.pth"
             recipe.distilled.model.teacher_ckpt = str(teacher)
         for name, config in recipe.named().items():
             config.randomness = {"seed": _SEED}
-            set_length(config, _steps(name, lengths), lengths.checkpoint_every)
+            set_length(config, lengths.steps_of(name), lengths.checkpoint_every(name))
             write_config(config, self._out / f"{name}.py")
         self._display.clock.plan(lengths.seconds)
         self._display.end("pace", _told(lengths))
@@ -189,11 +194,12 @@ class _Story:
             if step is None:
                 self._display.end(job.name)
             else:
-                self._display.advance(job.name, step, _steps(job.name, lengths))
+                self._display.advance(job.name, step, lengths.steps_of(job.name))
 
+        torch.cuda.empty_cache()  # what was kept for us is theirs
         run_beside([job for job in jobs if not job.finished], tell, self._display.say)
 
-    def _report(self, lengths: Lengths) -> Quickstart:
+    def _report(self) -> None:
         self._display.begin("report")
         made = report(
             [self._out / name for name in _STUDENTS],
@@ -201,19 +207,18 @@ class _Story:
             progress=lambda done, total: self._display.advance("report", done, total),
         )
         self._display.end("report")
-        text = "\n".join([*self._material.advice, str(made), self._next(lengths)])
         with whole_file(self._out / _RESULT) as partial:
-            partial.write_text(text)
-        return Quickstart(made.page, text)
-
-    def _next(self, lengths: Lengths) -> str:
-        checkpoint = self._out / "distilled" / f"iter_{lengths.steps}.pth"
-        files = self._out / "distilled.py", checkpoint, self._out / "student.onnx"
-        return f"Next: ibkd export {shlex.join(map(str, files))}"
+            partial.write_text("\n".join(str(made).splitlines()[:-1]))  # the last is the path of the page
 
 
-def _steps(name: str, lengths: Lengths) -> int:
-    return lengths.teacher_steps if name == "teacher" else lengths.steps
+def _found(out: Path, plan: Plan, advice: Sequence[str]) -> Quickstart | None:
+    """Read what came of it, if it is there; paths are as they are from where this is asked."""
+    page, result = out / "report" / "index.html", out / _RESULT
+    if plan.lengths is None or not (page.is_file() and result.is_file()):
+        return None
+    files = out / "distilled.py", out / "distilled" / f"iter_{plan.lengths.steps}.pth", out / "student.onnx"
+    after = [f"Wrote {page}", f"Next: ibkd export {shlex.join(map(str, files))}"]
+    return Quickstart(page, "\n".join([*advice, *result.read_text().splitlines(), *after]))
 
 
 def _told(lengths: Lengths) -> str:

@@ -38,9 +38,10 @@ class CachedInstances(nn.Module):
         share = cells.float() / self.stride**2
         share = (share * self.sureness).clamp(min=1 - self.sureness)
         known = [one.probabilities for one in batch if len(one)]
+        classes = step.outputs.class_logits.shape[1]
         return TeacherInstances(
             image=torch.arange(len(batch)).repeat_interleave(counts).to(cells.device),
-            probabilities=torch.cat(known) if known else share.new_zeros(0, 0),
+            probabilities=torch.cat(known) if known else step.outputs.class_logits.new_zeros(0, classes),
             scores=torch.cat([one.scores for one in batch]),
             mask_logits=share.logit(),
             boxes=torch.cat([one.bboxes for one in batch]),

@@ -1,13 +1,18 @@
 """Pictures with annotations as users have them, and a quickstart that is as small as can be."""
 
+import copy
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+
+from ibkd_mm.apis import load_config
+from ibkd_mm.apis.quickstart import own, recipe
 
 CATEGORIES = ({"id": 7, "name": "cat"}, {"id": 3, "name": "dog"})
 
@@ -29,6 +34,16 @@ def _coco(names: list[str], bare: list[str], categories: Any) -> dict[str, Any]:
             found = {"id": 100 + len(annotations), "image_id": number, "category_id": category["id"]}
             annotations.append({**found, **shape})
     return {"images": images, "annotations": annotations, "categories": list(categories)}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _configs_are_read_once() -> Iterator[None]:
+    """Every material reads three, which takes longer than all else that it does."""
+    read = functools.cache(load_config)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (own, recipe):
+            patch.setattr(module, "load_config", lambda reference: copy.deepcopy(read(reference)))
+        yield
 
 
 @pytest.fixture

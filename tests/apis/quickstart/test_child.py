@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
@@ -10,11 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from mmengine.logging import MMLogger
 
+from ibkd_mm.apis import TrainResult
 from ibkd_mm.apis.quickstart import child
 from ibkd_mm.apis.quickstart.child import Telling, learn
-from ibkd_mm.apis.quickstart.children import FINISHED
+from ibkd_mm.apis.quickstart.children import FINISHED, Job, run_beside
 from ibkd_mm.engine import load_weights
 
 
@@ -24,18 +25,16 @@ def steps_told(config: Path, folder: Path) -> list[int]:
     return [one["step"] for one in told if "step" in one]
 
 
-def test_a_training_tells_its_steps_and_marks_its_end(tiny: Path, tmp_path: Path) -> None:
-    assert steps_told(tiny, tmp_path / "a") == [0, 1, 2]
-    assert (tmp_path / "a" / FINISHED).read_text() == "iter_2.pth\n"
-
-
-def test_one_that_was_killed_while_it_was_judged_is_judged(tiny: Path, tmp_path: Path) -> None:
+def test_one_that_was_killed_while_it_was_judged_is_judged_before_its_end_is_marked(
+    tiny: Path, tmp_path: Path
+) -> None:
     """Its last checkpoint is there, and no validation: only its last steps bring that."""
     config = tmp_path / "every.py"
     config.write_text(f"_base_ = '{tiny}'\ndefault_hooks = dict(checkpoint=dict(interval=1))\n")
     folder = tmp_path / "a"
     assert steps_told(config, folder) == [0, 1, 2]
     first = load_weights(folder / "iter_2.pth")["state_dict"]
+    assert (folder / FINISHED).read_text() == "iter_2.pth\n"
     (folder / FINISHED).unlink()
     assert steps_told(config, folder) == [1, 2]
     again = load_weights(folder / "iter_2.pth")["state_dict"]
@@ -55,30 +54,48 @@ def test_warnings_of_ours_alone_are_passed_on() -> None:
     assert told == [{"step": 5}, {"warning": "3 bad samples"}]
 
 
+def test_a_process_trains_as_this_one_does_whatever_lies_where_it_is_started(
+    tiny: Path, trained: TrainResult
+) -> None:
+    """Such as a file with the name of a package: `python -m` would import that."""
+    Path("mmengine.py").write_text("raise SystemExit('not this one')")
+    told: list[int | None] = []
+    job = Job("a", tiny, Path("a"), threads=1)
+    run_beside([job], lambda _, step: told.append(step), print)
+    assert told == [0, 1, 2, None]
+    assert job.finished
+    ours, theirs = (load_weights(file)["state_dict"] for file in (Path("a/iter_2.pth"), trained.last))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 def test_it_ends_as_soon_as_nobody_holds_its_input(tiny: Path, tmp_path: Path) -> None:
-    """As a process: it saves, and the next one goes on from there. Workers do not stand in its way."""
+    """It saves, and the next one goes on from there. Workers do not stand in its way."""
     config = tmp_path / "long.py"
     config.write_text(
         f"_base_ = '{tiny}'\ntrain_cfg = dict(max_iters=100000)\n"
         "train_dataloader = dict(num_workers=1)\n"
         "default_hooks = dict(checkpoint=dict(interval=100000))\n"
     )
-    with Path("errors.txt").open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ibkd_mm.apis.quickstart.child", str(config), "a"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    for line in process.stdout:
-        if json.loads(line).get("step", 0) >= 2:
-            break
-    process.stdin.close()
-    assert process.wait(60) == os.EX_TEMPFAIL, Path("errors.txt").read_text()
+    (own_input, holder), (listener, own_output) = os.pipe(), os.pipe()
+    process = os.fork()  # not begun anew, which takes seconds
+    if not process:
+        os.close(holder)
+        os.dup2(own_input, 0)
+        sys.stdout = os.fdopen(own_output, "w")
+        code = os.EX_SOFTWARE
+        try:
+            code = child.main([str(config), "a"])
+        except SystemExit as left:
+            code = left.code
+        finally:
+            os._exit(code)
+    os.close(own_output)
+    with os.fdopen(listener) as lines:
+        for line in lines:
+            if json.loads(line).get("step", 0) >= 2:
+                break
+    os.close(holder)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == os.EX_TEMPFAIL
     assert load_weights(Path("a/preempted.pth"))["meta"]["iter"] >= 2
 
 

@@ -1,5 +1,6 @@
 """The configs for a user's own data, and the teachers that fit them."""
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable
@@ -9,12 +10,15 @@ from types import SimpleNamespace
 import pytest
 from mmdet.registry import DATASETS
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from safetensors.torch import load_file, save_file
 
 from ibkd_mm.apis.quickstart import own
 from ibkd_mm.apis.quickstart.own import OwnMaterial
 from ibkd_mm.apis.quickstart.plan import Amounts
 from ibkd_mm.apis.quickstart.recipe import dicts, set_length
 from ibkd_mm.datasets.shapes import CLASSES
+from ibkd_mm.engine.sources import locate
 from ibkd_mm.errors import UserError
 from ibkd_mm.evaluation.report.equal import differences
 from ibkd_mm.evaluation.report.groups import Group
@@ -139,6 +143,32 @@ def test_other_data_are_another_plan(write_own: Write) -> None:
     picture.unlink()
     file.write_text(file.read_text() + " ")
     assert changed() == {"annotations"}
+
+
+def test_other_weights_of_the_teacher_or_another_size_are_another_plan(
+    write_own: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES)]
+    file = write_own(categories=categories)
+    weights = Path("mine.safetensors")
+    weights.write_bytes(locate(SHIPPED[1]).read_bytes())
+    asked = OwnMaterial(file, SHIPPED[0], str(weights)).asked
+    changed = load_file(weights)
+    next(iter(changed.values())).add_(1)
+    save_file(changed, weights)
+    monkeypatch.setattr(own, "_SIDE", 32)  # as a GPU does
+    other = OwnMaterial(file, SHIPPED[0], str(weights)).asked
+    assert {name for name in asked if asked[name] != other[name]} == {"teacher weights", "side of pictures"}
+
+
+def test_both_students_learn_from_whole_batches_of_however_few_pictures(write_own: Write) -> None:
+    material = OwnMaterial(write_own(labelled=4, unlisted=9).parent, None, None)
+    recipe = material.recipe(Path("out"), material.amounts)
+    for config in (recipe.baseline, recipe.distilled):
+        loader = copy.deepcopy(config.train_dataloader)
+        loader.update(num_workers=0, persistent_workers=False, dataset=list(range(3)))
+        batches = iter(Runner.build_dataloader(loader))
+        assert [len(next(batches)) for _ in range(3)] == [loader.batch_size] * 3
 
 
 def test_what_is_said_names_the_amounts_and_that_the_teacher_is_weak(write_own: Write) -> None:

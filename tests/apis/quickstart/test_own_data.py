@@ -69,6 +69,60 @@ def test_one_with_val_in_its_name_beside_one_with_train_is_the_validation_set(wr
     assert not data.unlabelled  # what is judged by is not learned from
 
 
+def test_what_is_judged_by_is_not_learned_from_under_another_name_either(write_own: Write) -> None:
+    file = write_own(labelled=10)
+    held, *_ = read_own(file.parent).held
+    (file.parent / "more").mkdir()
+    (file.parent / "more" / "linked.png").symlink_to(held.file)
+    (file.parent / "more" / "copied.png").write_bytes(held.file.read_bytes())
+    (file.parent / "more" / "other.png").write_bytes(held.file.read_bytes()[:-1] + b"x")  # of the same size
+    assert names(read_own(file.parent).unlabelled) == {"other.png"}
+
+
+def test_a_labelled_picture_that_is_also_in_the_validation_set_is_not_learned_from(write_own: Write) -> None:
+    train = write_own("own/train.json", labelled=5, folder="train")
+    write_own("own/val.json", labelled=3, folder="val", start=3)  # 003 and 004 are there, too: copies
+    data = read_own(train.parent)
+    assert names(data.labelled) == {"000.png", "001.png", "002.png"}
+    assert names(data.held) == {"003.png", "004.png", "005.png"}
+    write_own("all/train.json", labelled=3)
+    write_own("all/val.json", labelled=3)
+    with pytest.raises(UserError, match=r"found none to learn from in all/train.json"):
+        read_own(Path("all"))
+
+
+def test_hidden_files_and_what_a_quickstart_wrote_are_none_of_the_data(write_own: Write) -> None:
+    file = write_own(labelled=10, unlisted=1)
+    wanted = read_own(file.parent)
+    for folder in ("own/quickstart/data", "own/.cache", "own/images"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    for name in ("own/quickstart/data/train.json", "own/.cache/train.json", "own/quickstart/quickstart.json"):
+        Path(name).write_text(file.read_text())
+    for name in ("own/quickstart/figure.png", "own/.cache/x.png", "own/images/._000.png"):
+        Path(name).write_bytes(b"not of the data")
+    assert read_own(file.parent) == wanted
+
+
+def test_pictures_of_one_name_in_several_folders_stand_in_one_order(write_own: Write) -> None:
+    """What a teacher saw is kept by their number."""
+    file = write_own(labelled=4)
+    for number, folder in enumerate("gcafbed"):
+        (file.parent / folder).mkdir()
+        (file.parent / folder / "same.png").write_bytes(bytes([number]))
+    assert [each.parent.name for each in read_own(file.parent).unlabelled] == list("abcdefg")
+
+
+@pytest.mark.parametrize("part", ["images", "categories"])
+def test_an_id_that_stands_for_two_is_refused(write_own: Write, part: str) -> None:
+    """The annotations of one would be taken for the other's."""
+    file = write_own()
+    content = json.loads(file.read_text())
+    content[part][1]["id"] = content[part][0]["id"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"expected {part} of different ids, found some id twice"):
+        read_own(file)
+
+
 def test_several_are_named_and_one_is_asked_for(write_own: Write) -> None:
     files = [write_own(f"own/{name}.json") for name in ("a", "b", "c")]
     with pytest.raises(UserError, match=r"Give one of them") as refused:
@@ -114,6 +168,13 @@ def test_categories_must_be_the_same_in_both_files(write_own: Write) -> None:
     write_own("own/val.json", folder="val", categories=({"id": 1, "name": "cow"},), start=500)
     with pytest.raises(UserError, match=r"train.json in own/val.json: cat, dog; found cow"):
         read_own(Path("own"))
+    turned = ({"id": 1, "name": "dog"}, {"id": 2, "name": "cat"})
+    write_own("own/val.json", folder="val", categories=turned, start=500)
+    data = read_own(Path("own"))  # labels go by names
+    data.write(Path("out"), data.amounts)
+    found = json.loads(Path("out/val.json").read_text())
+    assert [category["name"] for category in found["categories"]] == ["cat", "dog"]
+    assert [each["category_id"] for each in found["annotations"][:2]] == [2, 1]
     twice = ({"id": 1, "name": "cow"}, {"id": 2, "name": "cow"})
     with pytest.raises(UserError, match=r"different names, found cow, cow"):
         read_own(write_own("twice/labels.json", categories=twice))

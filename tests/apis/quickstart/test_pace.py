@@ -1,4 +1,9 @@
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from mmengine.config import Config
 
 from ibkd_mm.apis.quickstart import pace
 from ibkd_mm.apis.quickstart.pace import Pace, fit
@@ -19,7 +24,6 @@ def test_what_the_other_stages_leave_is_for_both_students() -> None:
     # cache 2000 * .05, judging 300 * .1, report 2 * 30 + 300 * .05 + 20, beginning 10
     assert lengths.steps == int((600 - 100 - 30 - 95 - 10) / 0.8)
     assert lengths.amounts == SHAPES
-    assert lengths.checkpoint_every == 50  # 40 s
     assert lengths.seconds["baseline"] == lengths.seconds["distilled"]
     # the two run beside each other, and all of it is what there was, to a step
     parts = ("cache", "distilled", "report")
@@ -53,5 +57,29 @@ def test_own_pictures_for_which_there_is_no_time_are_left_out() -> None:
 
 def test_however_little_time_there_is_something_is_done() -> None:
     speed = Pace(step=0.5, teacher_step=1.0, seen_by_teacher=1.0, seen_by_student=0.1)
-    lengths = fit(-5, speed, Amounts(10, 10, 10), can_be_cut=True)
-    assert (lengths.steps, lengths.teacher_steps, lengths.amounts) == (2, 2, Amounts(1, 0, 1))
+    lengths = fit(-5, speed, Amounts(15, 10, 30), can_be_cut=True)
+    assert (lengths.steps, lengths.teacher_steps, lengths.amounts) == (2, 2, Amounts(15, 5, 20))
+
+
+@pytest.mark.parametrize(("device", "step"), [("cpu", 1.2 + 0.2), ("cuda", 0.3), ("cuda, slow", 0.5)])
+def test_on_a_gpu_loaders_read_beside_the_steps(
+    monkeypatch: pytest.MonkeyPatch, device: str, step: float
+) -> None:
+    took = iter([3 * 1.2, 3 * (0.5 if "slow" in device else 0.2)])
+
+    def seconds(what: Callable[[], Any]) -> float:
+        what()
+        return next(took)
+
+    learned: list[Any] = []
+    model = SimpleNamespace(train_step=lambda batch, _: learned.append(batch["at"]))
+    model.to = model.train = lambda *_: model
+    monkeypatch.setattr(pace, "DEVICE", device[:4].rstrip(","))
+    monkeypatch.setattr(pace, "DATASETS", SimpleNamespace(build=lambda _: [{"at": at} for at in range(5)]))
+    monkeypatch.setattr(pace, "MODELS", SimpleNamespace(build=lambda _: model))
+    monkeypatch.setattr(pace, "build_optim_wrapper", lambda *_: None)
+    monkeypatch.setattr(pace, "_seconds", seconds)
+    loader = {"dataset": None, "batch_size": 2, "num_workers": 4}
+    config = Config({"train_dataloader": loader, "model": None, "optim_wrapper": None})
+    assert pace._seconds_a_step(config) == pytest.approx(step)
+    assert learned == [[0, 1], [2, 3], [4, 0], [1, 2]]  # the first is not timed

@@ -8,7 +8,8 @@ from ibkd_mm.apis.quickstart.plan import FILE, Amounts, Lengths, Plan, only_here
 from ibkd_mm.errors import UserError
 
 ASKED = {"minutes": 10.0, "data": "Shapes", "configs": "ab12"}
-LENGTHS = Lengths(500, 0, 40, Amounts(200, 1800, 300), {"cache": 60.0, "report": 40.0})
+SECONDS = {"teacher": 200.0, "cache": 60.0, "baseline": 400.0, "distilled": 400.0, "report": 40.0}
+LENGTHS = Lengths(500, 100, Amounts(200, 1800, 300), SECONDS)
 
 
 @pytest.fixture
@@ -52,6 +53,18 @@ def test_a_folder_of_other_things_is_not_touched(out: Path) -> None:
     Path("file").touch()
     with pytest.raises(UserError, match="found the file file"), only_here(Path("file")):
         pass
+
+
+def test_each_training_is_saved_every_forty_seconds_of_its_own() -> None:
+    assert [LENGTHS.checkpoint_every(name) for name in ("teacher", "baseline")] == [20, 50]
+    assert Lengths(2, 0, LENGTHS.amounts, {"baseline": 1000.0}).checkpoint_every("baseline") == 1
+
+
+def test_one_that_was_killed_while_it_wrote_its_plan_is_begun_again(out: Path) -> None:
+    (out / f".{FILE}.partial").write_text("{")
+    with only_here(out):
+        Plan(out, ASKED).fix(LENGTHS)
+    assert Plan(out, ASKED).lengths == LENGTHS
 
 
 def test_a_broken_plan_is_named(out: Path) -> None:

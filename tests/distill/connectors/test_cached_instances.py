@@ -41,7 +41,7 @@ def seen(cells: Tensor, scores: list[float], classes: int = 3) -> InstanceData:
 
 
 def step(truth: Any) -> Any:
-    return SimpleNamespace(truth=truth)
+    return SimpleNamespace(truth=truth, outputs=SimpleNamespace(class_logits=torch.zeros(1, 3, 4)))
 
 
 def test_shares_of_cells_become_probabilities_and_pictures_are_padded(truth: Callable) -> None:
@@ -67,6 +67,10 @@ def test_of_no_picture_anything_was_seen(truth: Callable) -> None:
     nothing = seen(torch.zeros(0, 3, 1, dtype=torch.uint8), [])
     found = CachedInstances()([nothing, nothing], step(truth([0], torch.zeros(1, 4, 4))))
     assert len(found) == 0
+    assert found.probabilities.shape == (
+        0,
+        3,
+    )  # the classes of the student, with whose scores they are compared
     assert found.mask_logits.shape == (0, 4, 4)
 
 
