@@ -1,0 +1,15 @@
+# The small student on Shapes `hardest`, distilled from the shipped teacher.
+_base_ = [
+    "../yolov10/yolov10n-seg_shapes-hardest.py",
+    "../_base_/distillers/mask2former_yolov10.py",
+]
+model = dict(
+    _delete_=True,
+    type="ibkd_mm.FrozenTeacherDistill",
+    architecture=_base_.model,
+    distiller=_base_.distiller,
+    teacher="ibkd_mm::mask2former/mask2former_tiny_shapes.py",
+    teacher_ckpt="ibkd_mm::mask2former_tiny_shapes.safetensors",
+)
+guards = _base_.distillation
+teacher_cache = dict(path="data/shapes/hardest/mask2former_tiny.sqlite")
