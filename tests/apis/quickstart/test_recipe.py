@@ -32,8 +32,10 @@ def test_the_two_trainings_differ_in_nothing_but_the_teacher() -> None:
 
 
 def test_everything_lies_in_the_folder_and_as_many_pictures_are_labelled_as_the_config_says() -> None:
-    whole = ShapesMaterial()
     labelled = load_config("ibkd_mm::yolov10/yolov10n-seg_shapes-hard_tenth.py").train_dataloader.dataset
+    assert labelled.indices == labelled.spec.train // 10
+    assert ShapesMaterial().amounts == Amounts(50, 450, labelled.spec.val)
+    whole = ShapesMaterial({"train": labelled.spec.train})
     assert whole.amounts == Amounts(
         labelled.indices, labelled.spec.train - labelled.indices, labelled.spec.val
     )
