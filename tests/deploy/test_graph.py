@@ -39,7 +39,7 @@ def test_pixels_give_what_the_preprocessor_and_predict_give(config, build, given
         torch.testing.assert_close(scores[place], expected.scores, atol=1e-5, rtol=0)
         assert torch.equal(labels[place], expected.labels)
         clipped = Frame(96, 64).boxes(boxes[place])
-        torch.testing.assert_close(clipped, expected.bboxes, atol=1e-2, rtol=0)
+        torch.testing.assert_close(clipped, expected.bboxes, atol=2e-2, rtol=0)  # pixels
         enlarged = paste(masks[place].sigmoid(), clipped, Frame(96, 64), stride=4, threshold=0.5, together=1)
         assert (enlarged == expected.masks).float().mean() >= 0.9999
     assert detector.bbox_head.one_to_many is not None, "the detector was changed"
