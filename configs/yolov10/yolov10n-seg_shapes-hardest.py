@@ -1,4 +1,4 @@
-# As yolov10n-seg_shapes-hard.py, on Shapes `hardest`: what docs/results.md tells of maps was measured by this.
+# As yolov10n-seg_shapes-hard.py, on Shapes `hardest`: the maps of docs/results.md were measured by this.
 _base_ = ["./yolov10n-seg_shapes-hard.py"]
 hardest = dict(data_root="data/shapes/hardest", spec=dict(preset="hardest"))
 train_dataloader = dict(batch_size=16, dataset=hardest)

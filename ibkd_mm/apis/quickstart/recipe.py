@@ -19,7 +19,7 @@ DISTILLED = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard_tenth.py"
 CACHE = "teacher.sqlite"
 
 _PICTURES = 500
-"""To learn from: minutes are enough to learn a tenth of them by heart, and then labels are what is lacking."""
+"""To learn from: minutes are enough to learn a tenth of them by heart, and then labels are lacking."""
 
 _FIRST_STEPS_SHARE = 5
 """A warm-up takes at most one in so many steps."""
