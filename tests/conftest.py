@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 from mmengine.config import utils
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 import ibkd_mm  # noqa: F401  (before any mmdet: what it imports finds mmcv's operators then)
@@ -29,10 +30,14 @@ def _seeded():
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _no_default_scope():
-    """A runner of another file leaves the scope its config named; mmengine has no call to forget it."""
+def _no_scope_and_no_logger():
+    """A runner of another file leaves the scope its config named, and a logger whose streams are closed.
+
+    mmengine has no call to forget them.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DefaultScope, "_instance_dict", type(DefaultScope._instance_dict)())
+        for kind in (DefaultScope, MMLogger):
+            patch.setattr(kind, "_instance_dict", type(kind._instance_dict)())
         yield
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ibkd_mm.distill.cache import CachedEntry, CacheReader, CacheWriter, pack
+from ibkd_mm.distill.cache.entry import VERSION
 from ibkd_mm.errors import UserError
 
 _fork = get_context("fork")
@@ -146,7 +147,7 @@ def test_an_entry_that_is_damaged_or_newer_is_refused(
     for value, said in (
         (data[:-9], "cannot be read"),
         (data[:30] + bytes([data[30] ^ 4]) + data[31:], "cannot be read"),
-        (bytes([9]) + data[1:], "it is of version 9, and this code reads 1"),
+        (bytes([9]) + data[1:], f"it is of version 9, and this code reads {VERSION}"),
         ("text", "cannot be read"),
     ):
         with closing(sqlite3.connect(filled)) as base, base:

@@ -85,8 +85,9 @@ def test_what_entries_depend_on_changes_it_and_is_named_where_it_is_refused(
 
 def test_another_version_changes_it(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     before = identity_of(**given)
-    monkeypatch.setattr(identity, "VERSION", 2)
-    with pytest.raises(UserError, match="version: the cache has 1, wanted 2"):
+    old = identity.VERSION
+    monkeypatch.setattr(identity, "VERSION", old + 1)
+    with pytest.raises(UserError, match=f"version: the cache has {old}, wanted {old + 1}"):
         want_same(Path("a.sqlite"), before, identity_of(**given))
 
 
