@@ -19,7 +19,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from ibkd_mm.apis.cache import _teacher_run
+from ibkd_mm.apis.cache import teacher_run
 from ibkd_mm.apis.running import build_runner, prepare
 from ibkd_mm.distill.cache.making import TeacherRun, make_cache
 from ibkd_mm.distill.cache.pictures import TrainPictures, bare_dataset, test_pipeline
@@ -112,7 +112,7 @@ def main() -> None:
     print(f"a cached step takes {ratio:.2f} of the student's own (means)")
 
     config = steps["cached"][0]
-    run, size = _teacher_run(config), config.teacher_cache.batch_size
+    run, size = teacher_run(config), config.teacher_cache.batch_size
     pictures = TrainPictures(bare_dataset(config), test_pipeline(config))
     pictures.keys = pictures.keys[: args.steps * size]
     batches = [

@@ -98,7 +98,7 @@ def cache(
         identity = identity_of(
             ready.model.teacher, ready.model.get("teacher_ckpt"), pictures.source, pipeline, kept(settings)
         )
-        run = _teacher_run(ready)
+        run = teacher_run(ready)
         verified = None
         if check:
             verified = verify(run, pictures, path, identity, check)
@@ -146,7 +146,8 @@ def _show(steps: Iterator[tuple[int, int]], path: Path) -> None:
         print()
 
 
-def _teacher_run(config: Config) -> TeacherRun:
+def teacher_run(config: Config) -> TeacherRun:
+    """Make what `cache` runs over pictures, as a config says."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     student = config.model.architecture
     preprocessor = MODELS.build(student.data_preprocessor).to(device)

@@ -17,8 +17,10 @@ _held: set[tuple[int, Path]] = set()
 
 
 @contextmanager
-def only_one(path: Path) -> Iterator[None]:
+def only_one(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock that stands beside `path`; whoever else asks for it waits. A holder may ask again.
+
+    Who is not to `wait` gets an OSError where another process holds it.
 
     The lock is its process's own: it ends with that process, even where children outlive it.
     """
@@ -28,7 +30,7 @@ def only_one(path: Path) -> Iterator[None]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / f".{path.name}.lock").open("w") as handle:
-        fcntl.lockf(handle, fcntl.LOCK_EX)
+        fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         _held.add(key)
         try:
             yield

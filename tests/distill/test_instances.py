@@ -15,14 +15,13 @@ from ibkd_mm.distill.instances import boxes_of
 STRIDE = 4
 
 
-def bounded(logits: Tensor, finer: int) -> Tensor | None:
-    """Bound one mask, enlarged to `finer` pixels a cell; None where no centre of a pixel is inside."""
-    inside = F.interpolate(logits[None, None], scale_factor=finer, mode="bilinear")[0, 0] > 0
+def bounded(logits: Tensor) -> Tensor | None:
+    """Bound one mask, enlarged to pixels; None where no centre of a pixel is inside."""
+    inside = F.interpolate(logits[None, None], scale_factor=STRIDE, mode="bilinear")[0, 0] > 0
     rows, columns = inside.nonzero(as_tuple=True)
     if not len(rows):
         return None
-    ends = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-    return torch.stack(ends) * STRIDE / finer
+    return torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
 
 
 def bounded_by_points(logits: Tensor, finer: int) -> Tensor | None:
@@ -58,7 +57,7 @@ def test_a_box_lies_within_a_pixel_of_the_mask_in_pixels() -> None:
     """Half of one for where the centres of pixels are, and a little for tips between their rows."""
     masks = F.interpolate(torch.randn(50, 1, 4, 4), 24, mode="bicubic")[:, 0] * 5
     for logits, box in zip(masks, boxes_of(masks, STRIDE), strict=True):
-        expected = bounded(logits, STRIDE)
+        expected = bounded(logits)
         assert expected is not None
         assert (box - expected).abs().max() <= 0.75
 

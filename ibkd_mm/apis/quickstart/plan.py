@@ -1,18 +1,17 @@
 """What a quickstart is to do, fixed at its first start and kept in the folder that it fills."""
 
-import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ibkd_mm.engine.finished import whole_file
+from ibkd_mm.engine.finished import only_one, whole_file
 from ibkd_mm.errors import UserError
 
 FILE = "quickstart.json"
-_LOCK, _OWN = ".quickstart.lock", ".quickstart."
+_OWN = ".quickstart."
 _SAVED_EVERY = 40.0
 """Seconds between checkpoints, and about what is lost at most to whoever is killed."""
 
@@ -98,9 +97,9 @@ def only_here(out: Path) -> Iterator[None]:
     if not (out / FILE).is_file():
         _want_free(out)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / _LOCK).open("w") as handle:
+    with ExitStack() as held:
         try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(only_one(out / FILE, wait=False))
         except OSError as error:
             raise UserError(
                 f"Another quickstart is filling {out} now. Wait for its end, or give another --out-dir."

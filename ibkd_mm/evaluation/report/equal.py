@@ -77,11 +77,15 @@ def _without_teacher(settings: Any) -> Any:
 
 def _seen_by_teacher_alone(part: Any) -> bool:
     steps = part.get("pipeline") or [] if isinstance(part, dict) else []
-    return any(str(step.get("type")).rpartition(".")[2] == "NoAnnotations" for step in steps)
+    return any(_kind(step) == "NoAnnotations" for step in steps)
 
 
 def _carries_teacher(step: Any) -> bool:
-    return isinstance(step, dict) and str(step.get("type")).rpartition(".")[2] in _OF_THE_TEACHER
+    return isinstance(step, dict) and _kind(step) in _OF_THE_TEACHER
+
+
+def _kind(step: dict[str, Any]) -> str:
+    return str(step.get("type")).rpartition(".")[2]
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
