@@ -1,6 +1,7 @@
 # Mask R-CNN for Shapes on a CPU: a half-width ResNet-18 from scratch, 64 channels throughout, few proposals.
 _base_ = [
     "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
+    "../_base_/schedules/shapes.py",
     "mmdet::_base_/default_runtime.py",
     "../_base_/datasets/shapes_easy_instance.py",
     "../_base_/default_runtime.py",
@@ -8,11 +9,10 @@ _base_ = [
 width, num_classes, max_iters = 64, 8, 600
 
 bn = dict(type="BN", requires_grad=True)
-backbone = dict(depth=18, base_channels=32, frozen_stages=-1, norm_eval=False, norm_cfg=bn, init_cfg=None)
-backbone["zero_init_residual"] = False
+kept = dict(frozen_stages=-1, norm_eval=False, zero_init_residual=False, init_cfg=None)
 head = dict(in_channels=width, num_classes=num_classes)
 model = dict(
-    backbone=backbone,
+    backbone=dict(depth=18, base_channels=32, norm_cfg=bn, **kept),
     neck=dict(in_channels=[32, 64, 128, 256], out_channels=width, norm_cfg=bn),
     rpn_head=dict(in_channels=width, feat_channels=width, anchor_generator=dict(scales=[4])),
     roi_head=dict(
@@ -24,16 +24,14 @@ model = dict(
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=32, pos_fraction=0.375)),
+        rcnn=dict(sampler=dict(num=32, pos_fraction=0.25)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=50)),
 )
 
-adamw = dict(type="AdamW", lr=1e-3, weight_decay=0.05, fused=True)
-optim_wrapper = dict(type="OptimWrapper", optimizer=adamw, clip_grad=dict(max_norm=10))
+env_cfg = dict(threads="spare")
 log_processor, default_hooks = dict(by_epoch=False), dict(checkpoint=dict(by_epoch=False, interval=max_iters))
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters)
-val_cfg, test_cfg = dict(type="ValLoop"), dict(type="TestLoop")
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=50, end=max_iters, eta_min=1e-5),

@@ -18,7 +18,13 @@ test_dataloader = val_dataloader
 val_evaluator = dict(_delete_=True, **_base_.shapes_metric)
 test_evaluator = val_evaluator
 
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+memory_format, env_cfg = "channels_last", dict(threads="spare")
+optim_wrapper = dict(
+    type="ibkd_mm.CpuAmpOptimWrapper",
+    dtype="auto",
+    optimizer=dict(lr=1e-3, fused=True),
+    constructor="ibkd_mm.FewGroupsConstructor",
+)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=50, end=max_iters, eta_min=1e-5),

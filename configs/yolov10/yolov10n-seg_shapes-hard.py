@@ -2,10 +2,12 @@
 _base_ = [
     "../_base_/models/yolov10n_seg.py",
     "../_base_/datasets/shapes_instance.py",
+    "../_base_/schedules/shapes.py",
     "mmdet::_base_/default_runtime.py",
     "../_base_/default_runtime.py",
 ]
 max_iters = 2000
+env_cfg = dict(threads="spare")
 # so few steps are over before slower statistics of norms have caught up with the weights
 norm = dict(norm_cfg=dict(momentum=0.1))
 # as boxes are learned long before classes, these count four times as much as elsewhere
@@ -14,9 +16,8 @@ model = dict(backbone=norm, neck=norm, bbox_head=dict(num_classes=8, **classes, 
 train_dataloader = dict(batch_size=8)
 
 optim_wrapper = dict(
-    type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=10),
+    optimizer=dict(lr=2e-3),
+    constructor="ibkd_mm.FewGroupsConstructor",
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 param_scheduler = [
@@ -24,6 +25,5 @@ param_scheduler = [
     dict(type="CosineAnnealingLR", by_epoch=False, begin=100, end=max_iters, eta_min=2e-5),
 ]
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=500)
-val_cfg, test_cfg = dict(type="ValLoop"), dict(type="TestLoop")
 log_processor, default_hooks = dict(by_epoch=False), dict(checkpoint=dict(by_epoch=False, interval=500))
 custom_hooks = [dict(type="ibkd_mm.StudentEMAHook", decay=0.995, warmup=200)]

@@ -27,6 +27,7 @@ _READ_LATER = (
     "efficient_conv_bn_eval",
     "find_unused_parameters",
     "guards",
+    "memory_format",
     "model_wrapper_cfg",
     "runner_type",
     "sync_bn",

@@ -16,6 +16,8 @@ from ibkd_mm.apis.running import build_runner, prepare, want_checkpoint
 from ibkd_mm.engine.saving import find_resumable, pointed
 from ibkd_mm.errors import UserError
 
+_PLAIN_OR_MIXED = ("OptimWrapper", "AmpOptimWrapper", "ibkd_mm.CpuAmpOptimWrapper")
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -88,8 +90,10 @@ def _set_resume(config: Config, resume: str | bool | None) -> None:
 
 def _set_amp(config: Config) -> None:
     kind = config.optim_wrapper.get("type", "OptimWrapper")
-    if kind not in ("OptimWrapper", "AmpOptimWrapper", "mmengine.OptimWrapper", "mmengine.AmpOptimWrapper"):
+    if kind.removeprefix("mmengine.") not in _PLAIN_OR_MIXED:
         raise UserError(f"--amp replaces optim_wrapper.type='OptimWrapper', found '{kind}'. Leave --amp out.")
+    if kind == "ibkd_mm.CpuAmpOptimWrapper":
+        config.optim_wrapper.pop("dtype", None)
     if torch.cuda.is_available():
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.setdefault("loss_scale", "dynamic")

@@ -8,6 +8,7 @@ from ibkd_mm.engine.ema import StudentEMAHook
 from ibkd_mm.engine.fit import CheckpointGuard, check_fit
 from ibkd_mm.engine.loops import EpochLoop, IterLoop
 from ibkd_mm.engine.non_finite import NonFiniteGuard
+from ibkd_mm.engine.param_groups import FewGroupsConstructor
 from ibkd_mm.engine.place import PlaceHook
 from ibkd_mm.engine.preemption import Preempted, PreemptionHook
 from ibkd_mm.engine.runner import TrustedRunner
@@ -19,6 +20,7 @@ __all__ = [
     "CloseMosaicHook",
     "CpuAmpOptimWrapper",
     "EpochLoop",
+    "FewGroupsConstructor",
     "IterLoop",
     "NonFiniteGuard",
     "PlaceHook",

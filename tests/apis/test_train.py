@@ -1,11 +1,14 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from ibkd_mm.apis import TrainResult, train
+from ibkd_mm.apis.train import _set_amp
 from ibkd_mm.engine import load_weights
 from ibkd_mm.errors import UserError
 
@@ -79,6 +82,36 @@ def test_mixed_precision_on_a_cpu_computes_in_bfloat16_and_keeps_float32_weights
     assert {weight.dtype for weight in mixed.values()} == {weight.dtype for weight in exact.values()}
     moved = max(float((exact[name] - mixed[name]).abs().max()) for name in exact)
     assert 0 < moved < 1e-2
+
+
+def test_amp_is_bfloat16_even_where_the_config_lets_the_cpu_decide(tiny: Path) -> None:
+    config = Config.fromfile(tiny)
+    config.optim_wrapper |= {"type": "ibkd_mm.CpuAmpOptimWrapper", "dtype": "auto"}
+    _set_amp(config)
+    assert config.optim_wrapper.type == "ibkd_mm.CpuAmpOptimWrapper"
+    assert "dtype" not in config.optim_wrapper
+
+
+def test_maps_lie_in_memory_as_the_config_says(
+    tiny: Path, trained: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    forward = torch.nn.Conv2d.forward
+
+    def noted(layer: torch.nn.Conv2d, inputs: Any) -> Any:
+        out = forward(layer, inputs)
+        seen.append(min(out.shape[1:]) == 1 or out.is_contiguous(memory_format=torch.channels_last))
+        return out
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", noted)
+    result = train(tiny, options=["memory_format=channels_last"], work_dir="laid")
+    assert seen
+    assert all(seen)
+    laid, plain = (load_weights(str(one.last))["state_dict"] for one in (result, trained))
+    for name, weight in plain.items():
+        torch.testing.assert_close(weight, laid[name], rtol=1e-3, atol=1e-4)
+    with pytest.raises(UserError, match="memory_format is 'channels_last' or None, found 'channel_last'"):
+        train(tiny, options=["memory_format=channel_last"], work_dir="wrong")
 
 
 def test_mixed_precision_does_not_replace_a_wrapper_of_another_kind(tiny: Path) -> None:

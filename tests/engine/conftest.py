@@ -73,7 +73,7 @@ def _registered() -> None:
 
 
 def make(folder: Path, steps: int, **changes: Any) -> TrustedRunner:
-    """Build a runner; `workers`, `epochs`, `dataset`, `loop`, `guards`, `hooks` and `optim` change it."""
+    """Build a runner; `workers`, `epochs`, `dataset`, `loop`, `guards`, `env`, ... change it."""
     workers = changes.get("workers", 0)
     by_epoch = changes.get("epochs", False)
     sampler = {"type": changes.get("sampler", "DefaultSampler"), "shuffle": True}
@@ -102,6 +102,7 @@ def make(folder: Path, steps: int, **changes: Any) -> TrustedRunner:
             "logger": {"type": "LoggerHook", "interval": 1},
         },
         "custom_hooks": changes.get("hooks", []),
+        "env_cfg": changes.get("env", {}),
         "guards": {"place": {"type": "ibkd_mm.PlaceHook"}, **changes.get("guards", {})},
         "randomness": {"seed": changes.get("seed", 1)},
         "default_scope": "mmengine",

@@ -35,3 +35,27 @@ def test_another_dtype_can_be_asked_for() -> None:
         OPTIM_WRAPPERS.build(
             {"type": "ibkd_mm.CpuAmpOptimWrapper", "optimizer": wrapper.optimizer, "dtype": "float17"}
         )
+
+
+@pytest.mark.parametrize(
+    ("abilities", "computes"),
+    [
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"bf16": True}, torch.bfloat16),
+        ({"avx2": True}, torch.float32),
+    ],
+)
+def test_automatic_is_bfloat16_where_the_cpu_is_made_for_it(
+    abilities: dict[str, bool], computes: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    model = nn.Linear(4, 1)
+    wrapper = OPTIM_WRAPPERS.build(
+        {
+            "type": "ibkd_mm.CpuAmpOptimWrapper",
+            "optimizer": torch.optim.SGD(model.parameters(), lr=1.0),
+            "dtype": "auto",
+        }
+    )
+    with wrapper.optim_context(model):
+        assert model(torch.ones(1, 4)).dtype == computes

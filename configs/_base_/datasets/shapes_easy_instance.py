@@ -1,8 +1,12 @@
-# Shapes that a small detector learns in a minute: few instances, plain ground, little overlap.
+# Shapes that a small detector learns in minutes: few instances, plain ground, little overlap. It sees them at
+# four fifths of their size, which costs a third less and hardly shows in what it learns.
 _base_ = "./shapes_instance.py"
+resize = dict(type="Resize", scale=(128, 128), keep_ratio=True)
 easy = dict(data_root="data/shapes/easy", spec=dict(preset="easy"))
-train_dataloader = dict(dataset=easy)
-val_dataloader = dict(dataset=easy)
+load, annotations, *rest = _base_.train_dataloader.dataset.pipeline
+train_dataloader = dict(dataset=dict(pipeline=[load, annotations, resize, *rest], **easy))
+_, _, *rest = _base_.val_dataloader.dataset.pipeline
+val_dataloader = dict(dataset=dict(pipeline=[load, resize, *rest], **easy))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file="data/shapes/easy/annotations/val.json")
 test_evaluator = val_evaluator
