@@ -32,7 +32,6 @@ val_evaluator = test_evaluator = dict(_delete_=True, **_base_.nuclei_metric)
 
 optim_wrapper = dict(
     optimizer=dict(lr=4e-4),
-    constructor="ibkd_mm.FewGroupsConstructor",
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0, decay_mult=1.0))),
 )
 param_scheduler = dict(end=max_iters, milestones=[8900, 9600])

@@ -20,7 +20,6 @@ test_evaluator = val_evaluator
 max_iters = 4700
 optim_wrapper = dict(
     optimizer=dict(lr=4e-4),
-    constructor="ibkd_mm.FewGroupsConstructor",
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0, decay_mult=1.0))),
 )
 param_scheduler = [

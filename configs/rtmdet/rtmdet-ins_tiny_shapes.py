@@ -23,7 +23,6 @@ optim_wrapper = dict(
     type="ibkd_mm.CpuAmpOptimWrapper",
     dtype="auto",
     optimizer=dict(lr=1e-3, fused=True),
-    constructor="ibkd_mm.FewGroupsConstructor",
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),

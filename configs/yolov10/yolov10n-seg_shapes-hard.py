@@ -17,7 +17,6 @@ train_dataloader = dict(batch_size=8)
 
 optim_wrapper = dict(
     optimizer=dict(lr=2e-3),
-    constructor="ibkd_mm.FewGroupsConstructor",
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 param_scheduler = [

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from ibkd_mm.engine.cores import usable_cores
@@ -37,10 +39,11 @@ class TrustedRunner(Runner):
     """A Runner that saves whole files, resumes to the bit, and has the hooks of the config's `guards`.
 
     mmengine's two training loops and its checkpoint hook are replaced by ours, which take the same
-    settings; a config names upstream's or ours. `guards` is a dictionary of hooks; None takes one out.
-    `memory_format='channels_last'` lays maps out in memory so that a CPU's convolutions are faster.
-    `env_cfg=dict(threads='spare')` computes on the cores that the loader's workers leave: on small
-    pictures, threads that wait for a core which a worker has are slower than none. OMP_NUM_THREADS wins.
+    settings; a config names upstream's or ours. Parameters of equal settings are one group. `guards` is a
+    dictionary of hooks; None takes one out. `memory_format='channels_last'` lays maps out in memory so that
+    a CPU's convolutions are faster. `env_cfg=dict(threads='spare')` computes on the cores that the loader's
+    workers leave: on small pictures, threads that wait for a core which a worker has are slower than none.
+    OMP_NUM_THREADS wins.
     """
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
@@ -70,6 +73,14 @@ class TrustedRunner(Runner):
         if layout not in _LAYOUTS:
             raise UserError(f"memory_format is 'channels_last' or None, found {layout!r}.")
         model.to(memory_format=_LAYOUTS[layout])  # type: ignore[call-overload]
+
+    def build_optim_wrapper(
+        self, optim_wrapper: Optimizer | OptimWrapper | dict[str, Any]
+    ) -> OptimWrapper | OptimWrapperDict:
+        """Build it, with as few groups of parameters as their settings ask for."""
+        if isinstance(optim_wrapper, dict) and "optimizer" in optim_wrapper:
+            optim_wrapper = {"constructor": "ibkd_mm.FewGroupsConstructor", **optim_wrapper}
+        return super().build_optim_wrapper(optim_wrapper)
 
     def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         """Build the loop, ours in place of mmengine's."""

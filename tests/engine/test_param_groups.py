@@ -1,7 +1,11 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from ibkd_mm.engine import TrustedRunner
 from ibkd_mm.engine.param_groups import merged
 
 
@@ -71,3 +75,14 @@ def test_equal_settings_in_any_order_are_one_group() -> None:
         {"betas": [0.9], "lr": 1.0, "params": ["c"]},
     ]
     assert merged(groups) == [{"params": ["a", "c"], "lr": 1.0, "betas": [0.9]}, {"params": ["b"]}]
+
+
+def test_the_runner_makes_few_groups_unless_told_otherwise(
+    toy: Callable[..., TrustedRunner], tmp_path: Path
+) -> None:
+    adam = {"type": "AdamW", "lr": 0.1, "weight_decay": 0.5}
+    paramwise = {"norm_decay_mult": 0.0, "bias_decay_mult": 0.0}
+    for more, count in (({}, 2), ({"constructor": "DefaultOptimWrapperConstructor"}, 6)):
+        runner = toy(tmp_path, 1, optim={"optimizer": adam, "paramwise_cfg": paramwise, **more})
+        optimizer = runner.build_optim_wrapper(runner.optim_wrapper).optimizer
+        assert len(optimizer.param_groups) == count

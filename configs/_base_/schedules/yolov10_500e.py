@@ -13,7 +13,6 @@ optim_wrapper = dict(
         type="SGD", lr=0.01 * batch, momentum=0.9, nesterov=True, weight_decay=5e-4 * (batch / 64) / batch
     ),
     clip_grad=dict(max_norm=10 / batch),
-    constructor="ibkd_mm.FewGroupsConstructor",
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 param_scheduler = [
