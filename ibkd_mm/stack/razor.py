@@ -8,6 +8,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from ibkd_mm.stack.put_off import put_off
+
 # mmrazor 1.0.0 asserts `mmcv <= 2.1.0` although nothing of its distillation part minds a newer one.
 _NEWEST_MMCV_IT_ACCEPTS = "2.1.0"
 
@@ -80,13 +82,15 @@ def _kept_recursion_limit() -> Iterator[None]:
 def install() -> None:
     """Import mmrazor's distillation part, whole or with an error that says what is missing. Idempotent.
 
+    `scipy.stats`, a third of a second, is for its search of architectures.
+
     Can go when mmrazor has a release that accepts mmcv 2.3 and torch 2.6 or newer.
     """
     if "mmrazor" in sys.modules and not isinstance(sys.modules.get(_DEAD_MODULES[0]), _Placeholder):
         return  # somebody's mmrazor imports by itself: nothing to mend
     for name in _DEAD_MODULES:
         sys.modules.setdefault(name, _Placeholder(name))
-    with _shown_mmcv_version(_NEWEST_MMCV_IT_ACCEPTS), _kept_recursion_limit():
+    with _shown_mmcv_version(_NEWEST_MMCV_IT_ACCEPTS), _kept_recursion_limit(), put_off("scipy.stats"):
         for name in _PROMISED:
             try:
                 importlib.import_module(name)

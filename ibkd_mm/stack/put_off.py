@@ -1,0 +1,49 @@
+"""Packages that upstream imports for the sake of one transform: imported when that is used."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+
+class _Later(ModuleType):
+    """Stands for a module while others import from it; what they got is looked up when it is called."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, loader=None, is_package=True)
+        self.__path__: list[str] = []
+
+    def __getattr__(self, attribute: str) -> Callable[..., Any]:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return getattr(importlib.import_module(self.__name__), attribute)(*args, **kwargs)
+
+        return call
+
+
+@contextmanager
+def put_off(*names: str) -> Iterator[None]:
+    """Let modules, a package before what is inside it, be imported without being run."""
+    names = tuple(name for name in names if name not in sys.modules and _installed(name))
+    stand_ins = {name: _Later(name) for name in names}
+    for name, module in stand_ins.items():
+        parent, _, own = name.rpartition(".")
+        if parent in stand_ins:
+            setattr(stand_ins[parent], own, module)
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
+def _installed(name: str) -> bool:
+    return find_spec(name.partition(".")[0]) is not None
