@@ -1,13 +1,14 @@
 """The one seam to other people's packages: what is wrong upstream is mended here and nowhere else."""
 
-from ibkd_mm.stack import ops, quiet, razor, scope
+from ibkd_mm.stack import config_text, ops, quiet, razor, scope
 
-__all__ = ["ops", "prepare", "quiet", "razor", "scope"]
+__all__ = ["config_text", "ops", "prepare", "quiet", "razor", "scope"]
 
 
 def prepare() -> None:
     """Make mmcv's ops importable, mmengine aware of our configs and mmrazor importable. Idempotent."""
     ops.install()
     scope.install()
+    config_text.install()
     quiet.install()
     razor.install()
