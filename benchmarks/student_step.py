@@ -29,6 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 from ibkd_mm.apis import load_config
 from ibkd_mm.deploy.benchmark.machine import hardware, threads
 from ibkd_mm.engine.ema import StudentEMAHook
+from ibkd_mm.engine.param_groups import FEW_GROUPS
 from ibkd_mm.yolov10 import head as head_module
 
 INSTANCES = 7
@@ -103,7 +104,7 @@ class Step:
         init_default_scope("mmdet")
         self.parts, self.awaited = parts, 0
         self.model = MODELS.build(config.model).train()
-        self.optim = build_optim_wrapper(self.model, config.optim_wrapper)
+        self.optim = build_optim_wrapper(self.model, {**FEW_GROUPS, **config.optim_wrapper})
         self.average = StudentEMAHook()
         self.runner: Any = SimpleNamespace(model=self.model, optim_wrapper=self.optim, iter=0)
         self.average.before_train(self.runner)

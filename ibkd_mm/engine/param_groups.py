@@ -9,6 +9,9 @@ from torch import nn
 
 from ibkd_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
+FEW_GROUPS = {"constructor": "ibkd_mm.FewGroupsConstructor"}
+"""What an `optim_wrapper` without a constructor has in ours."""
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class FewGroupsConstructor(DefaultOptimWrapperConstructor):  # type: ignore[misc]

@@ -14,7 +14,9 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from ibkd_mm.engine.cores import usable_cores
+from ibkd_mm.engine.layout import lay_out
 from ibkd_mm.engine.loops import Placed
+from ibkd_mm.engine.param_groups import FEW_GROUPS
 from ibkd_mm.engine.saving import (
     TRAINING_ONLY,
     load_training_only,
@@ -30,7 +32,6 @@ from ibkd_mm.registry import HOOKS, RUNNERS
 
 _LOOPS = {"EpochBasedTrainLoop": "ibkd_mm.EpochLoop", "IterBasedTrainLoop": "ibkd_mm.IterLoop"}
 _HOOKS = {"CheckpointHook": "ibkd_mm.WholeCheckpointHook"}
-_LAYOUTS = {None: torch.contiguous_format, "channels_last": torch.channels_last}
 _PROGRESS = ("last_step", "_global_step", "_last_value", "base_values")
 
 
@@ -58,28 +59,22 @@ class TrustedRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Lay the weights out as maps are to lie, before a wrapper makes buckets of them."""
-        self._lay_out(model)
+        lay_out(model, self.cfg.get("memory_format"))
         return super().wrap_model(model_wrapper_cfg, model)
 
     def _init_model_weights(self) -> None:
         """Draw the first weights in one order, however they are to lie."""
         model = unwrapped(self.model)
-        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        lay_out(model, None)
         super()._init_model_weights()
-        self._lay_out(model)
-
-    def _lay_out(self, model: nn.Module) -> None:
-        layout = self.cfg.get("memory_format")
-        if layout not in _LAYOUTS:
-            raise UserError(f"memory_format is 'channels_last' or None, found {layout!r}.")
-        model.to(memory_format=_LAYOUTS[layout])  # type: ignore[call-overload]
+        lay_out(model, self.cfg.get("memory_format"))
 
     def build_optim_wrapper(
         self, optim_wrapper: Optimizer | OptimWrapper | dict[str, Any]
     ) -> OptimWrapper | OptimWrapperDict:
         """Build it, with as few groups of parameters as their settings ask for."""
         if isinstance(optim_wrapper, dict) and "optimizer" in optim_wrapper:
-            optim_wrapper = {"constructor": "ibkd_mm.FewGroupsConstructor", **optim_wrapper}
+            optim_wrapper = {**FEW_GROUPS, **optim_wrapper}
         return super().build_optim_wrapper(optim_wrapper)
 
     def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:

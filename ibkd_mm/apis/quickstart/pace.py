@@ -21,6 +21,8 @@ from ibkd_mm.apis.quickstart.plan import Amounts, Lengths
 from ibkd_mm.apis.quickstart.recipe import Recipe
 from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher
 from ibkd_mm.engine.cores import usable_cores
+from ibkd_mm.engine.layout import lay_out
+from ibkd_mm.engine.param_groups import FEW_GROUPS
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -93,7 +95,8 @@ def _seconds_a_step(config: Config, steps: int = 3) -> float:
     """Time training steps; the first, which warms caches, does not count."""
     dataset = DATASETS.build(config.train_dataloader.dataset)
     model = MODELS.build(config.model).to(DEVICE).train()
-    optimiser = build_optim_wrapper(model, config.optim_wrapper)
+    lay_out(model, config.get("memory_format"))
+    optimiser = build_optim_wrapper(model, {**FEW_GROUPS, **config.optim_wrapper})
     size = config.train_dataloader.batch_size
 
     def read(number: int) -> Any:
