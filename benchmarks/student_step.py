@@ -3,8 +3,8 @@
     python benchmarks/student_step.py [--config CONFIG] [--size 640] [--batch 8] [--steps 5] [--threads 2]
 
 YOLOv10n-seg on pictures of noise with seven instances each, which are in memory already, in full precision on
-the CPU. By part: the step is stopped at its seams; autograd runs backward through all of the losses before it
-comes to the network. By operator: torch's profiler tells convolutions, forward and backward, from the rest.
+the CPU. By part: the step is cut at its seams, backward too, where gradients of what the network puts out are
+handed to it. By operator: torch's profiler tells convolutions, forward and backward, from the rest.
 """
 
 import argparse
@@ -77,11 +77,6 @@ class Parts:
         self._turn()
         self.open.pop()
 
-    def becomes(self, name: str) -> None:
-        """From here on the open part has another name."""
-        self._turn()
-        self.open[-1] = name
-
     def wrapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             with self.part(name):
@@ -102,7 +97,8 @@ class Step:
     def __init__(self, path: str, parts: Parts) -> None:
         config = load_config(path)
         init_default_scope("mmdet")
-        self.parts, self.awaited = parts, 0
+        self.parts: Parts = parts
+        self.ends: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.model = MODELS.build(config.model).train()
         self.optim = build_optim_wrapper(self.model, {**FEW_GROUPS, **config.optim_wrapper})
         self.average = StudentEMAHook()
@@ -115,32 +111,38 @@ class Step:
         head, wrapped = self.model.bbox_head, self.parts.wrapped
         self.model.extract_feat = wrapped(NETWORK, self.model.extract_feat)
         for module in (head.one_to_many, head.one_to_one, head.prototypes):
-            module.forward = wrapped(NETWORK, module.forward)
-            module.register_forward_hook(self._await_gradients)
+            module.forward = self._cut(wrapped(NETWORK, module.forward))
         for criterion in head.criteria.values():
             criterion.assigner.forward = wrapped("assignment", criterion.assigner.forward)
         head_module.pairs_inside = wrapped("assignment", head_module.pairs_inside)
         head_module.collect_truth = wrapped("collecting the truth", head_module.collect_truth)
 
-    def _await_gradients(self, module: torch.nn.Module, inputs: Any, outputs: Any) -> None:
-        """Have it noticed when the gradients of all that the network puts out are there."""
-        for output in (outputs,) if isinstance(outputs, torch.Tensor) else outputs:
-            if output is not None:
-                self.awaited += 1
-                output.register_hook(self._arrived)
+    def _cut(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Let what a module puts out begin a graph of its own."""
 
-    def _arrived(self, gradient: torch.Tensor) -> None:
-        self.awaited -= 1
-        if not self.awaited:
-            self.parts.becomes(BACKWARD)
+        def begin(output: torch.Tensor | None) -> torch.Tensor | None:
+            if output is None:
+                return None
+            self.ends.append((output, output.detach().requires_grad_()))
+            return self.ends[-1][1]
+
+        def call(*args: Any) -> Any:
+            outputs = forward(*args)
+            return (
+                begin(outputs) if isinstance(outputs, torch.Tensor) else type(outputs)(*map(begin, outputs))
+            )
+
+        return call
 
     def __call__(self, batch: dict[str, Any]) -> None:
-        part = self.parts.part
+        part, self.ends = self.parts.part, []
         with part("losses"):
             terms = self.model(batch["inputs"], batch["data_samples"], mode="loss")
             loss, _ = self.model.parse_losses(terms)
         with part("losses, backward"):
             self.optim.backward(loss)
+        with part(BACKWARD):
+            torch.autograd.backward(*zip(*((end, begun.grad) for end, begun in self.ends), strict=True))
         with part("optimiser, clipping"):
             self.optim.step()
             self.optim.zero_grad()

@@ -73,13 +73,13 @@ def test_on_a_gpu_loaders_read_beside_the_steps(
 
     learned: list[Any] = []
     model = SimpleNamespace(train_step=lambda batch, _: learned.append(batch["at"]))
-    model.to = model.train = lambda *_: model
+    model.to = model.train = lambda *_, **__: model
     monkeypatch.setattr(pace, "DEVICE", device[:4].rstrip(","))
     monkeypatch.setattr(pace, "DATASETS", SimpleNamespace(build=lambda _: [{"at": at} for at in range(5)]))
     monkeypatch.setattr(pace, "MODELS", SimpleNamespace(build=lambda _: model))
     monkeypatch.setattr(pace, "build_optim_wrapper", lambda *_: None)
     monkeypatch.setattr(pace, "_seconds", seconds)
     loader = {"dataset": None, "batch_size": 2, "num_workers": 4}
-    config = Config({"train_dataloader": loader, "model": None, "optim_wrapper": None})
+    config = Config({"train_dataloader": loader, "model": None, "optim_wrapper": {}})
     assert pace._seconds_a_step(config) == pytest.approx(step)
     assert learned == [[0, 1], [2, 3], [4, 0], [1, 2]]  # the first is not timed
