@@ -21,6 +21,7 @@ from ibkd_mm.apis.config import ConfigLike, load_config
 from ibkd_mm.apis.explain import explained
 from ibkd_mm.engine import check_fit
 from ibkd_mm.engine.finite import bad_owners, loss_terms, shown_few
+from ibkd_mm.engine.layout import lay_out
 from ibkd_mm.engine.replay_file import Step, read_step, versions
 from ibkd_mm.engine.seeding import seed_all
 from ibkd_mm.engine.wrappers import optim_wrappers
@@ -97,6 +98,7 @@ def _build(config: Config, weights: dict[str, Tensor]) -> Any:
     if config.get("data_preprocessor"):
         settings.setdefault("data_preprocessor", config.data_preprocessor)
     model = revert_sync_batchnorm(MODELS.build(settings).to(get_device()))
+    lay_out(model, config.get("memory_format"))
     misfit = check_fit(model, weights)
     if misfit:
         raise UserError(f"The weights in the file do not fit the model of {config.filename}:\n{misfit}")

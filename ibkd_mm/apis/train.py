@@ -90,7 +90,7 @@ def _set_resume(config: Config, resume: str | bool | None) -> None:
 
 def _set_amp(config: Config) -> None:
     kind = config.optim_wrapper.get("type", "OptimWrapper")
-    if kind.removeprefix("mmengine.") not in _PLAIN_OR_MIXED:
+    if str(kind).removeprefix("mmengine.") not in _PLAIN_OR_MIXED:
         raise UserError(f"--amp replaces optim_wrapper.type='OptimWrapper', found '{kind}'. Leave --amp out.")
     if kind == "ibkd_mm.CpuAmpOptimWrapper":
         config.optim_wrapper.pop("dtype", None)

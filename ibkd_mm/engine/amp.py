@@ -15,7 +15,8 @@ _NATIVE = ("avx512_bf16", "amx_bf16", "bf16")  # names of one ability on x86 and
 
 def native_bfloat16() -> bool:
     """Whether this CPU computes in bfloat16, rather than by turns to float32 that make it slower."""
-    return any(torch.cpu.get_capabilities().get(name) for name in _NATIVE)
+    abilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
+    return any(abilities.get(name) for name in _NATIVE)
 
 
 @OPTIM_WRAPPERS.register_module()

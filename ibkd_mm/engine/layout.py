@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from ibkd_mm.errors import UserError
 
@@ -13,3 +14,14 @@ def lay_out(model: nn.Module, layout: str | None) -> None:
     if layout not in _LAYOUTS:
         raise UserError(f"memory_format is 'channels_last' or None, found {layout!r}.")
     model.to(memory_format=_LAYOUTS[layout])  # type: ignore[call-overload]
+
+
+def lay_out_state(optimizer: Optimizer) -> None:
+    """Lay what an optimizer keeps of each weight out as that weight.
+
+    A loaded state lies as it was saved, and torch's fused steps go through memory without looking how.
+    """
+    for weight, state in optimizer.state.items():
+        for name, kept in state.items():
+            if isinstance(kept, torch.Tensor) and kept.shape == weight.shape:
+                state[name] = torch.empty_like(weight, dtype=kept.dtype).copy_(kept)

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from ibkd_mm.engine.cores import usable_cores
-from ibkd_mm.engine.layout import lay_out
+from ibkd_mm.engine.layout import lay_out, lay_out_state
 from ibkd_mm.engine.loops import Placed
 from ibkd_mm.engine.param_groups import FEW_GROUPS
 from ibkd_mm.engine.saving import (
@@ -26,7 +26,7 @@ from ibkd_mm.engine.saving import (
     training_state,
 )
 from ibkd_mm.engine.workers import leave_signals
-from ibkd_mm.engine.wrappers import unwrapped
+from ibkd_mm.engine.wrappers import optim_wrappers, unwrapped
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS, RUNNERS
 
@@ -59,21 +59,24 @@ class TrustedRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Lay the weights out as maps are to lie, before a wrapper makes buckets of them."""
-        lay_out(model, self.cfg.get("memory_format"))
+        if self.cfg.get("memory_format") is not None:
+            lay_out(model, self.cfg.memory_format)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def _init_model_weights(self) -> None:
         """Draw the first weights in one order, however they are to lie."""
-        model = unwrapped(self.model)
-        lay_out(model, None)
+        layout = self.cfg.get("memory_format")
+        if layout is not None:
+            lay_out(unwrapped(self.model), None)
         super()._init_model_weights()
-        lay_out(model, self.cfg.get("memory_format"))
+        if layout is not None:
+            lay_out(unwrapped(self.model), layout)
 
     def build_optim_wrapper(
         self, optim_wrapper: Optimizer | OptimWrapper | dict[str, Any]
     ) -> OptimWrapper | OptimWrapperDict:
         """Build it, with as few groups of parameters as their settings ask for."""
-        if isinstance(optim_wrapper, dict) and "optimizer" in optim_wrapper:
+        if isinstance(optim_wrapper, dict) and isinstance(optim_wrapper.get("optimizer"), dict):
             optim_wrapper = {**FEW_GROUPS, **optim_wrapper}
         return super().build_optim_wrapper(optim_wrapper)
 
@@ -131,7 +134,19 @@ class TrustedRunner(Runner):
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Resume, and draw the samples that the stopped run would have drawn."""
         planned = schedules(self.param_schedulers or [])
-        super().resume(filename, *args, **kwargs)
+        try:
+            super().resume(filename, *args, **kwargs)
+        except ValueError as error:
+            if "parameter group" not in str(error):
+                raise
+            raise UserError(
+                f"{filename} was written with other groups of parameters: {error}. One that mmengine made of "
+                "each parameter is resumed with "
+                "--cfg-options optim_wrapper.constructor=DefaultOptimWrapperConstructor."
+            ) from error
+        if isinstance(self.optim_wrapper, OptimWrapper):
+            for wrapper in optim_wrappers(self.optim_wrapper):
+                lay_out_state(wrapper.optimizer)
         load_training_only(unwrapped(self.model), self._loaded)
         self._loaded.clear()
         for change in _overruled(planned, schedules(self.param_schedulers or []), "param_scheduler"):

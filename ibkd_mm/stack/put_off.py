@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -10,22 +10,39 @@ from types import ModuleType
 from typing import Any
 
 
+class _Part:
+    """Stands for something of a module, which is looked up when it is called or asked for something.
+
+    It is no class: nothing inherits from it, and `isinstance` does not know it.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def _real(self) -> Any:
+        return getattr(importlib.import_module(self._module), self._name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._real()(*args, **kwargs)
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return getattr(self._real(), attribute)
+
+
 class _Later(ModuleType):
-    """Stands for a module while others import from it; what they got is looked up when it is called."""
+    """Stands for a module while others import from it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.__spec__ = ModuleSpec(name, loader=None, is_package=True)
         self.__path__: list[str] = []
 
-    def __getattr__(self, attribute: str) -> Callable[..., Any]:
+    def __getattr__(self, attribute: str) -> _Part:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return getattr(importlib.import_module(self.__name__), attribute)(*args, **kwargs)
-
-        return call
+        return _Part(self.__name__, attribute)
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def _kept_recursion_limit() -> Iterator[None]:
 def install() -> None:
     """Import mmrazor's distillation part, whole or with an error that says what is missing. Idempotent.
 
-    `scipy.stats`, a third of a second, is for its search of architectures.
+    `scipy.stats`, a third of a second, is for its search of architectures and for one old distiller.
 
     Can go when mmrazor has a release that accepts mmcv 2.3 and torch 2.6 or newer.
     """

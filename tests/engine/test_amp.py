@@ -59,3 +59,10 @@ def test_automatic_is_bfloat16_where_the_cpu_is_made_for_it(
     )
     with wrapper.optim_context(model):
         assert model(torch.ones(1, 4)).dtype == computes
+
+
+def test_automatic_is_float32_where_torch_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    wrapper = {"type": "ibkd_mm.CpuAmpOptimWrapper", "optimizer": optimizer, "dtype": "auto"}
+    assert OPTIM_WRAPPERS.build(wrapper).dtype == torch.float32

@@ -1,12 +1,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from ibkd_mm.engine import TrustedRunner
 from ibkd_mm.engine.param_groups import merged
+from ibkd_mm.errors import UserError
 
 
 def build(model: nn.Module, constructor: str | None) -> torch.optim.Optimizer:
@@ -86,3 +88,30 @@ def test_the_runner_makes_few_groups_unless_told_otherwise(
         runner = toy(tmp_path, 1, optim={"optimizer": adam, "paramwise_cfg": paramwise, **more})
         optimizer = runner.build_optim_wrapper(runner.optim_wrapper).optimizer
         assert len(optimizer.param_groups) == count
+
+
+def test_what_two_modules_share_is_stepped_once() -> None:
+    layer = nn.Linear(2, 2)
+    model = nn.ModuleDict({"one": nn.Sequential(layer), "other": nn.Sequential(layer)})
+    (group,) = build(model, "ibkd_mm.FewGroupsConstructor").param_groups[:1]
+    assert [id(each) for each in group["params"]] == [id(layer.weight)]
+
+
+def test_an_optimizer_that_is_built_already_is_taken(
+    toy: Callable[..., TrustedRunner], tmp_path: Path
+) -> None:
+    runner = toy(tmp_path, 1)
+    given = torch.optim.SGD(runner.model.parameters(), lr=0.1)
+    assert runner.build_optim_wrapper({"type": "OptimWrapper", "optimizer": given}).optimizer is given
+
+
+def test_a_checkpoint_with_a_group_for_every_parameter_is_refused_with_the_way_out(
+    toy: Callable[..., TrustedRunner], tmp_path: Path
+) -> None:
+    adam = {"type": "AdamW", "lr": 0.1, "weight_decay": 0.5}
+    optim = {"optimizer": adam, "paramwise_cfg": {"norm_decay_mult": 0.0}}
+    each = {**optim, "constructor": "DefaultOptimWrapperConstructor"}
+    toy(tmp_path, 2, optim=each).train()
+    with pytest.raises(UserError, match=r"optim_wrapper\.constructor=DefaultOptimWrapperConstructor"):
+        toy(tmp_path, 4, optim=optim, resume=True).train()
+    toy(tmp_path, 4, optim=each, resume=True).train()

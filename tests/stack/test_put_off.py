@@ -14,7 +14,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "inner").mkdir(parents=True)
     (folder / "__init__.py").write_text("")
     (folder / "inner" / "__init__.py").write_text(
-        "class Doubled:\n    def __init__(self, n): self.n = 2 * n\n"
+        "class Doubled:\n    kind = 3\n    def __init__(self, n): self.n = 2 * n\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield folder
@@ -29,6 +29,7 @@ def test_what_was_put_off_is_imported_when_it_is_called(package: Path) -> None:
     assert "slow_package" not in sys.modules
     assert given["Doubled"](4).n == given["later"].Doubled(4).n == 8
     assert sys.modules["slow_package.inner"].__file__ == str(package / "inner" / "__init__.py")
+    assert given["Doubled"].kind == 3
     with pytest.raises(AttributeError, match="no attribute 'Missing'"):
         given["Missing"]()
 
@@ -63,3 +64,9 @@ assert 'imgaug' in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "5.0\n"
+
+
+def test_mmrazors_old_distiller_finds_the_distribution_that_it_needs() -> None:
+    from mmrazor.models.distillers import ofd_distiller
+
+    assert ofd_distiller.norm.cdf(0) == 0.5
