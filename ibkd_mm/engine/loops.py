@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from ibkd_mm.engine.draws import DrawnDataset, PlacedBatches, draw_by_place
 from ibkd_mm.engine.seeding import seed_all
+from ibkd_mm.engine.workers import end_workers
 from ibkd_mm.registry import LOOPS
 
 Batch = Sequence[dict[str, Any]]
@@ -47,8 +48,8 @@ class Placed:
         return dataset
 
     def close(self) -> None:
-        """End the workers now: left to the garbage collector, torch waits five seconds for each."""
-        self.dataloader._iterator = None
+        """End the workers now."""
+        end_workers(self)
 
     def reseed(self, seed: int) -> None:
         """Draw as the run with this seed; a sampler whose seed the config sets keeps it."""

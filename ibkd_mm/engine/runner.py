@@ -25,7 +25,7 @@ from ibkd_mm.engine.saving import (
     schedules,
     training_state,
 )
-from ibkd_mm.engine.workers import leave_signals
+from ibkd_mm.engine.workers import end_workers, leave_signals
 from ibkd_mm.engine.wrappers import optim_wrappers, unwrapped
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS, RUNNERS
@@ -124,6 +124,21 @@ class TrustedRunner(Runner):
                 close = getattr(part, "close", None)
                 if close is not None:
                     close()
+            end_workers(self._val_loop)
+
+    def val(self) -> dict[str, float]:
+        """Validate, and give the workers back."""
+        try:
+            return super().val()
+        finally:
+            end_workers(self._val_loop)
+
+    def test(self) -> dict[str, float]:
+        """Test, and give the workers back."""
+        try:
+            return super().test()
+        finally:
+            end_workers(self._test_loop)
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load the weights of a checkpoint, and keep at hand what is trained beside them."""

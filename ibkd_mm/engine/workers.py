@@ -37,6 +37,13 @@ def leave_signals(loader: DataLoader[Any]) -> DataLoader[Any]:
     return loader
 
 
+def end_workers(loop: Any) -> None:
+    """End the workers of a loop, if it was built: torch waits five seconds for each that becomes garbage."""
+    loader = getattr(loop, "dataloader", None)
+    if loader is not None:
+        loader._iterator = None
+
+
 def _end_with_parent() -> None:
     """Let only the main process end this one: that is how loaders and Python's exit clear workers away."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid not in (os.getppid(), os.getpid()):

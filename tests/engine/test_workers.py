@@ -3,9 +3,10 @@
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
+from multiprocessing import active_children, get_context
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,3 +52,13 @@ def test_a_loader_is_prepared_once() -> None:
     assert isinstance(start, WorkerStart)
     assert start.inner is print
     assert leave_signals(loader).worker_init_fn is start
+
+
+def test_a_training_and_a_validation_leave_no_worker(toy: Callable[..., Any], tmp_path: Path) -> None:
+    runner = toy(tmp_path, 2, workers=1, validate=True, val_workers=1, loop={"val_interval": 1})
+    before = set(active_children())
+    runner.train()
+    assert runner.val_loop.dataloader.persistent_workers
+    assert set(active_children()) <= before
+    assert runner.val()
+    assert set(active_children()) <= before
