@@ -2,9 +2,11 @@
 
 import functools
 import gc
+import hashlib
 import os
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import settings
 from mmengine.config import utils
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
+from torch import nn
 
 import ibkd_mm  # noqa: F401  (before any mmdet: what it imports finds mmcv's operators then)
 
@@ -62,4 +65,27 @@ def _descriptions_of_upstreams_configs_are_read_once() -> Iterator[None]:
     """To find one `mmdet::` config mmengine parses a hundred files, which takes longer than to read it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils, "load", functools.cache(utils.load))
+        yield
+
+
+@pytest.fixture(scope="session")
+def traced_once() -> Iterator[None]:
+    """Keep what is traced of a student for the next that is the same, since tracing takes seconds."""
+    from ibkd_mm.deploy import export as module
+
+    trace, traced = module.trace, {}
+
+    def once(graph: nn.Module, **how: Any) -> Any:
+        weights = hashlib.sha256(repr((graph.dtype, graph.max_instances, how)).encode())
+        for name, value in graph.state_dict().items():
+            weights.update(name.encode() + value.numpy().tobytes())
+        key = weights.digest()
+        if key not in traced:
+            traced[key] = trace(graph, **how)
+        copied = type(traced[key])()
+        copied.CopyFrom(traced[key])
+        return copied
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "trace", once)
         yield

@@ -31,25 +31,30 @@ class _Part:
         return getattr(self._real(), attribute)
 
 
-class _Later(ModuleType):
-    """Stands for a module while others import from it."""
+class StandIn(ModuleType):
+    """Stands for a module, and has a part of any name that is asked for."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.__spec__ = ModuleSpec(name, loader=None, is_package=True)
         self.__path__: list[str] = []
+        self.__all__: list[str] = []
 
-    def __getattr__(self, attribute: str) -> _Part:
+    def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        return _Part(self.__name__, attribute)
+        return self.part(attribute)
+
+    def part(self, name: str) -> Any:
+        """Give what stands for a part of the module."""
+        return _Part(self.__name__, name)
 
 
 @contextmanager
 def put_off(*names: str) -> Iterator[None]:
     """Let modules, a package before what is inside it, be imported without being run."""
     names = tuple(name for name in names if name not in sys.modules and _installed(name))
-    stand_ins = {name: _Later(name) for name in names}
+    stand_ins = {name: StandIn(name) for name in names}
     for name, module in stand_ins.items():
         parent, _, own = name.rpartition(".")
         if parent in stand_ins:

@@ -4,11 +4,9 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import Any
 
-from ibkd_mm.stack.put_off import put_off
+from ibkd_mm.stack.put_off import StandIn, put_off
 
 # mmrazor 1.0.0 asserts `mmcv <= 2.1.0` although nothing of its distillation part minds a newer one.
 _NEWEST_MMCV_IT_ACCEPTS = "2.1.0"
@@ -35,22 +33,15 @@ _PROMISED = (
 )
 
 
-class _Placeholder(ModuleType):
+class _Placeholder(StandIn):
     """Stands for a module that cannot be imported; whatever is asked of it fails only when it is called."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.__spec__ = ModuleSpec(name, loader=None, is_package=True)
-        self.__path__: list[str] = []
-        self.__all__: list[str] = []
-
-    def __getattr__(self, attribute: str) -> Callable[..., Any]:
-        if attribute.startswith("__"):
-            raise AttributeError(attribute)
+    def part(self, name: str) -> Callable[..., Any]:
+        """Give what says why it is not there."""
 
         def unavailable(*_: Any, **__: Any) -> None:
             raise RuntimeError(
-                f"{self.__name__}.{attribute} is part of mmrazor's quantisation, which does not run on this "
+                f"{self.__name__}.{name} is part of mmrazor's quantisation, which does not run on this "
                 "torch. ibkd_mm makes only mmrazor's distillation part available."
             )
 

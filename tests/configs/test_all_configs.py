@@ -30,10 +30,16 @@ class Built:
     model: torch.nn.Module
 
 
+LAST: list[Built] = []
+
+
 @pytest.fixture(scope="module", params=CONFIGS)
 def built(request: pytest.FixtureRequest, load: Callable[..., Config], build: Callable[..., Any]) -> Built:
+    """The config and its model; of configs beside each other that differ in other things alone, the same."""
     config = load(request.param)
-    return Built(request.param, config, build(config))
+    model = next((last.model for last in LAST if last.config.model == config.model), None) or build(config)
+    LAST[:] = [Built(request.param, config, model)]
+    return LAST[0]
 
 
 def as_list(value: Any) -> list[Any]:

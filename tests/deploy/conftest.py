@@ -3,12 +3,10 @@
 Tracing takes seconds, so each kind of file is written once for all of them.
 """
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from mmengine.config import Config
@@ -18,8 +16,6 @@ from torch import nn
 import ibkd_mm  # noqa: F401
 from ibkd_mm.apis.export import Exported, Settings, export
 from ibkd_mm.datasets.shapes.build import ShapesSpec
-from ibkd_mm.deploy import export as export_module
-from ibkd_mm.deploy.graph import DeployedStudent
 from ibkd_mm.yolov10.attention import PSA
 from ibkd_mm.yolov10.layers import Layers
 
@@ -149,24 +145,8 @@ def checkpoint(config: Path, detector: nn.Module, save: Callable[[Path, nn.Modul
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _traced_once() -> Iterator[None]:
-    """Keep what was traced of the student: several kinds of file are made from the same."""
-    traced: dict[object, bytes] = {}
-
-    def trace(graph: DeployedStudent, **how: object) -> onnx.ModelProto:
-        key = (len(graph.state_dict()), graph.head.num_classes, graph.dtype, graph.max_instances, repr(how))
-        if key not in traced:
-            gc.disable()  # it makes so many objects that looking for unused ones takes an eighth of the time
-            try:
-                traced[key] = export_module.trace_student(graph, **how).SerializeToString()
-            finally:
-                gc.enable()
-        return onnx.ModelProto.FromString(traced[key])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export_module, "trace_student", export_module.trace, raising=False)
-        patch.setattr(export_module, "trace", trace)
-        yield
+def _traced_once(traced_once: None) -> None:
+    """Several kinds of file are made from the same."""
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ def _understand(words: list[str]) -> None:
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path, monkeypatch, traced_once):
     """An empty folder that has the checkout's configs, and a stand-in for what is fetched."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
 
