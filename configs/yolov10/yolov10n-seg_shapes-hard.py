@@ -16,7 +16,8 @@ model = dict(backbone=norm, neck=norm, bbox_head=dict(num_classes=8, **classes, 
 train_dataloader = dict(batch_size=8)
 
 optim_wrapper = dict(
-    optimizer=dict(lr=2e-3),
+    # the first gradients are twenty times as large as later ones: AdamW is to forget them in a hundred steps
+    optimizer=dict(lr=2e-3, betas=(0.9, 0.99)),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 param_scheduler = [

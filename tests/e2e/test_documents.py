@@ -228,6 +228,8 @@ def test_the_readme_config_for_own_data_trains_and_tests(place, monkeypatch, cap
         "model.backbone.init_cfg=None",
         "model.backbone.depth=18",
         "model.neck.in_channels=[64,128,256,512]",
+        "model.roi_head.bbox_head.fc_out_channels=64",
+        "model.test_cfg.rcnn.max_per_img=4",
         "default_hooks.logger.interval=1",
     ]
     for loader, step in (("train", 2), ("val", 1), ("test", 1)):
