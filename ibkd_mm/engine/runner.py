@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from ibkd_mm.engine.compiling import compile_network
 from ibkd_mm.engine.cores import usable_cores
 from ibkd_mm.engine.layout import lay_out, lay_out_state
 from ibkd_mm.engine.loops import Placed
@@ -42,9 +43,9 @@ class TrustedRunner(Runner):
     mmengine's two training loops and its checkpoint hook are replaced by ours, which take the same
     settings; a config names upstream's or ours. Parameters of equal settings are one group. `guards` is a
     dictionary of hooks; None takes one out. `memory_format='channels_last'` lays maps out in memory so that
-    a CPU's convolutions are faster. `env_cfg=dict(threads='spare')` computes on the cores that the loader's
-    workers leave: on small pictures, threads that wait for a core which a worker has are slower than none.
-    OMP_NUM_THREADS wins.
+    a CPU's convolutions are faster. `compile` compiles the backbone and the neck.
+    `env_cfg=dict(threads='spare')` computes on the cores that the loader's workers leave: on small pictures,
+    threads that wait for a core which a worker has are slower than none. OMP_NUM_THREADS wins.
     """
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
@@ -71,6 +72,10 @@ class TrustedRunner(Runner):
         super()._init_model_weights()
         if layout is not None:
             lay_out(unwrapped(self.model), layout)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile what is worth it, whichever step is to be run."""
+        compile_network(self.model, self.cfg.get("compile"))
 
     def build_optim_wrapper(
         self, optim_wrapper: Optimizer | OptimWrapper | dict[str, Any]
