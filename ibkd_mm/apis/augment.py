@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from ibkd_mm.engine.pipelines import innermost
 from ibkd_mm.errors import UserError
 
 _META = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
@@ -16,7 +17,7 @@ def set_tta(config: Config) -> None:
         raise UserError(
             "--tta for a segmentor needs tta_model and tta_pipeline in the config; one is lacking."
         )
-    dataset = _innermost(config.test_dataloader.dataset)
+    dataset = innermost(config.test_dataloader.dataset)
     pipeline = config.get("tta_pipeline") or _flipped(dataset.pipeline)
     tta_model = config.get("tta_model") or {}
     if "DetTTAModel" in tta_model.get("type", "DetTTAModel") and _predicts_masks(config.model):
@@ -26,12 +27,6 @@ def set_tta(config: Config) -> None:
         )
     config.model = ConfigDict(**(tta_model or _merging_boxes(config.model)), module=config.model)
     dataset.pipeline = pipeline
-
-
-def _innermost(dataset: Any) -> Any:
-    while "dataset" in dataset:
-        dataset = dataset.dataset
-    return dataset
 
 
 def _merging_boxes(model: Any) -> dict[str, Any]:

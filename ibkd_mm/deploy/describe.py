@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ibkd_mm.deploy.runtime import FORMAT, ModelInfo
+from ibkd_mm.engine.pipelines import innermost
 from ibkd_mm.errors import UserError
 from ibkd_mm.version import __version__
 from ibkd_mm.yolov10 import YOLOv10
@@ -54,13 +55,6 @@ def find_resize(config: Config) -> dict[str, Any]:
     """Find the step of the test's pipeline that makes pictures fit, empty if there is none."""
     steps = innermost(config.test_dataloader.dataset).get("pipeline", [])
     return next((step for step in steps if str(step["type"]).endswith("Resize") and "scale" in step), {})
-
-
-def innermost(dataset: Any) -> Any:
-    """Return the settings of the data set that others are wrapped around, of several the first."""
-    while "dataset" in dataset or "datasets" in dataset:
-        dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
-    return dataset
 
 
 def class_names(config: Config, count: int, meta: Any) -> list[str]:

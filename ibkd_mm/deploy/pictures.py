@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ibkd_mm.datasets.shapes.build import ShapesSpec
-from ibkd_mm.deploy.describe import innermost
 from ibkd_mm.deploy.quiet import quiet
+from ibkd_mm.engine.pipelines import innermost
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The transforms of a data set, wherever in it they stand."""
+"""What stands in data sets that are wrapped around each other."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,3 +20,10 @@ def transforms_of(dataset: Any) -> Iterator[Any]:
             yield node
         waiting += [(getattr(node, name, None), transforms) for name in ("dataset", "datasets")]
         waiting += [(getattr(node, name, None), True) for name in ("pipeline", "transforms")]
+
+
+def innermost(dataset: Any) -> Any:
+    """Return the settings of the data set that others are wrapped around, of several the first."""
+    while "dataset" in dataset or "datasets" in dataset:
+        dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
+    return dataset

@@ -13,6 +13,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, PARAM_SCHEDULERS
 
 from ibkd_mm.distill.cache import CacheWriter
+from ibkd_mm.engine.pipelines import innermost
 
 CONFIG_ROOT = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(
@@ -44,13 +45,6 @@ def built(request: pytest.FixtureRequest, load: Callable[..., Config], build: Ca
 
 def as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def innermost(dataset: dict[str, Any]) -> dict[str, Any]:
-    """The data set inside wrappers such as RepeatDataset; the first of those that are joined."""
-    while inner := dataset.get("dataset") or dataset.get("datasets"):
-        dataset = inner[0] if isinstance(inner, list) else inner
-    return dataset
 
 
 def class_names(dataset: dict[str, Any]) -> tuple[str, ...]:

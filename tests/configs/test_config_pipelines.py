@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from ibkd_mm.datasets.shapes import ShapesSpec, ensure_shapes
+from ibkd_mm.engine.pipelines import innermost
 
 CONFIG_ROOT = Path(__file__).parents[2] / "configs"
 SHAPES = sorted(
@@ -25,12 +26,6 @@ SHAPES = sorted(
     if "_base_" not in path.parts
 )
 SIZE, SIZES = 160, {"mask_rcnn/mask_rcnn_r18_fpn_shapes.py": 128}
-
-
-def innermost(dataset: dict[str, Any]) -> dict[str, Any]:
-    while "dataset" in dataset:
-        dataset = dataset["dataset"]
-    return dataset
 
 
 def pixels(sample: Any, instances: str = "gt_instances") -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, METRICS, MODELS, PARAM_SCHEDULERS
 from pycocotools import mask as rle
 
 from ibkd_mm.apis.train import _set_amp
+from ibkd_mm.engine.pipelines import innermost
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "configs" / "yolov10").glob("*.py"))
 SIZES = {
@@ -29,12 +30,6 @@ SIZES = {
 
 def path(data: str) -> str:
     return f"yolov10/yolov10n-seg_{data}.py"
-
-
-def innermost(dataset: Any) -> Any:
-    while "dataset" in dataset:
-        dataset = dataset["dataset"]
-    return dataset
 
 
 def classes_of(config: Config) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
+from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.distill.cache.entry import CachedEntry
 from ibkd_mm.distill.cache.pictures import Pictures
 from ibkd_mm.distill.cache.store import CacheReader, CacheWriter
@@ -69,7 +70,8 @@ class TeacherRun:
         kept = masks.flatten(1).any(1)
         arrays = (seen.scores[own][kept], seen.probabilities[own][kept], masks[kept].to(torch.uint8))
         scores, probabilities, pixels = (each.cpu().numpy() for each in arrays)
-        return CachedEntry.of(_extents(pixels), scores, probabilities, pixels, self.top)
+        boxes = np.array([extents(mask) for mask in pixels], np.float32).reshape(-1, 4)
+        return CachedEntry.of(boxes, scores, probabilities, pixels, self.top)
 
 
 def _in_picture(logits: Tensor, size: Sequence[int], meta: Any) -> Tensor:
@@ -81,17 +83,6 @@ def _in_picture(logits: Tensor, size: Sequence[int], meta: Any) -> Tensor:
     if tuple(shown) != (height, width):
         whole = F.interpolate(whole, (height, width), mode="bilinear")
     return whole[:, 0] > 0
-
-
-def _extents(masks: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Bound masks that are not empty, (K, H, W) -> (K, 4)."""
-    (left, right), (top, bottom) = _ends(masks.any(1)), _ends(masks.any(2))
-    return np.stack([left, top, right, bottom], axis=1).astype(np.float32)
-
-
-def _ends(filled: Any) -> tuple[Any, Any]:
-    """Find the first of (K, n) that is filled, and the place behind the last."""
-    return filled.argmax(1), filled.shape[1] - filled[:, ::-1].argmax(1)
 
 
 def part_of(path: Path, rank: int) -> Path:
