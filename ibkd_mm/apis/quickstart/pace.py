@@ -29,7 +29,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _MIN_STEPS = 2
 _STARTING, _DRAWING = 15.0, 25.0
 """Seconds for a training to begin, and for a report to time its models and draw its figures."""
-_BESIDE = 1.15
+_BESIDE = 1.2
 """What a step beside another training, with the teacher's part, takes to one by itself on as many cores."""
 _SCORING = 1.5
 """What pictures take to be judged, to what they take to be seen."""
