@@ -20,7 +20,7 @@ def compile_network(model: nn.Module, settings: Any) -> None:
         model: wrapped or not; its parameters keep their names.
         settings: of `torch.compile`, or True for none; nothing is done for None and False.
     """
-    if not settings:
+    if settings is None or settings is False:
         return
     if settings is not True and not isinstance(settings, dict):
         raise UserError(f"compile is True or settings of torch.compile, found {settings!r}.")

@@ -62,6 +62,12 @@ def test_without_the_setting_nothing_is(settings: Any) -> None:
     assert compiled(model) == set()
 
 
+def test_settings_that_are_empty_are_those_of_torch() -> None:
+    model = Net()
+    compile_network(model, {})
+    assert compiled(model) == {"backbone", "neck"}
+
+
 def test_a_model_without_backbone_and_a_word_for_settings_are_refused() -> None:
     with pytest.raises(UserError, match="compile is for models with a backbone, Linear has none"):
         compile_network(nn.Linear(1, 1), True)
