@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from ibkd_mm.engine.pipelines import transforms_of
+from ibkd_mm.engine.workers import end_workers
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
 
@@ -65,19 +66,9 @@ class CloseMosaicHook(Hook):
             transform.close()
         names = ", ".join(sorted({type(transform).__name__ for transform in self._open}))
         self._open = []
-        _restart(runner.train_loop)
+        end_workers(runner.train_loop)  # the next batch is made by new ones
         runner.logger.info(f"{names}: off from here on, for the last {end - now} of {end}.")
 
 
 def _counts_iterations(runner: Runner) -> bool:
     return isinstance(runner.train_loop, IterBasedTrainLoop)
-
-
-def _restart(loop: Any) -> None:
-    """Let the next batch be made by new workers; loops that are not ours have no `close`."""
-    if hasattr(loop, "close"):
-        loop.close()
-        return
-    loop.dataloader._iterator = None
-    if hasattr(loop, "dataloader_iterator"):
-        loop.dataloader_iterator._iterator = None

@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 
 from ibkd_mm.engine.draws import DrawnDataset, PlacedBatches, draw_by_place
 from ibkd_mm.engine.seeding import seed_all
-from ibkd_mm.engine.workers import end_workers
 from ibkd_mm.registry import LOOPS
 
 Batch = Sequence[dict[str, Any]]
@@ -46,10 +45,6 @@ class Placed:
         dataset = self.dataloader.dataset
         assert isinstance(dataset, DrawnDataset)
         return dataset
-
-    def close(self) -> None:
-        """End the workers now."""
-        end_workers(self)
 
     def reseed(self, seed: int) -> None:
         """Draw as the run with this seed; a sampler whose seed the config sets keeps it."""
@@ -116,11 +111,6 @@ class IterLoop(Placed, IterBasedTrainLoop):
     def __init__(self, runner: Runner, dataloader: Any, **kwargs: Any) -> None:
         super().__init__(runner, _placed(runner, dataloader), **kwargs)
         self.dataloader_iterator = EndlessBatches(self.dataloader, self.place)
-
-    def close(self) -> None:
-        """End the workers now."""
-        self.dataloader_iterator = EndlessBatches(self.dataloader, self.place)
-        super().close()
 
     def validates_after(self, iteration: int) -> bool:
         """Tell whether a validation follows so many iterations."""

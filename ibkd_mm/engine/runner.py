@@ -125,11 +125,12 @@ class TrustedRunner(Runner):
         try:
             return super().train()
         finally:
-            for part in (*self.hooks, self._train_loop):
-                close = getattr(part, "close", None)
+            for hook in self.hooks:
+                close = getattr(hook, "close", None)
                 if close is not None:
                     close()
-            end_workers(self._val_loop)
+            for loop in (self._train_loop, self._val_loop):
+                end_workers(loop)
 
     def val(self) -> dict[str, float]:
         """Validate, and give the workers back."""

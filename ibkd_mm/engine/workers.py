@@ -39,9 +39,10 @@ def leave_signals(loader: DataLoader[Any]) -> DataLoader[Any]:
 
 def end_workers(loop: Any) -> None:
     """End the workers of a loop, if it was built: torch waits five seconds for each that becomes garbage."""
-    loader = getattr(loop, "dataloader", None)
-    if loader is not None:
-        loader._iterator = None
+    for holder in ("dataloader", "dataloader_iterator"):
+        held = getattr(loop, holder, None)
+        if held is not None:
+            held._iterator = None
 
 
 def _end_with_parent() -> None:
