@@ -117,9 +117,9 @@ def _make(
     settings: Any,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    steps = make_cache(
-        run, pictures, path, identity, batch_size=settings.batch_size, workers=settings.get("workers", 0)
-    )
+    # on a CPU the teacher itself wants the cores
+    workers = settings.get("workers", 2 if torch.cuda.is_available() else 0)
+    steps = make_cache(run, pictures, path, identity, batch_size=settings.batch_size, workers=workers)
     if get_rank():  # one process reports for all
         progress = _silent
     if progress is None:

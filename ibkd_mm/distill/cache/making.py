@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import barrier, get_rank, get_world_size
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
@@ -22,6 +25,24 @@ from ibkd_mm.distill.teacher import FrozenTeacher
 
 _PART = re.compile(r"\.part\d+")
 """What the name of a process's own file has behind that of the whole."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A teacher's K instances of a picture, before they are made small."""
+
+    key: str
+    """The picture's."""
+    scores: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    """(K, classes)."""
+    masks: NDArray[np.uint8]
+    """(K, height, width), zeros and ones."""
+
+    def entry(self, top: int) -> CachedEntry:
+        """Keep of each its box, its mask made small, and the `top` likeliest classes."""
+        boxes = np.array([extents(mask) for mask in self.masks], np.float32).reshape(-1, 4)
+        return CachedEntry.of(boxes, self.scores, self.probabilities, self.masks, top)
 
 
 class TeacherRun:
@@ -44,9 +65,13 @@ class TeacherRun:
         self.teacher, self.preprocessor = teacher, preprocessor
         self.connector, self.top = connector, top
 
-    @torch.no_grad()
     def entries(self, batch: Any) -> list[tuple[str, CachedEntry]]:
-        """Give each picture's key and what was seen in it, whichever pictures stand beside it.
+        """Give each picture's key and entry."""
+        return [(seen.key, seen.entry(self.top)) for seen in self.look(batch)]
+
+    @torch.no_grad()
+    def look(self, batch: Any) -> list[Seen]:
+        """Give what is seen in each picture, whichever pictures stand beside it.
 
         Pictures of different sizes would be padded, and what is padded the teacher sees, too.
         """
@@ -54,24 +79,23 @@ class TeacherRun:
         for index, picture in enumerate(batch["inputs"]):
             sizes.setdefault(tuple(picture.shape), []).append(index)
         parts = [{name: [batch[name][at] for at in chosen] for name in batch} for chosen in sizes.values()]
-        return [entry for part in parts for entry in self._of_one_size(part)]
+        return [seen for part in parts for seen in self._of_one_size(part)]
 
-    def _of_one_size(self, batch: Any) -> list[tuple[str, CachedEntry]]:
+    def _of_one_size(self, batch: Any) -> list[Seen]:
         data = self.preprocessor(batch, False)
         inputs, samples = data["inputs"], data["data_samples"]
         seen = self.connector(self.teacher.outputs(inputs, samples))
         return [
-            (str(sample.metainfo["img_id"]), self._entry(seen, seen.image == index, inputs.shape[2:], sample))
+            _seen(seen, seen.image == index, inputs.shape[2:], sample.metainfo)
             for index, sample in enumerate(samples)
         ]
 
-    def _entry(self, seen: TeacherInstances, own: Tensor, size: Sequence[int], sample: Any) -> CachedEntry:
-        masks = _in_picture(seen.mask_logits[own], size, sample.metainfo)
-        kept = masks.flatten(1).any(1)
-        arrays = (seen.scores[own][kept], seen.probabilities[own][kept], masks[kept].to(torch.uint8))
-        scores, probabilities, pixels = (each.cpu().numpy() for each in arrays)
-        boxes = np.array([extents(mask) for mask in pixels], np.float32).reshape(-1, 4)
-        return CachedEntry.of(boxes, scores, probabilities, pixels, self.top)
+
+def _seen(seen: TeacherInstances, own: Tensor, size: Sequence[int], meta: Any) -> Seen:
+    masks = _in_picture(seen.mask_logits[own], size, meta)
+    kept = masks.flatten(1).any(1)
+    arrays = (seen.scores[own][kept], seen.probabilities[own][kept], masks[kept].to(torch.uint8))
+    return Seen(str(meta["img_id"]), *(each.cpu().numpy() for each in arrays))
 
 
 def _in_picture(logits: Tensor, size: Sequence[int], meta: Any) -> Tensor:
@@ -99,7 +123,10 @@ def make_cache(
     batch_size: int,
     workers: int,
 ) -> Iterator[tuple[int, int]]:
-    """Write what is lacking, and yield after each batch how many pictures are done of how many.
+    """Write what is lacking, and yield after each batch how many pictures were looked at of how many.
+
+    What was seen in a batch is made small and written while the teacher looks at the next; it is in the file
+    when the last one was yielded, or when the iterator is closed.
 
     Each process of several writes a file of its own; the first one then takes them all in. It begins with
     those that were left when they were stopped, so that all agree on what is lacking.
@@ -118,13 +145,18 @@ def make_cache(
         Subset(pictures, mine), batch_size, num_workers=workers, collate_fn=pseudo_collate
     )
     count = len(keys) - len(lacking)
-    with CacheWriter(own, identity) as writer:
+    written: Future[None] | None = None
+    with CacheWriter(own, identity) as writer, ThreadPoolExecutor(1) as behind:
         yield count, len(keys)
         for batch in loader:
-            entries = run.entries(batch)
-            writer.write(entries)
-            count += len(entries) * world
+            seen = run.look(batch)
+            if written is not None:
+                written.result()
+            written = behind.submit(writer.write, ((each.key, each.entry(run.top)) for each in seen))
+            count += len(seen) * world
             yield min(count, len(keys)), len(keys)
+        if written is not None:
+            written.result()
     barrier()
     if rank == 0:
         _gather(path, identity)

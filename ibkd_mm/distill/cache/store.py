@@ -27,7 +27,7 @@ _TABLES = (
 class CacheWriter:
     """Writes entries, a batch at a time: a batch is in the file whole or not at all, whatever is killed.
 
-    Opening a file that is there goes on with it, if it was made with the same.
+    Opening a file that is there goes on with it, if it was made with the same. Threads may write in turns.
 
     Args:
         path: of the file.
@@ -39,7 +39,7 @@ class CacheWriter:
             raise UserError(f"Expected a file to write the teacher's cache to, found the folder {path}.")
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._base = sqlite3.connect(path, timeout=_PATIENCE)
+        self._base = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
         try:
             if self._is_empty():
                 self._begin(identity)

@@ -1,8 +1,10 @@
 """A cache holds what the teacher itself would predict, of each picture once, however often it is stopped."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -82,15 +84,32 @@ def test_an_entry_does_not_depend_on_what_else_is_in_the_batch(
         assert entry.scores == pytest.approx(alone[key].scores, abs=1e-4)
 
 
+@dataclass
+class Sight:
+    """Stands for what was seen in a picture; making an entry of it may be held up, or fail."""
+
+    key: str
+    made: CachedEntry
+    before: Callable[[], object]
+
+    def entry(self, top: int) -> CachedEntry:
+        assert top == Noting.top
+        self.before()
+        return self.made
+
+
 class Noting:
     """Stands for a teacher, and notes which pictures it was shown."""
 
+    top = 5
+
     def __init__(self, entry: Callable[..., CachedEntry]) -> None:
         self.entry, self.shown = entry, []  # type: ignore[var-annotated]
+        self.before: Callable[[], object] = int
 
-    def entries(self, batch: Any) -> list[tuple[str, CachedEntry]]:
+    def look(self, batch: Any) -> list[Sight]:
         self.shown += batch
-        return [(key, self.entry(int(key), size=(16, 16))) for key in batch]
+        return [Sight(key, self.entry(int(key), size=(16, 16)), self.before) for key in batch]
 
 
 class Keys:
@@ -131,6 +150,42 @@ def test_going_on_shows_the_teacher_only_what_is_lacking(
         next(steps(noting, path, {**identity, "weights": "9"}))
 
 
+def test_the_teacher_looks_on_while_what_it_saw_is_written(
+    noting: Noting, tmp_path: Path, identity: dict[str, Any]
+) -> None:
+    """Entries of the first batch are held up until the second has been looked at."""
+    first, second = steps(noting, tmp_path / "a.sqlite", identity), Event()
+    noting.before = lambda: second.wait(20) or pytest.fail("the teacher waited")
+    assert [next(first) for _ in range(2)] == [(0, 11), (2, 11)]
+    looked = noting.look
+
+    def look(batch: Any) -> list[Sight]:
+        second.set()
+        return looked(batch)
+
+    noting.look = look  # type: ignore[method-assign]
+    assert next(first) == (4, 11)
+    first.close()
+    with CacheReader(tmp_path / "a.sqlite") as reader:
+        assert reader.keys() == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(("failing", "looked_at"), [(0, 4), (10, 11)])
+def test_what_cannot_be_written_stops_the_run(
+    noting: Noting, tmp_path: Path, identity: dict[str, Any], failing: int, looked_at: int
+) -> None:
+    """The last batch's, too."""
+
+    def fail() -> None:
+        if int(noting.shown[-1]) >= failing:
+            raise OSError("no room")
+
+    noting.before = fail
+    with pytest.raises(OSError, match="no room"):
+        list(steps(noting, tmp_path / "a.sqlite", identity))
+    assert len(noting.shown) == looked_at
+
+
 def want_whole(path: Path, noting: Noting, same: Callable[..., bool]) -> None:
     assert list(path.parent.iterdir()) == [path]  # parts and journals are gone
     with CacheReader(path) as reader:
@@ -149,7 +204,7 @@ def test_what_processes_had_written_when_they_were_stopped_is_taken_in_by_any_nu
     path = tmp_path / "a.sqlite"
     for rank, done in ((0, "02468"), (1, "1")):
         with CacheWriter(part_of(path, rank), identity) as writer:
-            writer.write(noting.entries(done))
+            writer.write((sight.key, sight.made) for sight in noting.look(done))
     noting.shown.clear()
     ranks = [0] * processes
     with pytest.MonkeyPatch.context() as patch:
