@@ -8,7 +8,8 @@ _base_ = [
 imagenet = dict(type="Pretrained", checkpoint="mobilenetv2_imagenet.pth")
 model = dict(backbone=dict(init_cfg=imagenet))
 
-# It learns from more and harder pictures than students get, and is judged on theirs.
+# It learns from more and harder pictures than students get, and is judged on theirs; then
+# mask2former_tiny_shapes_finetune.py brings it closer to these.
 many = dict(data_root="data/shapes/hardest-16k", spec=dict(_base_.shapes.spec, preset="hardest", train=16000))
 train_dataloader = dict(batch_size=8, dataset=dict(_delete_=True, **dict(_base_.shapes_train, **many)))
 val_dataloader = dict(batch_size=8, dataset=dict(_delete_=True, **_base_.shapes_val))

@@ -53,10 +53,7 @@ ALONE = {
             (f"_{epochs}e", f"yolov10/yolov10n-seg_{data}"),
         )
     },
-    **{
-        f"{TINY}_{data}": f"yolov10/yolov10n-seg_{data}"
-        for data in ("nuclei", "shapes", "shapes-hard", "shapes-hardest")
-    },
+    **{f"{TINY}_{data}": f"yolov10/yolov10n-seg_{data}" for data in ("nuclei", "shapes", "shapes-hard")},
     **{
         f"ibkd_mask2former-r50_yolov10n_{data}_{LONG[data]}e_cached": f"yolov10/yolov10n-seg_{data}"
         for data in LONG
