@@ -103,7 +103,8 @@ def cache(
         if check:
             verified = verify(run, pictures, path, identity, check)
         else:
-            _make(run, pictures, path, identity, settings, progress)
+            guard = (ready.get("guards") or {}).get("bad_samples") or {}
+            _make(run, pictures, path, identity, settings, guard.get("share", 1.0), progress)
     leave_processes()
     with CacheReader(path) as reader:
         return CacheInfo(path, *reader.counts(), reader.identity, verified)
@@ -115,11 +116,20 @@ def _make(
     path: Path,
     identity: dict[str, Any],
     settings: Any,
+    unreadable: float,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     # on a CPU the teacher itself wants the cores
     workers = settings.get("workers", 2 if torch.cuda.is_available() else 0)
-    steps = make_cache(run, pictures, path, identity, batch_size=settings.batch_size, workers=workers)
+    steps = make_cache(
+        run,
+        pictures,
+        path,
+        identity,
+        batch_size=settings.batch_size,
+        workers=workers,
+        unreadable=unreadable,
+    )
     if get_rank():  # one process reports for all
         progress = _silent
     if progress is None:

@@ -1,9 +1,10 @@
 """Running a teacher over pictures once."""
 
+import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,18 @@ import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import barrier, get_rank, get_world_size
-from numpy.typing import NDArray
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.distill.cache.entry import CachedEntry
-from ibkd_mm.distill.cache.pictures import Pictures
+from ibkd_mm.distill.cache.pictures import Pictures, Unread
 from ibkd_mm.distill.cache.store import CacheReader, CacheWriter
 from ibkd_mm.distill.instances import TeacherInstances
 from ibkd_mm.distill.teacher import FrozenTeacher
+from ibkd_mm.errors import UserError
 
 _PART = re.compile(r"\.part\d+")
 """What the name of a process's own file has behind that of the whole."""
@@ -29,20 +31,32 @@ _PART = re.compile(r"\.part\d+")
 
 @dataclass(frozen=True)
 class Seen:
-    """A teacher's K instances of a picture, before they are made small."""
+    """A teacher's instances of one picture, their masks still those of its own grid."""
 
-    key: str
+    instances: TeacherInstances
+    size: Sequence[int]
+    """Height and width of the network's input."""
+    meta: Mapping[str, Any]
     """The picture's."""
-    scores: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    """(K, classes)."""
-    masks: NDArray[np.uint8]
-    """(K, height, width), zeros and ones."""
 
+    @property
+    def key(self) -> str:
+        """Name the picture."""
+        return str(self.meta["img_id"])
+
+    @torch.no_grad()
     def entry(self, top: int) -> CachedEntry:
-        """Keep of each its box, its mask made small, and the `top` likeliest classes."""
-        boxes = np.array([extents(mask) for mask in self.masks], np.float32).reshape(-1, 4)
-        return CachedEntry.of(boxes, self.scores, self.probabilities, self.masks, top)
+        """Enlarge the masks to the picture and keep of each instance what is small."""
+        masks = _in_picture(self.instances.mask_logits, self.size, self.meta)
+        kept = masks.flatten(1).any(1)
+        arrays = (
+            self.instances.scores[kept],
+            self.instances.probabilities[kept],
+            masks[kept].to(torch.uint8),
+        )
+        scores, probabilities, pixels = (each.cpu().numpy() for each in arrays)
+        boxes = np.array([extents(mask) for mask in pixels], np.float32).reshape(-1, 4)
+        return CachedEntry.of(boxes, scores, probabilities, pixels, top)
 
 
 class TeacherRun:
@@ -86,25 +100,24 @@ class TeacherRun:
         inputs, samples = data["inputs"], data["data_samples"]
         seen = self.connector(self.teacher.outputs(inputs, samples))
         return [
-            _seen(seen, seen.image == index, inputs.shape[2:], sample.metainfo)
+            Seen(_chosen(seen, seen.image == index), inputs.shape[2:], sample.metainfo)
             for index, sample in enumerate(samples)
         ]
 
 
-def _seen(seen: TeacherInstances, own: Tensor, size: Sequence[int], meta: Any) -> Seen:
-    masks = _in_picture(seen.mask_logits[own], size, meta)
-    kept = masks.flatten(1).any(1)
-    arrays = (seen.scores[own][kept], seen.probabilities[own][kept], masks[kept].to(torch.uint8))
-    return Seen(str(meta["img_id"]), *(each.cpu().numpy() for each in arrays))
+def _chosen(instances: TeacherInstances, which: Tensor) -> TeacherInstances:
+    return TeacherInstances(*(getattr(instances, field.name)[which] for field in fields(instances)))
 
 
 def _in_picture(logits: Tensor, size: Sequence[int], meta: Any) -> Tensor:
     """Enlarge (K, h, w) logits over the whole input to the picture as it lies on the disk, -> booleans."""
-    (height, width), shown = meta["ori_shape"][:2], meta["img_shape"][:2]
+    height, width = meta["ori_shape"][:2]
+    across, down = meta.get("scale_factor", (1.0, 1.0))
+    shown = round(height * down), round(width * across)  # img_shape has what a Pad added, too
     if not len(logits):
         return logits.new_zeros(0, height, width, dtype=torch.bool)
     whole = F.interpolate(logits[:, None], tuple(size), mode="bilinear")[:, :, : shown[0], : shown[1]]
-    if tuple(shown) != (height, width):
+    if shown != (height, width):
         whole = F.interpolate(whole, (height, width), mode="bilinear")
     return whole[:, 0] > 0
 
@@ -122,14 +135,24 @@ def make_cache(
     *,
     batch_size: int,
     workers: int,
+    unreadable: float = 0.0,
 ) -> Iterator[tuple[int, int]]:
-    """Write what is lacking, and yield after each batch how many pictures were looked at of how many.
+    """Write what is lacking, and yield after each batch how many pictures are done of how many.
 
     What was seen in a batch is made small and written while the teacher looks at the next; it is in the file
     when the last one was yielded, or when the iterator is closed.
 
     Each process of several writes a file of its own; the first one then takes them all in. It begins with
     those that were left when they were stopped, so that all agree on what is lacking.
+
+    Args:
+        run: the teacher.
+        pictures: to look at; those of one size stand together, since only these are one batch to the teacher.
+        path: the file.
+        identity: what the entries depend on.
+        batch_size: how many pictures are read, and written, at a time.
+        workers: processes that read them; 0 for none besides this one.
+        unreadable: the share of the pictures that may be left out because they cannot be read.
     """
     rank, world = get_rank(), get_world_size()
     own = path if world == 1 else part_of(path, rank)
@@ -140,20 +163,22 @@ def make_cache(
         done = set(there.keys())
     keys = pictures.keys
     lacking = [index for index, key in enumerate(keys) if key not in done]
-    mine = lacking[rank::world]
+    mine = sorted(lacking, key=pictures.sizes.__getitem__)[rank::world]
     loader: DataLoader[Any] = DataLoader(
-        Subset(pictures, mine), batch_size, num_workers=workers, collate_fn=pseudo_collate
+        Subset(pictures, mine), batch_size, num_workers=workers, collate_fn=_collate
     )
-    count = len(keys) - len(lacking)
+    count, left_out = len(keys) - len(lacking), 0
     written: Future[None] | None = None
     with CacheWriter(own, identity) as writer, ThreadPoolExecutor(1) as behind:
         yield count, len(keys)
-        for batch in loader:
-            seen = run.look(batch)
+        for batch, unread in loader:
+            left_out += len(unread)
+            _tell(unread, left_out, int(unreadable * len(keys) / world))
+            seen = run.look(batch) if batch else []
             if written is not None:
                 written.result()
             written = behind.submit(writer.write, ((each.key, each.entry(run.top)) for each in seen))
-            count += len(seen) * world
+            count += (len(seen) + len(unread)) * world
             yield min(count, len(keys)), len(keys)
         if written is not None:
             written.result()
@@ -161,6 +186,22 @@ def make_cache(
     if rank == 0:
         _gather(path, identity)
     barrier()
+
+
+def _collate(samples: Sequence[Any]) -> tuple[Any, list[Unread]]:
+    read = [sample for sample in samples if not isinstance(sample, Unread)]
+    return pseudo_collate(read) if read else None, [each for each in samples if isinstance(each, Unread)]
+
+
+def _tell(unread: Sequence[Unread], count: int, most: int) -> None:
+    """Name what cannot be read, and stop where it is too much."""
+    for each in unread:
+        print_log(f"Cannot be read and is left out: {each}", "current", logging.WARNING)
+    if count > most:
+        raise UserError(
+            f"{count} pictures cannot be read, and guards.bad_samples.share accepts {most}. The last: "
+            f"{unread[-1]}. Mend it or take it out; what was written is kept."
+        )
 
 
 def _gather(path: Path, identity: dict[str, Any]) -> None:

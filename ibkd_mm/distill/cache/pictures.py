@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,45 @@ from ibkd_mm.errors import UserError
 _OF_A_PART = ("indices", "pipeline", "filter_cfg")
 
 
+@dataclass(frozen=True)
+class Unread:
+    """Stands for a picture that cannot be read."""
+
+    key: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.error}"
+
+
 class Pictures(Dataset[Any]):
     """Pictures to run a teacher on.
 
-    `keys` names them, as `img_id` does in their samples; `source` is the file or folder that lists them.
+    Args:
+        dataset: of the pictures, with all the transforms that they go through.
+        source: the file or folder that lists them.
+
+    `keys` names them, as `img_id` does in their samples; `sizes` are width and height where a list has them.
     """
 
-    dataset: BaseDataset
-    keys: list[str]
-    source: Path
+    def __init__(self, dataset: BaseDataset, source: Path) -> None:
+        self.dataset, self.source = dataset, source
+        self.keys: list[str] = []
+        self.sizes: list[tuple[int, int]] = []
+        for index in range(len(dataset)):
+            about = dataset.get_data_info(index)
+            self.keys.append(str(about["img_id"]))
+            self.sizes.append((about.get("width", 0), about.get("height", 0)))
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, index: int) -> Any:
         """Read a picture."""
-        return self.dataset[index]
+        try:
+            return self.dataset[index]
+        except Exception as error:  # one of thousands is no reason to stop, whatever is wrong with it
+            return Unread(self.keys[index], f"{type(error).__name__}: {error}")
 
 
 class FolderPictures(Pictures):
@@ -43,9 +67,7 @@ class FolderPictures(Pictures):
     """
 
     def __init__(self, folder: Path, pipeline: Sequence[Any]) -> None:
-        self.folder = self.source = folder
-        self.dataset = PictureFolder(str(folder), pipeline=list(pipeline), test_mode=True)
-        self.keys = _keys(self.dataset)
+        super().__init__(PictureFolder(str(folder), pipeline=list(pipeline), test_mode=True), folder)
 
 
 class TrainPictures(Pictures):
@@ -58,14 +80,8 @@ class TrainPictures(Pictures):
 
     def __init__(self, dataset: dict[str, Any], pipeline: Sequence[Any]) -> None:
         # with annotations or without, every picture is asked for; what filters them is for training
-        plain = {**dataset, "pipeline": list(pipeline), "test_mode": True}
-        self.dataset = DATASETS.build(plain)
-        self.source = Path(self.dataset.ann_file)
-        self.keys = _keys(self.dataset)
-
-
-def _keys(dataset: BaseDataset) -> list[str]:
-    return [str(dataset.get_data_info(index)["img_id"]) for index in range(len(dataset))]
+        built = DATASETS.build({**dataset, "pipeline": list(pipeline), "test_mode": True})
+        super().__init__(built, Path(built.ann_file))
 
 
 def bare_dataset(config: Config) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,20 +41,13 @@ class CacheWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._base = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
         try:
-            if self._is_empty():
+            if _is_empty(self._base):
                 self._begin(identity)
             with CacheReader(path) as there:
                 want_same(path, there.identity, identity)
         except BaseException:
             self._base.close()
             raise
-
-    def _is_empty(self) -> bool:
-        """Ask SQLite, which first undoes what a killed writer left half done."""
-        try:
-            return not self._base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        except sqlite3.DatabaseError:
-            return False  # the reader says what it is
 
     def _begin(self, identity: Mapping[str, Any]) -> None:
         """Make the tables, and write what the entries depend on: all of it, or nothing."""
@@ -77,8 +70,11 @@ class CacheWriter:
             )
 
     def merge(self, others: Iterable[Path]) -> None:
-        """Take in what other processes wrote."""
+        """Take in what other processes wrote; one may have been killed before its first word."""
         for other in others:
+            with closing(sqlite3.connect(other, timeout=_PATIENCE)) as base:
+                if _is_empty(base):
+                    continue
             with CacheReader(self.path) as own, CacheReader(other) as reader:
                 want_same(other, reader.identity, own.identity)
             self._base.execute("ATTACH DATABASE ? AS other", (str(other),))
@@ -199,6 +195,14 @@ class CacheReader:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _is_empty(base: sqlite3.Connection) -> bool:
+    """Ask SQLite, which first undoes what a killed writer left half done."""
+    try:
+        return not base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    except sqlite3.DatabaseError:
+        return False  # the reader says what it is
 
 
 def want_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 from mmengine.dataset import pseudo_collate
+from numpy.typing import NDArray
 
 from ibkd_mm.distill.cache.entry import CachedEntry
 from ibkd_mm.distill.cache.making import TeacherRun
+from ibkd_mm.distill.cache.pictures import Unread
 from ibkd_mm.distill.cache.store import CacheReader, want_same
 
-_SCORE, _SHARE = 2e-3, 0.99
+_SCORE, _SHARE, _PIXELS = 2e-3, 0.01, 4
+"""How far apart scores may be; how many of a mask's pixels may differ, as a share and at least."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +42,50 @@ def verify(run: TeacherRun, pictures: Any, path: Path, identity: dict[str, Any],
         there = set(reader.keys())
         written = [index for index, key in enumerate(pictures.keys) if key in there]
         chosen = written[:: max(len(written) // max(count, 1), 1)][:count]
-        other = []
-        for index in chosen:
-            (key, entry), *_ = run.entries(pseudo_collate([pictures[index]]))
-            found = reader.find(key)
-            if found is None or not _alike(found[1], entry):
-                other.append(key)
+        least = getattr(run.connector, "score_thr", 0.0)
+        other = [pictures.keys[index] for index in chosen if not _same(run, reader, pictures, index, least)]
     return Verified(len(chosen), other)
 
 
-def _alike(cached: CachedEntry, seen: CachedEntry) -> bool:
-    """Compare instances one by one; a batch of another size changes the last digits, and so a few pixels."""
-    sizes = [(len(each), each.height, each.width, each.classes) for each in (cached, seen)]
-    if sizes[0] != sizes[1]:
+def _same(run: TeacherRun, reader: CacheReader, pictures: Any, index: int, least: float) -> bool:
+    sample, found = pictures[index], reader.find(pictures.keys[index])
+    if found is None or isinstance(sample, Unread):
         return False
-    if not len(cached):
-        return True
-    both = (cached.masks & seen.masks).sum((1, 2))
-    either = (cached.masks | seen.masks).sum((1, 2))
-    pairs = ((cached.scores, seen.scores), (cached.probabilities, seen.probabilities))
-    near = all(np.abs(one - other).max() < _SCORE for one, other in pairs)
-    return bool(near and (both >= _SHARE * either).all())
+    ((_, entry),) = run.entries(pseudo_collate([sample]))
+    return _alike(found[1], entry, least)
+
+
+def _alike(cached: CachedEntry, seen: CachedEntry, least: float) -> bool:
+    """Find each instance in the other entry, whatever stands at the score where instances begin.
+
+    A batch of another size changes the last digits, and so the scores a little, and some pixels on edges.
+    """
+    if (cached.height, cached.width, cached.classes) != (seen.height, seen.width, seen.classes):
+        return False
+    pairs = (_Instances.of(cached), _Instances.of(seen))
+    return all(
+        any(one.matches(row, other, candidate) for candidate in range(len(other.scores)))
+        for one, other in (pairs, pairs[::-1])
+        for row in np.flatnonzero(one.scores > least + _SCORE)
+    )
+
+
+@dataclass(frozen=True)
+class _Instances:
+    """What of an entry is compared; unpacked once."""
+
+    scores: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    masks: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, entry: CachedEntry) -> "_Instances":
+        return cls(entry.scores, entry.probabilities, entry.masks)
+
+    def matches(self, row: int, other: "_Instances", candidate: int) -> bool:
+        """Say whether one of these is one of the other's."""
+        apart = np.abs(self.probabilities[row] - other.probabilities[candidate]).max()
+        if max(abs(self.scores[row] - other.scores[candidate]), apart) > _SCORE:
+            return False
+        mask, found = self.masks[row], other.masks[candidate]
+        return int((mask ^ found).sum()) <= max(_PIXELS, _SHARE * int((mask | found).sum()))

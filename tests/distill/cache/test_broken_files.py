@@ -96,6 +96,16 @@ def test_a_file_that_was_only_begun_is_begun_anew(
         assert reader.identity == identity
 
 
+def test_a_part_that_was_not_even_begun_is_passed_over(filled: Path, identity: dict[str, Any]) -> None:
+    bare = filled.with_name("bare")
+    bare.touch()
+    with CacheWriter(filled, identity) as writer:
+        writer.merge([bare])
+        bare.write_text("no cache at all")
+        with pytest.raises(UserError, match=f"{bare} is no whole teacher's cache"):
+            writer.merge([bare])
+
+
 def test_there_is_none(tmp_path: Path, identity: dict[str, Any]) -> None:
     assert "There is no teacher's cache" in refused(tmp_path / "none.sqlite")
     with pytest.raises(

@@ -1,5 +1,8 @@
 """A cache holds what the teacher itself would predict, of each picture once, however often it is stopped."""
 
+import os
+import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -11,15 +14,18 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
 from torch import distributed
 
 from ibkd_mm.distill import QueryInstances
 from ibkd_mm.distill.cache import CachedEntry, CacheReader, CacheWriter, making, pack, unpack
-from ibkd_mm.distill.cache.making import TeacherRun, make_cache, part_of
+from ibkd_mm.distill.cache.making import Seen, TeacherRun, make_cache, part_of
 from ibkd_mm.distill.cache.pictures import FolderPictures
+from ibkd_mm.distill.instances import TeacherInstances
 from ibkd_mm.errors import UserError
 
 COUNT = 11
+META = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
 
 
 def predicted(run: TeacherRun, batch: Any) -> Any:
@@ -84,6 +90,24 @@ def test_an_entry_does_not_depend_on_what_else_is_in_the_batch(
         assert entry.scores == pytest.approx(alone[key].scores, abs=1e-4)
 
 
+def test_what_a_pad_adds_is_no_part_of_the_picture() -> None:
+    """Of 640x640 cells' pixels a picture of 240x320, twice as large, covers the upper 480 rows."""
+    logits = torch.full((1, 160, 160), -1.0)
+    logits[:, :60] = 1.0
+    seen = TeacherInstances(
+        image=torch.zeros(1),
+        probabilities=torch.ones(1, 2),
+        scores=torch.ones(1),
+        mask_logits=logits,
+        boxes=torch.zeros(1, 4),
+    )
+    meta = {"img_id": 1, "ori_shape": (240, 320), "img_shape": (640, 640), "scale_factor": (2.0, 2.0)}
+    entry = Seen(seen, (640, 640), meta).entry(1)
+    assert entry.masks.shape == (1, 240, 320)
+    assert entry.boxes.tolist() == [[0, 0, 320, 120]]
+    assert entry.masks[0, :120].all()
+
+
 @dataclass
 class Sight:
     """Stands for what was seen in a picture; making an entry of it may be held up, or fail."""
@@ -117,6 +141,7 @@ class Keys:
 
     def __init__(self, count: int = COUNT) -> None:
         self.keys = [str(number) for number in range(count)]
+        self.sizes = [(0, 0)] * count
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -184,6 +209,60 @@ def test_what_cannot_be_written_stops_the_run(
     with pytest.raises(OSError, match="no room"):
         list(steps(noting, tmp_path / "a.sqlite", identity))
     assert len(noting.shown) == looked_at
+
+
+def test_pictures_of_one_size_stand_in_one_batch(
+    noting: Noting, tmp_path: Path, identity: dict[str, Any]
+) -> None:
+    keys = Keys()
+    keys.sizes = [(40 + 10 * (number % 2), 30) for number in range(COUNT)]
+    path = tmp_path / "a.sqlite"
+    list(make_cache(noting, keys, path, identity, batch_size=2, workers=0))  # type: ignore[arg-type]
+    assert noting.shown == ["0", "2", "4", "6", "8", "10", "1", "3", "5", "7", "9"]
+
+
+def test_what_cannot_be_read_is_named_and_left_out_until_it_is_too_much(
+    run: TeacherRun, folder: FolderPictures, tmp_path: Path, identity: dict[str, Any]
+) -> None:
+    copied = Path(shutil.copytree(folder.source, tmp_path / "copied"))
+    (copied / "a.png").write_bytes((copied / "a.png").read_bytes()[:40])
+    (copied / "b" / "d.bmp").write_bytes(b"none")
+    pipeline = [{"type": "LoadImageFromFile"}, {"type": "PackDetInputs", "meta_keys": META}]
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        broken = FolderPictures(copied, pipeline)
+
+    def steps(unreadable: float) -> list[tuple[int, int]]:
+        path = tmp_path / "a.sqlite"
+        made = make_cache(run, broken, path, identity, batch_size=2, workers=0, unreadable=unreadable)
+        return list(made)
+
+    with pytest.raises(UserError, match=r"2 pictures .*accepts 1. The last: b/d.bmp: .*what was written"):
+        steps(0.25)
+    assert steps(0.5)[-1] == (4, 4)
+    with CacheReader(tmp_path / "a.sqlite") as reader:
+        assert sorted(reader.keys()) == ["b/c.JPG", "e.png"]
+
+
+def test_killed_at_ten_moments_it_neither_loses_nor_doubles_an_entry(
+    noting: Noting, tmp_path: Path, identity: dict[str, Any], same: Callable[..., bool]
+) -> None:
+    """Each goes on where the one before was killed: while it made the entry of some picture."""
+    path, fork = tmp_path / "cache" / "a.sqlite", get_context("fork")
+    sizes = [0]
+    for moment in np.random.default_rng(0).integers(0, 5, 10):
+        left = iter([False] * int(moment) + [True])
+        noting.before = lambda left=left: next(left) and os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[misc]
+        writer = fork.Process(target=lambda: list(steps(noting, path, identity)))
+        writer.start()
+        writer.join(60)
+        with CacheReader(path) as reader:
+            sizes.append(len(reader.keys()))
+        assert writer.exitcode == (-signal.SIGKILL if sizes[-1] < COUNT else 0)
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > sizes[1] > sizes[0]
+    noting.before = int
+    list(steps(noting, path, identity))
+    want_whole(path, noting, same)
 
 
 def want_whole(path: Path, noting: Noting, same: Callable[..., bool]) -> None:

@@ -29,8 +29,8 @@ def test_a_folder_is_looked_through_to_the_bottom(folder: FolderPictures) -> Non
     assert sample["data_samples"].metainfo["ori_shape"] == (90, 60)
     assert sample["data_samples"].metainfo["img_shape"] == (72, 48)
     # what is called a picture and is a folder is looked through, too
-    (folder.folder / "f.png").mkdir(exist_ok=True)
-    assert pictures_in(folder.folder) == [folder.folder / key for key in folder.keys]
+    (folder.source / "f.png").mkdir(exist_ok=True)
+    assert pictures_in(folder.source) == [folder.source / key for key in folder.keys]
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
