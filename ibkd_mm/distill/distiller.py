@@ -25,6 +25,7 @@ from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
 
 _SIDES = {True: "student_recorders", False: "teacher_recorders"}
+_EXTRA = "extra_targets"
 
 
 @MODELS.register_module()
@@ -51,7 +52,8 @@ class CheckedDistiller(ConfigurableDistiller):
         distill_losses: what compares them.
         loss_forward_mappings: which records each loss is given.
         extra_targets: an `ExtraTargets`, whose `teacher` says which record the teacher's instances are, as
-            in a mapping; None for the ground truth alone.
+            in a mapping; None for the ground truth alone. Truth is there or it is not, so their factor,
+            `extra_targets`, does not scale them: they are added while it is above 0.
         init_cfg: as mmengine's.
     """
 
@@ -93,18 +95,26 @@ class CheckedDistiller(ConfigurableDistiller):
         self._recorders = recorders
         self._extra = Asked(extra_from, {}, "distiller.extra_targets.teacher") if extra else None
         self.extra_targets = MODELS.build(extra) if extra else None
-        self.factors = dict.fromkeys(losses, 1.0)
-        """What each loss counts at the moment: schedules change it, and at 0 the loss is left out."""
+        self.factors = dict.fromkeys([*losses, *([_EXTRA] if extra else [])], 1.0)
+        """What each loss counts at the moment: schedules change it, and at 0 the loss is left out.
+
+        So are `extra_targets`, where there are any; above 0 they are added whole.
+        """
 
     @property
     def active(self) -> bool:
         """Whether anything of the teacher counts at the moment."""
-        return self._extra is not None or any(map(self._counts, self.loss_forward_mappings))
+        return self._adding is not None or any(map(self._counts, self.loss_forward_mappings))
 
     @property
     def counting(self) -> list[nn.Module]:
         """The losses that count at the moment."""
         return [self.distill_losses[loss] for loss in filter(self._counts, self.loss_forward_mappings)]
+
+    @property
+    def _adding(self) -> Asked | None:
+        """What extra targets ask for, while they are added."""
+        return self._extra if self.factors.get(_EXTRA, 0.0) > 0 else None
 
     def _counts(self, loss: str) -> bool:
         return self.factors[loss] != 0 and getattr(self.distill_losses[loss], "loss_weight", 1) != 0
@@ -150,8 +160,8 @@ class CheckedDistiller(ConfigurableDistiller):
         """Tell all that is asked for in this step."""
         for loss in filter(self._counts, self.loss_forward_mappings):
             yield from (self._argument(loss, name) for name in self.loss_forward_mappings[loss])
-        if self._extra is not None:
-            yield self._extra
+        if self._adding is not None:
+            yield self._adding
 
     def _argument(self, loss: str, name: str) -> Asked:
         arguments = self.loss_forward_mappings[loss]
@@ -186,9 +196,9 @@ class CheckedDistiller(ConfigurableDistiller):
 
     def extended(self, samples: list[Any], inputs: Tensor) -> list[Any]:
         """Give the samples of (B, 3, H, W) inputs what the teacher saw besides, if the distillation is to."""
-        if self.extra_targets is None or self._extra is None:
+        if self.extra_targets is None or self._adding is None:
             return samples
-        return self.extra_targets(samples, self.reader.read(self._extra), inputs.shape[2:])
+        return self.extra_targets(samples, self.reader.read(self._adding), inputs.shape[2:])
 
 
 def _used_connectors(mappings: Iterable[Mapping[str, Mapping[str, Any]]]) -> set[str]:

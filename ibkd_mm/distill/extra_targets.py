@@ -42,10 +42,12 @@ class ExtraTargets(nn.Module):
         if not all("mask_cells" in sample.gt_instances for sample in samples):
             raise UserError("ExtraTargets expects MaskCells at the end of the train pipeline.")
         size = (-(-picture[0] // self.stride), -(-picture[1] // self.stride))
-        truth = collect_truth(samples, teacher.image.device, self.stride, size)
+        device = teacher.image.device
+        truth = collect_truth(samples, device, self.stride, size)
         extra = teacher.scores > self.score_thr
-        extra[overlapping(teacher, truth, len(samples), self.most_overlap)[0]] = False
-        shares = teacher.on_grid(size)[extra].sigmoid()
+        with torch.autocast(device.type, enabled=False):  # cells are counted, past what a half holds
+            extra[overlapping(teacher, truth, len(samples), self.most_overlap)[0]] = False
+            shares = teacher.on_grid(size)[extra].float().sigmoid()
         found = InstanceData(
             bboxes=teacher.boxes[extra],
             labels=teacher.probabilities[extra].argmax(1),

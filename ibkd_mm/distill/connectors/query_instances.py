@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ibkd_mm.distill.instances import TeacherInstances, boxes_of
@@ -34,6 +35,10 @@ class QueryInstances(nn.Module):
                 (B, Q, h, w) logits of each.
         """
         logits, masks = outputs[0][-1].float(), outputs[1][-1].float()
+        with torch.autocast(masks.device.type, enabled=False):  # cells are counted, past what a half holds
+            return self._sure(logits, masks)
+
+    def _sure(self, logits: Tensor, masks: Tensor) -> TeacherInstances:
         probabilities = logits.softmax(-1)[..., :-1]
         shares = masks.sigmoid()
         inside = masks > 0

@@ -59,12 +59,14 @@ class DistillScheduleHook(Hook):
     """Scale the losses of a distillation by where the training stands.
 
     The factor depends on the iteration alone, so that a resumed training goes on as it would have. While all
-    of them are 0 the teacher does not run.
+    of them are 0 the teacher does not run. The distiller's `extra_targets` have one too, which turns them on
+    and off: they are added while it is above 0, so from the first step of a warm-up on.
 
     Acts before_train and before_train_iter.
 
     Args:
-        schedules: settings of `Schedule` for losses by name; those under `all` are for every other loss.
+        schedules: settings of `Schedule` for losses by name, and for `extra_targets`; those under `all` are
+            for every other.
     """
 
     def __init__(self, schedules: Mapping[str, Mapping[str, Any]]) -> None:

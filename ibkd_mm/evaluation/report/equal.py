@@ -16,7 +16,9 @@ _ABSENT = "not set"
 
 def differences(one: Group, other: Group) -> list[str]:
     """Name what differs between two groups besides the teacher, setting by setting."""
-    ours, theirs = (dict(_leaves(_compared(group))) for group in (one, other))
+    # of a resumed training it names the checkpoint that was gone on from, not what it began with
+    start = () if any(group.first.config.get("resume") for group in (one, other)) else ("load_from",)
+    ours, theirs = (dict(_leaves(_compared(group, start))) for group in (one, other))
     found = [
         f"{key}: {_shown(ours, key)} ({one.label}), {_shown(theirs, key)} ({other.label})"
         for key in dict.fromkeys([*ours, *theirs])
@@ -52,9 +54,9 @@ def unfinished(groups: Sequence[Group]) -> list[str]:
     ]
 
 
-def _compared(group: Group) -> dict[str, Any]:
+def _compared(group: Group, start: Sequence[str]) -> dict[str, Any]:
     config = group.first.config
-    settings = {key: config.get(key) for key in (*_SCHEDULE, *_DATA)}
+    settings = {key: config.get(key) for key in (*_SCHEDULE, *_DATA, *start)}
     return {
         "seeds": ", ".join(map(str, group.seeds)),
         "processes": group.first.processes,

@@ -121,3 +121,17 @@ def test_of_queries_that_are_sure_of_one_instance_the_surest_speaks() -> None:
     assert len(every) == 5
     elsewhere = QueryInstances(score_thr=0.3)(([logits.repeat(2, 1, 1)], [masks.repeat(2, 1, 1, 1)]))
     assert elsewhere.image.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("rows", [160, 256])
+def test_under_autocast_the_surest_speaks_where_cells_are_more_than_a_half_holds(rows: int) -> None:
+    """Of 256 x 256 cells, an input of 1024 x 1024: areas of 40,960 add up to inf, and 65,536 are inf."""
+    masks = torch.full((1, 3, 256, 256), -9.0)
+    masks[0, :2, :rows] = 9.0
+    masks[0, 2, : rows // 2] = 9.0  # half of it: another
+    logits = torch.tensor([[[4.0, 0, 0], [3.0, 0, 0], [0.0, 4, 0]]])
+    with torch.autocast("cpu", torch.float16):
+        seen = QueryInstances(score_thr=0.3)(([logits], [masks]))
+    assert [(one > 0).sum().item() for one in seen.mask_logits] == [rows * 256, rows // 2 * 256]
+    assert seen.probabilities.argmax(1).tolist() == [0, 1]
+    assert seen.scores.dtype is torch.float32

@@ -10,10 +10,10 @@ from ibkd_mm.evaluation.report import group, read_runs, unequal
 
 @pytest.fixture
 def groups(made, tmp_path):
-    def groups(distilled, *, records=None, seeds=(0,), processes=1):
+    def groups(distilled, *, baseline=made.CONFIG, records=None, seeds=(0,), processes=1):
         config = {"model": made.distillation(), **{k: v for k, v in distilled.items() if k != "model"}}
         config["model"] = distilled["model"] if distilled["model"] != made.STUDENT else config["model"]
-        runs = [made.write_run(tmp_path / "base", made.finished(0.4))]
+        runs = [made.write_run(tmp_path / "base", made.finished(0.4), baseline)]
         runs += [
             made.write_run(
                 tmp_path / f"ibkd_{seed}",
@@ -85,6 +85,7 @@ def test_pictures_that_the_teacher_alone_labels_are_the_teachers_and_others_are_
             {"custom_hooks": [{"type": "EMAHook"}]},
             "custom_hooks.0.type: not set (baseline), EMAHook (distilled)",
         ),
+        ({"load_from": "trained.pth"}, "load_from: None (baseline), trained.pth (distilled)"),
     ],
 )
 def test_every_difference_is_named_by_its_key(groups, made, change, line):
@@ -95,6 +96,18 @@ def test_every_difference_is_named_by_its_key(groups, made, change, line):
     assert f"\n  {line}\n" in str(refusal.value)
     assert "--unequal" in str(refusal.value)
     assert line in unequal(compared, allowed=True)
+
+
+def test_trainings_from_the_same_weights_may_be_compared(made, groups):
+    begun = made.changed(load_from="trained.pth")
+    assert unequal(groups(begun, baseline=begun), allowed=False) == []
+
+
+@pytest.mark.parametrize("resumed", ["baseline", "distilled"])
+def test_the_checkpoint_that_was_gone_on_from_is_no_difference(made, groups, resumed):
+    configs = {"baseline": made.CONFIG, "distilled": made.CONFIG}
+    configs[resumed] = made.changed(resume=True, load_from="work_dirs/one/iter_100.pth")
+    assert unequal(groups(configs["distilled"], baseline=configs["baseline"]), allowed=False) == []
 
 
 def test_a_step_that_is_lacking_in_the_pipeline_is_named(made, groups):
