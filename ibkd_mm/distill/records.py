@@ -65,7 +65,7 @@ def want_extra(
     if info["from_student"]:
         raise UserError(
             f"{where}: extra targets are wanted before the student runs, so from_student=False alone. From a "
-            "cache, LoadTeacherInstances(truth_thr=0.5) gives them."
+            "cache, LoadTeacherInstances(truth_thr=0.5) gives them, but for those that overlap a true one."
         )
 
 

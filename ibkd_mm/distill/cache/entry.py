@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 _HEAD = struct.Struct("<BHHHBH")
 _CORNERS = struct.Struct("<4H")
-VERSION = 2
+VERSION = 3
 """Goes up when entries are laid out otherwise, or hold other instances of the same teacher."""
 _RLE, _BITMAP = 0, 1
 _WHOLE = np.float32(65535)

@@ -14,6 +14,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.structures.bbox import autocast_box_type, get_box_tensor
 from mmengine.structures import InstanceData
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 from ibkd_mm.datasets.transforms.picture import Picture
 from ibkd_mm.distill.cache.entry import CachedEntry
@@ -35,25 +36,36 @@ _KEPT = 16
 class LoadTeacherInstances(BaseTransform):
     """Let what a teacher saw in a picture ride with its true instances, behind `LoadAnnotations`.
 
-    A picture that the cache lacks passes as it is.
+    A picture that the cache lacks passes as it is. With `truth_thr` one without instances does not: it may
+    show what nobody has looked for, and the data set draws another in its place.
 
     Args:
         cache: the file.
         score_thr: what an instance's score must exceed.
         truth_thr: from which score on an instance is also taken for true, as in pictures that nobody
             labelled; None for no instance.
+        most_overlap: IoU of its mask with a true one, or of its box where no masks are loaded, from which
+            on it is taken for that one and not added to the true.
     """
 
-    def __init__(self, cache: str, score_thr: float = 0.3, truth_thr: float | None = None) -> None:
+    def __init__(
+        self,
+        cache: str,
+        score_thr: float = 0.3,
+        truth_thr: float | None = None,
+        most_overlap: float = 0.3,
+    ) -> None:
         self.reader, self.score_thr, self.truth_thr = CacheReader(cache), score_thr, truth_thr
+        self.most_overlap = most_overlap
         self._first = _first_of(self.reader)
 
     @autocast_box_type()
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add the riders."""
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Add the riders; None for a picture of which neither labels nor the teacher say what it shows."""
         found = self.reader.find(str(results["img_id"]))
         if found is None:
-            return results
+            unknown = self.truth_thr is not None and not len(results["gt_bboxes"])
+            return None if unknown else results
         number, entry = found
         picture = Picture.of(results)
         _want_size(self.reader, entry, picture, str(results["img_id"]))
@@ -62,6 +74,7 @@ class LoadTeacherInstances(BaseTransform):
         added = _with(picture, entry, rows, labels, ignored=True)
         if self.truth_thr is not None:
             sure = np.flatnonzero(entry.scores > self.truth_thr)
+            sure = _unlabelled(picture, entry, sure, self.most_overlap)
             added = _with(added, entry, sure, entry.top_classes[sure, 0], ignored=False)
         return added.write(results)
 
@@ -77,6 +90,33 @@ def _with(
         np.concatenate([picture.ignored, np.full(len(rows), ignored)]),
         None if masks is None else np.concatenate([masks, entry.masks[rows]]),
     )
+
+
+def _unlabelled(
+    picture: Picture, entry: CachedEntry, rows: NDArray[Any], most_overlap: float
+) -> NDArray[Any]:
+    """Choose the rows that overlap no true instance: others would be learnt twice."""
+    true = ~picture.ignored
+    if not len(rows) or not true.any():
+        return rows
+    seen: Any
+    real: Any
+    if picture.masks is None:
+        seen, real = _places(entry.boxes[rows]), _places(picture.boxes[true])
+    else:
+        seen, real = _runs(entry.masks[rows]), _runs(picture.masks[true])
+    iou = coco_mask.iou(seen, real, [0] * np.count_nonzero(true))
+    return rows[(iou < most_overlap).all(axis=1)]
+
+
+def _places(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Give left, top, width and height."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
+
+
+def _runs(masks: NDArray[np.uint8]) -> Any:
+    # pycocotools runs down columns: turned over, masks overlap as much and need not be copied
+    return coco_mask.encode(np.ascontiguousarray(masks).T)
 
 
 def _first_of(reader: CacheReader) -> int:

@@ -1,20 +1,34 @@
 """Whether a teacher's cache is the one that a training is to learn from, asked before the first step."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ibkd_mm.distill.cache.identity import identity_of, kept
-from ibkd_mm.distill.cache.pictures import TrainPictures, bare_dataset, test_pipeline
-from ibkd_mm.distill.cache.riding import LoadTeacherInstances
+from ibkd_mm.datasets.picture_folder import PictureFolder
+from ibkd_mm.distill.cache.identity import identity_of, kept, pictures_hash
+from ibkd_mm.distill.cache.pictures import test_pipeline
+from ibkd_mm.distill.cache.riding import LoadTeacherInstances, NoAnnotations
 from ibkd_mm.distill.cache.store import CacheReader, want_same
 from ibkd_mm.engine.pipelines import transforms_of
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
 
+_FATES = (
+    ("training pictures", "trained on without the teacher"),
+    ("training pictures without labels", "left out"),
+)
+
 
 @HOOKS.register_module()
 class CacheCheckHook(Hook):
     """Refuse a cache of another teacher, other pictures or another size, and count what it lacks.
+
+    A data set without labels of which it has no picture at all is refused too: nothing would be left of it.
 
     What it must have been made with is what `ibkd cache` would make it with now: the config's teacher, its
     weights, the annotation file and the transforms of the validation.
@@ -30,9 +44,8 @@ class CacheCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Compare every cache that a pipeline reads with the config."""
-        transforms = transforms_of(runner.train_dataloader.dataset)
-        loading = [each for each in transforms if isinstance(each, LoadTeacherInstances)]
-        readers = {each.reader.path: each.reader for each in loading}
+        parts = _parts_of(runner.train_dataloader.dataset)
+        readers = {each.loading.reader.path: each.loading.reader for each in parts}
         if not readers:
             raise UserError(
                 "CacheCheckHook finds no LoadTeacherInstances in train_dataloader.dataset. Put it behind "
@@ -40,22 +53,91 @@ class CacheCheckHook(Hook):
             )
         config = runner.cfg
         pipeline = test_pipeline(config)
-        pictures = TrainPictures(bare_dataset(config), pipeline) if self.pictures else None
         teacher = config.model.teacher, config.model.get("teacher_ckpt")
-        source = None if pictures is None else pictures.source
-        wanted = identity_of(*teacher, source, pipeline, kept(config.teacher_cache))
+        wanted = identity_of(*teacher, None, pipeline, kept(config.teacher_cache))
         for path, reader in readers.items():
-            found = reader.identity
-            want_same(path, found, wanted if self.pictures else {**wanted, "pictures": found["pictures"]})
-            _count(runner, reader, [] if pictures is None else pictures.keys)
+            own, found = [each for each in parts if each.loading.reader.path == path], reader.identity
+            sources = {each.source for each in own} if self.pictures else set()
+            for pictures in map(pictures_hash, sources) if sources else [found["pictures"]]:
+                want_same(path, found, {**wanted, "pictures": pictures})
+            _count(runner, reader, own)
 
 
-def _count(runner: Runner, reader: CacheReader, keys: list[str]) -> None:
+@dataclass(frozen=True)
+class _Part:
+    """A data set whose own pipeline reads a cache."""
+
+    dataset: Any
+    loading: LoadTeacherInstances
+    bare: bool
+    """Whether its labels, if it has any, are not used."""
+
+    @property
+    def source(self) -> Path:
+        """The file or folder that lists its pictures."""
+        return Path(self.dataset.ann_file or self.dataset.data_root)
+
+    def keys(self) -> tuple[list[str], list[str]]:
+        """Name the pictures: what learns from the teacher or from labels, and what from the teacher alone."""
+        others: list[str] = []
+        trusting: list[str] = []
+        for index in range(len(self.dataset)):
+            about = self.dataset.get_data_info(index)
+            alone = self.loading.truth_thr is not None and (self.bare or not about.get("instances"))
+            (trusting if alone else others).append(str(about["img_id"]))
+        return others, trusting
+
+
+def _parts_of(dataset: Any) -> list[_Part]:
+    """Walk through data sets within data sets; each transform is the innermost's that has it."""
+    found: dict[int, _Part] = {}
+    seen: set[int] = set()
+    waiting = [dataset]
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        own = list(transforms_of(SimpleNamespace(pipeline=getattr(node, "pipeline", None))))
+        bare = any(isinstance(each, NoAnnotations) for each in own)
+        # one that draws from another shows the other's attributes as its own
+        found.update({id(it): _Part(node, it, bare) for it in own if isinstance(it, LoadTeacherInstances)})
+        waiting += [getattr(node, "dataset", None), *(getattr(node, "datasets", None) or [])]
+    return list(found.values())
+
+
+def _count(runner: Runner, reader: CacheReader, parts: Iterable[_Part]) -> None:
     there = set(reader.keys())
-    lacking = sum(key not in there for key in keys)
     runner.logger.info(f"{reader.path}: the teacher saw {len(there):,} pictures.")
-    if lacking:
-        runner.logger.warning(
-            f"{lacking:,} of {len(keys):,} training pictures are not among them and are trained on "
-            "without the teacher. `ibkd cache` goes on where it stopped."
+    lacking, among = [0, 0], [0, 0]
+    for part in parts:
+        others, trusting = part.keys()
+        if trusting and not others and there.isdisjoint(trusting):
+            raise _none_of(part.dataset, trusting, reader)
+        for kind, keys in enumerate((others, trusting)):
+            lacking[kind] += sum(key not in there for key in keys)
+            among[kind] += len(keys)
+    for (pictures, fate), number, of in zip(_FATES, lacking, among, strict=True):
+        if number:
+            runner.logger.warning(
+                f"{number:,} of {of:,} {pictures} are not among them and are {fate}. "
+                "`ibkd cache` goes on where it stopped."
+            )
+
+
+def _none_of(dataset: Any, keys: Sequence[str], reader: CacheReader) -> UserError:
+    if isinstance(dataset, PictureFolder):
+        remedy = (
+            "A picture is called by its path in the folder: set data_root to the folder that the cache was "
+            f"made with, or write one of this: ibkd cache CONFIG --images {dataset.data_root} --out FILE."
         )
+    else:
+        remedy = "Write them: ibkd cache CONFIG goes on where it stopped."
+    return UserError(
+        f"The {len(keys):,} pictures of a {type(dataset).__name__} have no labels, and the teacher's cache "
+        f"{reader.path} has none of them. Expected {_some(keys)}, found {_some(reader.keys())}. {remedy}"
+    )
+
+
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join([*keys[:3], *(["..."] if len(keys) > 3 else [])]) or "no picture"
