@@ -28,7 +28,8 @@ _FATES = (
 class CacheCheckHook(Hook):
     """Refuse a cache of another teacher, other pictures or another size, and count what it lacks.
 
-    A data set without labels of which it has no picture at all is refused too: nothing would be left of it.
+    A data set without labels is refused, too, where the teacher's instances do not stand for them, or where
+    the cache has none of its pictures.
 
     What it must have been made with is what `ibkd cache` would make it with now: the config's teacher, its
     weights, the annotation file and the transforms of the validation.
@@ -50,6 +51,11 @@ class CacheCheckHook(Hook):
             raise UserError(
                 "CacheCheckHook finds no LoadTeacherInstances in train_dataloader.dataset. Put it behind "
                 "LoadAnnotations, or set guards.cache_check=None."
+            )
+        if any(each.bare and each.loading.truth_thr is None for each in parts):
+            raise UserError(
+                "A pipeline with NoAnnotations has LoadTeacherInstances without truth_thr: its pictures "
+                "would be learnt as if nothing were in them. Set truth_thr=0.5, or load their annotations."
             )
         config = runner.cfg
         pipeline = test_pipeline(config)

@@ -239,6 +239,16 @@ def test_a_part_without_labels_of_which_the_teacher_saw_nothing_is_refused(
     )
 
 
+def test_pictures_of_which_nothing_is_taken_for_true_are_refused(
+    config: Config, write: Callable, bare: dict[str, Any]
+) -> None:
+    write([1, 2, 3, 4])
+    check(config, bare)
+    del bare["pipeline"][2]["truth_thr"]
+    with pytest.raises(UserError, match=r"LoadTeacherInstances without truth_thr: .* Set truth_thr=0\.5"):
+        check(config, bare)
+
+
 def test_a_folder_within_the_folder_that_was_cached_is_refused(
     config: Config, write: Callable, bare: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
