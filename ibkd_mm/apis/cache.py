@@ -16,6 +16,7 @@ from ibkd_mm.apis.config import ConfigLike, Options, load_config
 from ibkd_mm.apis.explain import explained
 from ibkd_mm.apis.launch import join_processes, leave_processes
 from ibkd_mm.apis.overrides import apply_overrides
+from ibkd_mm.distill.cache.entry import levels_of
 from ibkd_mm.distill.cache.identity import identity_of, kept
 from ibkd_mm.distill.cache.making import TeacherRun, make_cache
 from ibkd_mm.distill.cache.pictures import (
@@ -162,8 +163,9 @@ def teacher_run(config: Config) -> TeacherRun:
     student = config.model.architecture
     preprocessor = MODELS.build(student.data_preprocessor).to(device)
     teacher = build_teacher(config.model.teacher, config.model.get("teacher_ckpt")).to(device)
-    connector = MODELS.build(config.teacher_cache.instances)
-    return TeacherRun(FrozenTeacher(teacher, preprocessor), preprocessor, connector, config.teacher_cache.top)
+    settings = config.teacher_cache
+    connector, frozen = MODELS.build(settings.instances), FrozenTeacher(teacher, preprocessor)
+    return TeacherRun(frozen, preprocessor, connector, settings.top, levels_of(settings))
 
 
 def _want_teacher(config: Config) -> None:

@@ -84,6 +84,21 @@ def test_a_second_run_goes_on_and_verify_notices_what_was_changed(
     assert str(checked).endswith("NOT the same in 1 of 5 pictures: 1")
 
 
+def test_of_soft_masks_levels_are_said_and_others_refused(
+    options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    soft = {**options, "teacher_cache.levels": [0.25, 0.5, 0.75]}
+    made = cache(CONFIG, options=soft)
+    assert cli.main(["cache", "--info", str(made.path)]) == 0
+    assert "'levels': [0.25, 0.5, 0.75]" in capsys.readouterr().out
+    checked = cache(CONFIG, options=soft, check=5)
+    assert checked.exit_code == 0
+    with pytest.raises(UserError, match=r"settings: the cache has .*'levels': \[0.25, 0.5, 0.75\].*, wanted"):
+        cache(CONFIG, options=options)
+    with pytest.raises(UserError, match=r"Expected teacher_cache.levels .* found \[0.5, 0.25\]. Set it to"):
+        cache(CONFIG, options={**soft, "teacher_cache.levels": [0.5, 0.25]})
+
+
 def test_a_folder_that_nobody_labelled(shapes: Path, options: dict[str, Any], tmp_path: Path) -> None:
     made = cache(CONFIG, options=options, images=str(shapes / "train"), out=str(tmp_path / "b.sqlite"))
     assert made.path == tmp_path / "b.sqlite"

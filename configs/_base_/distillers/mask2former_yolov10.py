@@ -34,6 +34,7 @@ teacher_cache = dict(
     path="teacher_cache.sqlite",
     instances=dict(type="ibkd_mm.QueryInstances", score_thr=0.2),
     top=5,  # the likeliest classes of each
+    levels=(0.5,),  # probabilities at which masks are cut; (0.25, 0.5, 0.75) keeps soft ones
     batch_size=16,
 )
 cached = dict(

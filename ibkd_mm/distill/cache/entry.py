@@ -2,13 +2,17 @@
 
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
+
+from ibkd_mm.errors import UserError
 
 _HEAD = struct.Struct("<BHHHBH")
 _CORNERS = struct.Struct("<4H")
@@ -17,6 +21,37 @@ VERSION = 3
 _RLE, _BITMAP = 0, 1
 _WHOLE = np.float32(65535)
 """A probability of one; they are kept in 16 bits."""
+HARD = (0.5,)
+"""The probabilities at which a mask is cut where it is kept as one hard mask."""
+MOST_LEVELS = 16
+
+
+def levels_of(settings: Mapping[str, Any]) -> tuple[float, ...]:
+    """Read `teacher_cache.levels`, at which a mask is cut; `HARD` where there are none."""
+    found = settings.get("levels", HARD)
+    if isinstance(found, list | tuple) and all(isinstance(each, float) for each in found):
+        ends = zip((0.0, *found), (*found, 1.0), strict=True)
+        if 0 < len(found) <= MOST_LEVELS and all(low < high for low, high in ends):
+            return tuple(found)
+    raise UserError(
+        f"Expected teacher_cache.levels of 1 to {MOST_LEVELS} probabilities that rise, above 0 and below 1, "
+        f"found {found!r}. Set it to (0.5,) for hard masks, or such as (0.25, 0.5, 0.75) for soft ones."
+    )
+
+
+def main_of(levels: Sequence[float]) -> int:
+    """Find the level nearest to a half: its mask stands for the instance."""
+    return min(range(len(levels)), key=lambda level: abs(levels[level] - 0.5))
+
+
+def weights_of(levels: Sequence[float]) -> NDArray[np.float32]:
+    """Weigh the masks cut at levels so that their sum is the probability, as near as they say it.
+
+    Between two levels that is their middle; below the first it is 0 and above the last 1, since most of a
+    picture is surely no part of an instance and most of an instance surely one. The weights sum to one.
+    """
+    steps = [0.0, *((low + high) / 2 for low, high in pairwise(levels)), 1.0]
+    return np.diff(steps).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -35,7 +70,9 @@ class CachedEntry:
     top_shares: NDArray[np.float32]
     """(K, T), their probabilities; what they lack to one is that of all others and of none."""
     packed_masks: tuple[tuple[int, bytes], ...]
-    """K masks, each in the shorter of two forms."""
+    """K masks of the first level, K of the next and so on, each in the shorter of two forms."""
+    levels: tuple[float, ...] = HARD
+    """The L probabilities at which masks are cut."""
 
     @classmethod
     def of(
@@ -45,22 +82,36 @@ class CachedEntry:
         probabilities: NDArray[np.float32],
         masks: NDArray[np.uint8],
         top: int,
+        levels: tuple[float, ...] = HARD,
     ) -> "CachedEntry":
-        """Keep the `top` likeliest of (K, classes) probabilities, and (K, height, width) masks."""
-        height, width = masks.shape[1:]
+        """Keep the `top` likeliest of (K, classes) probabilities, and (K, height, width) masks.
+
+        Of several levels they are (L, K, height, width).
+        """
+        *_, height, width = masks.shape
         classes = probabilities.shape[1]
         likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top, classes)]
         shares = np.take_along_axis(probabilities, likeliest, axis=1)
-        packed = tuple(map(_shortest, masks))
-        return cls(height, width, classes, boxes, scores, likeliest.astype(np.uint16), shares, packed)
+        packed = tuple(map(_shortest, masks.reshape(len(levels) * len(scores), height, width)))
+        return cls(height, width, classes, boxes, scores, likeliest.astype(np.uint16), shares, packed, levels)
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    @cached_property
+    @property
     def masks(self) -> NDArray[np.uint8]:
-        """(K, height, width), zeros and ones."""
-        masks = np.zeros((len(self), self.height, self.width), np.uint8)
+        """(K, height, width), zeros and ones: those of the level nearest to a half."""
+        return self.level_masks[self.first : self.first + len(self)]
+
+    @property
+    def first(self) -> int:
+        """Where in `level_masks` those of the level nearest to a half begin."""
+        return main_of(self.levels) * len(self)
+
+    @cached_property
+    def level_masks(self) -> NDArray[np.uint8]:
+        """(L * K, height, width), all of the first level before those of the next."""
+        masks = np.zeros((len(self.levels) * len(self), self.height, self.width), np.uint8)
         for mask, (form, data) in zip(masks, self.packed_masks, strict=True):
             _restore(mask, form, data)
         return masks
@@ -86,10 +137,11 @@ def pack(entry: CachedEntry) -> bytes:
     return head + zlib.compress(b"".join([*(each.tobytes() for each in numbers), forms, *masks]), 6)
 
 
-def unpack(data: bytes) -> CachedEntry:
+def unpack(data: bytes, levels: tuple[float, ...] = HARD) -> CachedEntry:
     """Read what `pack` wrote; masks are made of it when they are asked for.
 
-    What is damaged is a ValueError, a zlib.error or a struct.error.
+    The levels are those of all entries of a file, which names them once. What is damaged is a ValueError, a
+    zlib.error or a struct.error.
     """
     version, height, width, count, top, classes = _HEAD.unpack_from(data)
     if version != VERSION:
@@ -99,16 +151,18 @@ def unpack(data: bytes) -> CachedEntry:
     shares: Any = np.frombuffer(body, "<u2", count * (1 + top), at := 16 * count).reshape(count, 1 + top)
     shares = shares / _WHOLE
     labels = np.frombuffer(body, "<u2", count * top, at := at + 2 * count * (1 + top)).reshape(count, top)
-    sizes = np.frombuffer(body, "<u4", count, at := at + 2 * count * top).tolist()
-    forms = body[(at := at + 4 * count) : at + count]
-    at += count
+    number = count * len(levels)
+    sizes = np.frombuffer(body, "<u4", number, at := at + 2 * count * top).tolist()
+    forms = body[(at := at + 4 * number) : at + number]
+    at += number
     masks = []
     for form, size in zip(forms, sizes, strict=True):
         masks.append((form, body[at : at + size]))
         at += size
     if at != len(body) or (labels >= classes).any():
         raise ValueError("its parts do not fit together")
-    return CachedEntry(height, width, classes, boxes, shares[:, 0], labels, shares[:, 1:], tuple(masks))
+    columns = boxes, shares[:, 0], labels, shares[:, 1:]
+    return CachedEntry(height, width, classes, *columns, tuple(masks), levels)
 
 
 def _shortest(mask: NDArray[np.uint8]) -> tuple[int, bytes]:

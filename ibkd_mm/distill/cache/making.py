@@ -1,6 +1,7 @@
 """Running a teacher over pictures once."""
 
 import logging
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 from ibkd_mm.datasets.transforms.warp import extents
-from ibkd_mm.distill.cache.entry import CachedEntry
+from ibkd_mm.distill.cache.entry import HARD, CachedEntry, main_of
 from ibkd_mm.distill.cache.pictures import Pictures, Unread
 from ibkd_mm.distill.cache.store import CacheReader, CacheWriter
 from ibkd_mm.distill.instances import TeacherInstances
@@ -38,6 +39,8 @@ class Seen:
     """Height and width of the network's input."""
     meta: Mapping[str, Any]
     """The picture's."""
+    levels: tuple[float, ...] = HARD
+    """The probabilities at which masks are cut."""
 
     @property
     def key(self) -> str:
@@ -47,16 +50,17 @@ class Seen:
     @torch.no_grad()
     def entry(self, top: int) -> CachedEntry:
         """Enlarge the masks to the picture and keep of each instance what is small."""
-        masks = _in_picture(self.instances.mask_logits, self.size, self.meta)
-        kept = masks.flatten(1).any(1)
+        main = main_of(self.levels)
+        masks = _in_picture(self.instances.mask_logits, self.size, self.meta, self.levels)
+        kept = masks[main].flatten(1).any(1)
         arrays = (
             self.instances.scores[kept],
             self.instances.probabilities[kept],
-            masks[kept].to(torch.uint8),
+            masks[:, kept].to(torch.uint8),
         )
         scores, probabilities, pixels = (each.cpu().numpy() for each in arrays)
-        boxes = np.array([extents(mask) for mask in pixels], np.float32).reshape(-1, 4)
-        return CachedEntry.of(boxes, scores, probabilities, pixels, top)
+        boxes = np.array([extents(mask) for mask in pixels[main]], np.float32).reshape(-1, 4)
+        return CachedEntry.of(boxes, scores, probabilities, pixels, top, self.levels)
 
 
 class TeacherRun:
@@ -67,6 +71,7 @@ class TeacherRun:
         preprocessor: the student's.
         connector: makes instances of what the teacher puts out.
         top: how many classes of an instance are kept.
+        levels: the probabilities at which masks are cut.
     """
 
     def __init__(
@@ -75,9 +80,10 @@ class TeacherRun:
         preprocessor: nn.Module,
         connector: Callable[[Any], TeacherInstances],
         top: int,
+        levels: tuple[float, ...] = HARD,
     ) -> None:
         self.teacher, self.preprocessor = teacher, preprocessor
-        self.connector, self.top = connector, top
+        self.connector, self.top, self.levels = connector, top, levels
 
     def entries(self, batch: Any) -> list[tuple[str, CachedEntry]]:
         """Give each picture's key and entry."""
@@ -100,7 +106,7 @@ class TeacherRun:
         inputs, samples = data["inputs"], data["data_samples"]
         seen = self.connector(self.teacher.outputs(inputs, samples))
         return [
-            Seen(_chosen(seen, seen.image == index), inputs.shape[2:], sample.metainfo)
+            Seen(_chosen(seen, seen.image == index), inputs.shape[2:], sample.metainfo, self.levels)
             for index, sample in enumerate(samples)
         ]
 
@@ -109,17 +115,22 @@ def _chosen(instances: TeacherInstances, which: Tensor) -> TeacherInstances:
     return TeacherInstances(*(getattr(instances, field.name)[which] for field in fields(instances)))
 
 
-def _in_picture(logits: Tensor, size: Sequence[int], meta: Any) -> Tensor:
-    """Enlarge (K, h, w) logits over the whole input to the picture as it lies on the disk, -> booleans."""
+def _in_picture(logits: Tensor, size: Sequence[int], meta: Any, levels: Sequence[float]) -> Tensor:
+    """Enlarge (K, h, w) logits over the whole input to the picture as it lies on the disk, and cut them.
+
+    Returns:
+        (L, K, height, width), booleans.
+    """
     height, width = meta["ori_shape"][:2]
     across, down = meta.get("scale_factor", (1.0, 1.0))
     shown = round(height * down), round(width * across)  # img_shape has what a Pad added, too
     if not len(logits):
-        return logits.new_zeros(0, height, width, dtype=torch.bool)
+        return logits.new_zeros(len(levels), 0, height, width, dtype=torch.bool)
     whole = F.interpolate(logits[:, None], tuple(size), mode="bilinear")[:, :, : shown[0], : shown[1]]
     if shown != (height, width):
         whole = F.interpolate(whole, (height, width), mode="bilinear")
-    return whole[:, 0] > 0
+    cuts = [math.log(level / (1 - level)) for level in levels]
+    return whole[:, 0] > whole.new_tensor(cuts)[:, None, None, None]
 
 
 def part_of(path: Path, rank: int) -> Path:

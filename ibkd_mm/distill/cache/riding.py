@@ -2,10 +2,12 @@
 
 Whatever moves, mirrors, cuts or mixes pictures treats ignored instances as it treats true ones, so the same
 code warps both. A rider's label says which one of which picture it is; nothing learns from ignored labels.
+A soft mask rides as some hard ones, cut at levels, which are brought together again at the end.
 """
 
 import zlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +19,14 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from ibkd_mm.datasets.transforms.picture import Picture
-from ibkd_mm.distill.cache.entry import CachedEntry
+from ibkd_mm.datasets.transforms.warp import extents
+from ibkd_mm.distill.cache.entry import MOST_LEVELS, CachedEntry, main_of, weights_of
 from ibkd_mm.distill.cache.store import CacheReader
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import TRANSFORMS
 
-_IN_A_PICTURE = 1 << 12
-"""More instances than any picture has."""
+_IN_A_PICTURE = (1 << 12) * MOST_LEVELS
+"""More masks than any picture has: of fewer than 4096 instances, at all levels."""
 _FIRST = 1 << 20
 """More than there are classes: the label of the first rider."""
 _IN_A_FILE = 1 << 44
@@ -70,25 +73,53 @@ class LoadTeacherInstances(BaseTransform):
         picture = Picture.of(results)
         _want_size(self.reader, entry, picture, str(results["img_id"]))
         rows = np.flatnonzero(entry.scores > self.score_thr)
-        labels = self._first + number * _IN_A_PICTURE + rows
-        added = _with(picture, entry, rows, labels, ignored=True)
+        riders, boxes = _riders(entry, rows, alone=picture.masks is None)
+        labels = self._first + number * _IN_A_PICTURE + riders
+        added = _with(picture, entry, riders, boxes, labels, ignored=True)
         if self.truth_thr is not None:
             sure = np.flatnonzero(entry.scores > self.truth_thr)
             sure = _unlabelled(picture, entry, sure, self.most_overlap)
-            added = _with(added, entry, sure, entry.top_classes[sure, 0], ignored=False)
+            chosen, labels = sure + entry.first, entry.top_classes[sure, 0]
+            added = _with(added, entry, chosen, entry.boxes[sure], labels, ignored=False)
         return added.write(results)
 
 
+def _riders(
+    entry: CachedEntry, rows: NDArray[Any], *, alone: bool
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Choose masks of some rows, of each its main one first, and give their boxes.
+
+    Main ones alone, or those of all levels that are not empty.
+    """
+    main = rows + entry.first
+    if alone or len(entry.levels) == 1:
+        return main, entry.boxes[rows]
+    others = [each for each in range(len(entry.levels)) if each != main_of(entry.levels)]
+    chosen = np.concatenate([main[:, None], rows[:, None] + len(entry) * np.array(others)], axis=1)
+    boxes = np.array([extents(entry.level_masks[each]) for each in chosen.flat], np.float32)
+    boxes = boxes.reshape(*chosen.shape, 4)
+    boxes[:, 0] = entry.boxes[rows]
+    there = boxes[..., 2] > boxes[..., 0]
+    there[:, 0] = True
+    return chosen[there], boxes[there]
+
+
 def _with(
-    picture: Picture, entry: CachedEntry, rows: NDArray[Any], labels: NDArray[Any], *, ignored: bool
+    picture: Picture,
+    entry: CachedEntry,
+    chosen: NDArray[Any],
+    boxes: NDArray[np.float32],
+    labels: NDArray[Any],
+    *,
+    ignored: bool,
 ) -> Picture:
     masks = picture.masks
     return Picture(
         picture.image,
-        np.concatenate([picture.boxes, entry.boxes[rows]]),
+        np.concatenate([picture.boxes, boxes]),
         np.concatenate([picture.labels, labels.astype(np.int64)]),
-        np.concatenate([picture.ignored, np.full(len(rows), ignored)]),
-        None if masks is None else np.concatenate([masks, entry.masks[rows]]),
+        np.concatenate([picture.ignored, np.full(len(chosen), ignored)]),
+        None if masks is None else np.concatenate([masks, entry.level_masks[chosen]]),
     )
 
 
@@ -160,7 +191,11 @@ class SplitTeacherInstances(BaseTransform):
         self._recent: OrderedDict[int, CachedEntry] = OrderedDict()
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Look them up: what the teacher thought of them has not been through the pipeline."""
+        """Look them up: what the teacher thought of them has not been through the pipeline.
+
+        Of several levels `mask_cells` are the weighted mean, in fractions of pixels; of what was left out at
+        the main level nothing is left.
+        """
         sample = results["data_samples"]
         ignored = sample.ignored_instances
         riding = ignored.labels >= _FIRST
@@ -168,11 +203,19 @@ class SplitTeacherInstances(BaseTransform):
         numbers = (riders.labels - self._first).numpy()
         self._want_own(numbers, riders)
         seen = [self._entry(int(number)) for number in numbers // _IN_A_PICTURE]
-        rows = numbers % _IN_A_PICTURE
-        pairs = list(zip(seen, rows.tolist(), strict=True))
+        places = [
+            divmod(int(at), len(entry)) for at, entry in zip(numbers % _IN_A_PICTURE, seen, strict=True)
+        ]
+        cells = riders.mask_cells
+        leader: NDArray[np.int64] = np.arange(len(riders))
+        if len(self.reader.levels) > 1:
+            leader = _leaders(numbers // _IN_A_PICTURE, places, main_of(self.reader.levels))
+            cells = _joined(cells, leader, [level for level, _ in places], self.reader.levels)
+        leading = np.flatnonzero(leader == np.arange(len(riders)))
+        pairs = [(seen[at], places[at][1]) for at in leading]
         sample.teacher_instances = InstanceData(
-            bboxes=get_box_tensor(riders.bboxes),
-            mask_cells=riders.mask_cells,
+            bboxes=get_box_tensor(riders.bboxes)[leading],
+            mask_cells=cells[leading],
             scores=torch.tensor([float(entry.scores[row]) for entry, row in pairs]),
             probabilities=_stacked([entry.probabilities[row] for entry, row in pairs]),
         )
@@ -194,6 +237,31 @@ class SplitTeacherInstances(BaseTransform):
         if len(self._recent) > _KEPT:
             self._recent.popitem(last=False)
         return entry
+
+
+def _leaders(pictures: NDArray[np.int64], places: Sequence[tuple[int, int]], main: int) -> NDArray[np.int64]:
+    """Find for each rider the one of its row's main level: itself, the one it stands behind, or -1 for none.
+
+    A row's levels stand behind its main one and rise, so a picture may be in a mosaic twice.
+    """
+    leader = np.full(len(places), -1)
+    own, before = -1, (-1, -1, -1)
+    for at, (picture, (level, row)) in enumerate(zip(pictures.tolist(), places, strict=True)):
+        if level == main:
+            own, level = at, -1
+        elif (picture, row) != before[:2] or level <= before[2]:
+            own = -1
+        leader[at], before = own, (picture, row, level)
+    return leader
+
+
+def _joined(
+    cells: torch.Tensor, leader: NDArray[np.int64], riders: Sequence[int], levels: Sequence[float]
+) -> torch.Tensor:
+    """Add to those of each main level what is left of its row's others, weighted."""
+    weighted = cells * torch.from_numpy(weights_of(levels)[list(riders)])[:, None, None]
+    led = np.flatnonzero(leader >= 0)
+    return torch.zeros_like(weighted).index_add_(0, torch.from_numpy(leader[led]), weighted[led])
 
 
 def _stacked(rows: list[NDArray[np.float32]]) -> torch.Tensor:

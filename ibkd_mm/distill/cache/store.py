@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ibkd_mm.distill.cache.entry import CachedEntry, pack, unpack
+from ibkd_mm.distill.cache.entry import CachedEntry, levels_of, pack, unpack
 from ibkd_mm.errors import UserError
 
 _PATIENCE = 60.0
@@ -107,6 +107,7 @@ class CacheReader:
         self.path = Path(path)
         self._opened: tuple[int, sqlite3.Connection] | None = None
         self.identity: dict[str, Any] = self._read_identity()
+        self.levels = levels_of(self.identity.get("settings", {}))
 
     def _read_identity(self) -> dict[str, Any]:
         if not self.path.is_file():
@@ -156,7 +157,7 @@ class CacheReader:
         question = f"SELECT id, entry FROM pictures WHERE {column} = ?"
         with self._reading(f"The entry with {column} {value}"):
             row = self._base.execute(question, (value,)).fetchone()
-            return None if row is None else (row[0], unpack(row[1]))
+            return None if row is None else (row[0], unpack(row[1], self.levels))
 
     def keys(self) -> list[str]:
         """Name the pictures, in the order in which they were written."""

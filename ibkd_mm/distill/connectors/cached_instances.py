@@ -22,7 +22,7 @@ class CachedInstances(nn.Module):
     Args:
         stride: pixels of the input along the side of a cell.
         sureness: highest probability of a cell, where the whole of it is the mask's: masks in a cache are
-            hard.
+            hard, and soft ones are one above their highest level.
     """
 
     def __init__(self, stride: int = 4, sureness: float = 0.999) -> None:

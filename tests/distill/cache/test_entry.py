@@ -45,6 +45,36 @@ def test_any_entry_comes_back(
     assert pack(found) == pack(entry)
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    masks=st.tuples(st.integers(2, 4), st.integers(0, 3), SIDES, SIDES).flatmap(
+        lambda shape: arrays.arrays(np.uint8, shape, elements=st.integers(0, 1))
+    ),
+)
+def test_any_entry_of_several_levels_comes_back(
+    same: Callable[[CachedEntry, CachedEntry], bool], masks: NDArray[np.uint8]
+) -> None:
+    levels = (0.1, 0.45, 0.6, 0.9)[: len(masks)]
+    hard = of(masks[1])
+    columns = hard.boxes, hard.scores, hard.probabilities
+    entry = CachedEntry.of(*columns, masks, 5, levels)
+    found = unpack(pack(entry), levels)
+    assert found.levels == levels
+    assert same(found, hard)  # the level nearest to a half
+    assert np.array_equal(found.level_masks, masks.reshape(-1, *masks.shape[2:]))
+    assert pack(found) == pack(entry)
+
+
+def test_one_level_takes_no_byte_more_than_the_mask_itself(entry: Callable[..., CachedEntry]) -> None:
+    """Besides masks: a box, a size, a form, a score and five classes with their probabilities."""
+    made = entry(1, count=8)
+    body = zlib.decompress(pack(made)[10:])
+    assert len(body) == 8 * (16 + 4 + 1 + 2 + 5 * 4) + sum(len(data) for _, data in made.packed_masks)
+    same_masks = made.masks[None]
+    columns = made.boxes, made.scores, made.probabilities
+    assert pack(CachedEntry.of(*columns, same_masks, 5, (0.5,))) == pack(made)
+
+
 def shaped(draw: str) -> NDArray[np.uint8]:
     mask = np.zeros((48, 64), np.uint8)
     rows, columns = np.ogrid[:48, :64]
@@ -109,8 +139,12 @@ def test_a_picture_of_shapes_takes_less_than_3_kilobytes(entry: Callable[..., Ca
     assert len(pack(entry(0, count=0))) < 30
 
 
-def test_what_is_damaged_is_refused(entry: Callable[..., CachedEntry]) -> None:
-    data = pack(entry(1))
+@pytest.mark.parametrize("levels", [(0.5,), (0.25, 0.5, 0.75)])
+def test_what_is_damaged_is_refused(entry: Callable[..., CachedEntry], levels: tuple[float, ...]) -> None:
+    made = entry(1)
+    masks = np.stack([made.masks] * len(levels))
+    data = pack(CachedEntry.of(made.boxes, made.scores, made.probabilities, masks, 5, levels))
+    assert len(unpack(data, levels)) == 4
     rng = np.random.default_rng(0)
     damaged = [data[:length] for length in (0, 3, 9, 40, len(data) - 1)]
     for place in rng.integers(10, len(data), 40).tolist():  # behind what says how much there is
@@ -119,7 +153,7 @@ def test_what_is_damaged_is_refused(entry: Callable[..., CachedEntry]) -> None:
         damaged.append(data[:place] + bytes([data[place] ^ 2]) + data[place + 1 :])
     for each in damaged:
         with pytest.raises((ValueError, zlib.error, struct.error)):
-            unpack(each)
+            unpack(each, levels)
 
 
 def test_a_newer_entry_is_refused(entry: Callable[..., CachedEntry]) -> None:

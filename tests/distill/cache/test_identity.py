@@ -114,6 +114,20 @@ def test_batch_size_and_path_do_not_count() -> None:
     assert kept(settings) == SETTINGS == kept({**settings, "path": "b", "batch_size": 1, "workers": 3})
 
 
+def test_levels_count_where_masks_are_soft(given: dict[str, Any]) -> None:
+    made = {
+        levels: kept({**SETTINGS, "levels": levels}) for levels in ((0.5,), (0.25, 0.5), (0.25, 0.5, 0.75))
+    }
+    assert made[0.5,] == SETTINGS
+    assert made[0.25, 0.5] == {**SETTINGS, "levels": [0.25, 0.5]}
+    hard, soft, other = (identity_of(**{**given, "settings": each}) for each in made.values())
+    for wanted, said in ((hard, "wanted .*'top': 5}"), (other, r"wanted .*'levels': \[0.25, 0.5, 0.75\]")):
+        with pytest.raises(UserError, match=rf"settings: the cache has .*'levels': \[0.25, 0.5\].*{said}"):
+            want_same(Path("a.sqlite"), soft, wanted)
+    with pytest.raises(UserError, match=r"teacher_cache.levels of 1 to 16 .* found \(0.75, 0.25\). Set it"):
+        kept({**SETTINGS, "levels": (0.75, 0.25)})
+
+
 def test_of_a_folder_its_pictures_count(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.jpg", "in/b.PNG"):

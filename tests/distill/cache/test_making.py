@@ -1,8 +1,6 @@
 """A cache holds what the teacher itself would predict, of each picture once, however often it is stopped."""
 
-import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -88,6 +86,23 @@ def test_an_entry_does_not_depend_on_what_else_is_in_the_batch(
         assert len(entry) == len(alone[key]) > 0
         assert (entry.masks != alone[key].masks).mean() < 1e-4  # sums in another order
         assert entry.scores == pytest.approx(alone[key].scores, abs=1e-4)
+
+
+def test_at_levels_the_main_mask_is_that_of_a_hard_entry(run: TeacherRun, folder: FolderPictures) -> None:
+    """And each level's is what of the enlarged mask is over it, inside the one below."""
+    levels = (0.3, 0.5, 0.7)
+    soft = TeacherRun(run.teacher, run.preprocessor, run.connector, run.top, levels)
+    for index in range(4):
+        batch = pseudo_collate([folder[index]])
+        ((_, hard),), ((_, entry),) = run.entries(batch), soft.entries(batch)
+        assert (entry.levels, hard.levels) == (levels, (0.5,))
+        assert np.array_equal(entry.masks, hard.masks)
+        assert np.array_equal(entry.boxes, hard.boxes)
+        assert np.array_equal(entry.scores, hard.scores)
+        low, main, high = np.split(entry.level_masks, 3)
+        assert (low >= main).all()
+        assert (main >= high).all()
+        assert low.sum() > main.sum() > high.sum()
 
 
 def test_what_a_pad_adds_is_no_part_of_the_picture() -> None:
@@ -241,28 +256,6 @@ def test_what_cannot_be_read_is_named_and_left_out_until_it_is_too_much(
     assert steps(0.5)[-1] == (4, 4)
     with CacheReader(tmp_path / "a.sqlite") as reader:
         assert sorted(reader.keys()) == ["b/c.JPG", "e.png"]
-
-
-def test_killed_at_ten_moments_it_neither_loses_nor_doubles_an_entry(
-    noting: Noting, tmp_path: Path, identity: dict[str, Any], same: Callable[..., bool]
-) -> None:
-    """Each goes on where the one before was killed: while it made the entry of some picture."""
-    path, fork = tmp_path / "cache" / "a.sqlite", get_context("fork")
-    sizes = [0]
-    for moment in np.random.default_rng(0).integers(0, 5, 10):
-        left = iter([False] * int(moment) + [True])
-        noting.before = lambda left=left: next(left) and os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[misc]
-        writer = fork.Process(target=lambda: list(steps(noting, path, identity)))
-        writer.start()
-        writer.join(60)
-        with CacheReader(path) as reader:
-            sizes.append(len(reader.keys()))
-        assert writer.exitcode == (-signal.SIGKILL if sizes[-1] < COUNT else 0)
-    assert sizes == sorted(sizes)
-    assert sizes[-1] > sizes[1] > sizes[0]
-    noting.before = int
-    list(steps(noting, path, identity))
-    want_whole(path, noting, same)
 
 
 def want_whole(path: Path, noting: Noting, same: Callable[..., bool]) -> None:
