@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from mmengine.dataset import pseudo_collate
-from numpy.typing import NDArray
 
 from ibkd_mm.distill.cache.entry import CachedEntry
 from ibkd_mm.distill.cache.making import TeacherRun
@@ -62,30 +61,18 @@ def _alike(cached: CachedEntry, seen: CachedEntry, least: float) -> bool:
     """
     if (cached.height, cached.width, cached.classes) != (seen.height, seen.width, seen.classes):
         return False
-    pairs = (_Instances.of(cached), _Instances.of(seen))
+    pairs = (cached, seen)
     return all(
-        any(one.matches(row, other, candidate) for candidate in range(len(other.scores)))
+        any(_matches(one, row, other, candidate) for candidate in range(len(other)))
         for one, other in (pairs, pairs[::-1])
         for row in np.flatnonzero(one.scores > least + _SCORE)
     )
 
 
-@dataclass(frozen=True)
-class _Instances:
-    """What of an entry is compared; unpacked once."""
-
-    scores: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    masks: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, entry: CachedEntry) -> "_Instances":
-        return cls(entry.scores, entry.probabilities, entry.masks)
-
-    def matches(self, row: int, other: "_Instances", candidate: int) -> bool:
-        """Say whether one of these is one of the other's."""
-        apart = np.abs(self.probabilities[row] - other.probabilities[candidate]).max()
-        if max(abs(self.scores[row] - other.scores[candidate]), apart) > _SCORE:
-            return False
-        mask, found = self.masks[row], other.masks[candidate]
-        return int((mask ^ found).sum()) <= max(_PIXELS, _SHARE * int((mask | found).sum()))
+def _matches(one: CachedEntry, row: int, other: CachedEntry, candidate: int) -> bool:
+    """Say whether an instance of one entry is one of the other's."""
+    apart = np.abs(one.probabilities[row] - other.probabilities[candidate]).max()
+    if max(abs(one.scores[row] - other.scores[candidate]), apart) > _SCORE:
+        return False
+    mask, found = one.masks[row], other.masks[candidate]
+    return int((mask ^ found).sum()) <= max(_PIXELS, _SHARE * int((mask | found).sum()))
