@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from ibkd_mm.engine.pipelines import transforms_of
+from ibkd_mm.engine.pipelines import data_sets_of, transforms_of
 from ibkd_mm.engine.workers import end_workers
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
@@ -38,7 +38,7 @@ class CloseMosaicHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find what is to be turned off, and do so where the training goes on behind the switch."""
-        transforms = transforms_of(runner.train_loop.dataloader.dataset)
+        transforms = transforms_of(*data_sets_of(runner.train_loop.dataloader.dataset))
         self._open = [each for each in transforms if isinstance(each, Closable)]
         if not self._open:
             raise UserError(

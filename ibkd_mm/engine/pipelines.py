@@ -4,22 +4,28 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def transforms_of(dataset: Any) -> Iterator[Any]:
-    """Walk through data sets within data sets, and transforms within transforms; each is given once."""
+def data_sets_of(dataset: Any) -> Iterator[Any]:
+    """Walk through data sets within data sets, the outer before the inner; each is given once."""
+    return _walk(dataset, "dataset", "datasets")
+
+
+def transforms_of(*datasets: Any) -> Iterator[Any]:
+    """Walk through the pipelines of these data sets, and transforms within transforms; each is given once."""
+    return _walk([getattr(each, "pipeline", None) for each in datasets], "pipeline", "transforms")
+
+
+def _walk(start: Any, *names: str) -> Iterator[Any]:
+    """Give what there is and what it holds under these names, one thing or several."""
     seen: set[int] = set()
-    waiting = [(dataset, False)]
+    waiting = [start]
     while waiting:
-        node, transforms = waiting.pop()
-        if node is None or id(node) in seen:
-            continue
-        seen.add(id(node))
+        node = waiting.pop()
         if isinstance(node, list | tuple):
-            waiting += [(each, transforms) for each in node]
-            continue
-        if transforms:
+            waiting += node
+        elif node is not None and id(node) not in seen:
+            seen.add(id(node))
             yield node
-        waiting += [(getattr(node, name, None), transforms) for name in ("dataset", "datasets")]
-        waiting += [(getattr(node, name, None), True) for name in ("pipeline", "transforms")]
+            waiting += [getattr(node, name, None) for name in names]
 
 
 def innermost(dataset: Any) -> Any:

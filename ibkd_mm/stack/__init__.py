@@ -1,8 +1,8 @@
 """The one seam to other people's packages: what is wrong upstream is mended here and nowhere else."""
 
-from ibkd_mm.stack import config_text, ops, quiet, razor, scope
+from ibkd_mm.stack import bool_masks, config_text, ops, quiet, razor, scope
 
-__all__ = ["config_text", "ops", "prepare", "quiet", "razor", "scope"]
+__all__ = ["bool_masks", "config_text", "ops", "prepare", "quiet", "razor", "scope"]
 
 
 def prepare() -> None:
@@ -12,3 +12,4 @@ def prepare() -> None:
     config_text.install()
     quiet.install()
     razor.install()
+    bool_masks.install()

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ibkd_mm.engine import CloseMosaicHook, EpochLoop, IterLoop, TrustedRunner, load_weights
 from ibkd_mm.engine.close_mosaic import Closable
-from ibkd_mm.engine.pipelines import transforms_of
+from ibkd_mm.engine.pipelines import data_sets_of, transforms_of
 from ibkd_mm.engine.saving import find_resumable
 from ibkd_mm.errors import UserError
 
@@ -160,7 +160,7 @@ def test_transforms_are_found_in_whatever_wraps_them_and_once_each() -> None:
     joined = SimpleNamespace(datasets=[mixed, SimpleNamespace(dataset=mixed)])
     choice = SimpleNamespace(transforms=[[len, SimpleNamespace(transforms=[paste])], [paste]])
     outer = SimpleNamespace(dataset=joined, pipeline=[choice, len], close=lambda: None)
-    found = [each for each in transforms_of(outer) if isinstance(each, Closable)]
+    found = [each for each in transforms_of(*data_sets_of(outer)) if isinstance(each, Closable)]
     assert sorted(map(id, found)) == sorted(map(id, (mosaic, paste, within)))
 
 

@@ -7,6 +7,7 @@ import torch
 from mmcv.ops import MultiScaleDeformableAttention
 from torch.autograd import gradcheck
 
+from ibkd_mm.stack.ops import deform_attn
 from ibkd_mm.stack.ops.deform_attn import ms_deform_attn_forward
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -94,9 +95,41 @@ def test_no_queries_give_no_output(attend):
 
 def test_it_agrees_with_the_form_that_mmcv_uses_on_a_cpu():
     value, locations, weights = inputs()
-    own = mmcv_module.multi_scale_deformable_attn_pytorch(value, torch.tensor(SHAPES), locations, weights)
+    upstream = mmcv_module.multi_scale_deformable_attn_pytorch.__wrapped__
+    own = upstream(value, torch.tensor(SHAPES), locations, weights)
     ours = ms_deform_attn_forward(value, torch.tensor(SHAPES), torch.tensor([0, 20]), locations, weights, 64)
     torch.testing.assert_close(ours, own)
+
+
+@pytest.mark.parametrize("edge", [-1.0, 0.0, 1.0, 2.0, 1e9])
+def test_points_at_the_edges_and_far_outside_are_what_mmcv_makes_of_them(edge):
+    value, locations, weights = inputs()
+    locations[..., 0] = edge
+    locations[:, :2, ..., 1] = edge
+    given = value, torch.tensor(SHAPES), locations, weights
+    attend = mmcv_module.multi_scale_deformable_attn_pytorch
+    torch.testing.assert_close(attend(*given), attend.__wrapped__(*given))
+
+
+def test_mmcv_gathers_where_no_gradient_is_asked_for_and_there_alone(monkeypatch):
+    called = []
+    attend = deform_attn._or_gathered(lambda *_: called.append("mmcv's"))
+    monkeypatch.setattr(deform_attn, "_gathered", lambda *_: called.append("ours") or torch.zeros(1))
+    value, locations, weights = inputs()
+    given = value, torch.tensor(SHAPES), locations, weights
+    attend(*given)
+    weights.requires_grad_()
+    attend(*given)
+    with torch.no_grad():
+        attend(*given)
+    assert called == ["ours", "mmcv's", "ours"]
+
+
+def test_what_stands_in_mmcv_is_put_there_once():
+    before = mmcv_module.multi_scale_deformable_attn_pytorch
+    deform_attn.install()
+    assert mmcv_module.multi_scale_deformable_attn_pytorch is before
+    assert not hasattr(before.__wrapped__, "__wrapped__")
 
 
 @cuda

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -14,7 +13,7 @@ from ibkd_mm.distill.cache.identity import identity_of, kept, pictures_hash
 from ibkd_mm.distill.cache.pictures import test_pipeline
 from ibkd_mm.distill.cache.riding import LoadTeacherInstances, NoAnnotations
 from ibkd_mm.distill.cache.store import CacheReader, want_same
-from ibkd_mm.engine.pipelines import transforms_of
+from ibkd_mm.engine.pipelines import data_sets_of, transforms_of
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
 
@@ -95,20 +94,13 @@ class _Part:
 
 
 def _parts_of(dataset: Any) -> list[_Part]:
-    """Walk through data sets within data sets; each transform is the innermost's that has it."""
+    """Find what reads a cache; each transform is the innermost data set's that has it."""
     found: dict[int, _Part] = {}
-    seen: set[int] = set()
-    waiting = [dataset]
-    while waiting:
-        node = waiting.pop()
-        if node is None or id(node) in seen:
-            continue
-        seen.add(id(node))
-        own = list(transforms_of(SimpleNamespace(pipeline=getattr(node, "pipeline", None))))
-        bare = any(isinstance(each, NoAnnotations) for each in own)
+    for each in data_sets_of(dataset):
+        own = list(transforms_of(each))
+        bare = any(isinstance(one, NoAnnotations) for one in own)
         # one that draws from another shows the other's attributes as its own
-        found.update({id(it): _Part(node, it, bare) for it in own if isinstance(it, LoadTeacherInstances)})
-        waiting += [getattr(node, "dataset", None), *(getattr(node, "datasets", None) or [])]
+        found.update({id(it): _Part(each, it, bare) for it in own if isinstance(it, LoadTeacherInstances)})
     return list(found.values())
 
 

@@ -5,7 +5,7 @@ import sys
 import warnings
 from importlib.util import find_spec
 
-from ibkd_mm.stack.ops import torchvision_kernels
+from ibkd_mm.stack.ops import deform_attn, torchvision_kernels
 from ibkd_mm.stack.ops.extension import NAME, MissingOperatorError, PortableExtension, build
 from ibkd_mm.stack.ops.half_precision import serve_half
 
@@ -18,10 +18,10 @@ def install() -> None:
     Without the compiled module mmcv 2.3 cannot import `mmcv.ops`, nor mmdet its models. Can go when mmcv
     ships binaries or imports its operators only when they are used.
     """
-    if NAME in sys.modules or _import_compiled():
-        return
-    sys.modules[NAME] = build()
-    setattr(importlib.import_module("mmcv"), "_ext", sys.modules[NAME])  # noqa: B010  as a real import does
+    if NAME not in sys.modules and not _import_compiled():
+        sys.modules[NAME] = build()
+        setattr(importlib.import_module("mmcv"), "_ext", sys.modules[NAME])  # noqa: B010  as a real import does
+    deform_attn.install()
 
 
 def backend() -> str:
