@@ -1,9 +1,10 @@
-"""What distillation costs of a step: the student alone, its teacher alone, and both with all losses.
+"""What distillation costs of a step: the student alone, its teacher alone, both with their losses.
 
     python benchmarks/distill.py CONFIG [--steps 5] [--rounds 5] [--batch N]
 
-The three are interleaved. A distillation step is compared with the teacher's forward, as far as its recorders
-ask, plus the student's own step. Batches are the config's own, loaded beforehand.
+The three are interleaved, in the config's own precision. A distillation step, with the losses that count in
+the config, is compared with the teacher's forward, as far as its recorders ask, plus the student's own step.
+Batches are the config's own, loaded beforehand.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def parts(model: FrozenTeacherDistill, wrapper: OptimWrapper) -> dict[str, Calla
 
     def teacher(batch: Any) -> None:
         data = model.data_preprocessor(batch, True)
-        with model.distiller.teacher_recorders:
+        with wrapper.optim_context(model), model.distiller.teacher_recorders:
             model.frozen.forward(data["inputs"], data["data_samples"])
 
     def alone(batch: Any) -> None:

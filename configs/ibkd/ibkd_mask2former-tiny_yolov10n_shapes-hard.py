@@ -11,5 +11,6 @@ model = dict(
     teacher="ibkd_mm::mask2former/mask2former_tiny_shapes.py",
     teacher_ckpt="ibkd_mm::mask2former_tiny_shapes.safetensors",
 )
-guards = _base_.distillation
+# what the student reaches alone in 2,000 iterations: a teacher that is no better is warned of
+guards = dict(_base_.distillation, teacher_check=dict(_base_.distillation.teacher_check, baseline=0.45))
 teacher_cache = dict(path="data/shapes/hard/mask2former_tiny.sqlite")

@@ -23,11 +23,12 @@ from ibkd_mm.distill.cache.pictures import (
     FolderPictures,
     TrainPictures,
     bare_dataset,
+    classes_of,
     test_pipeline,
 )
 from ibkd_mm.distill.cache.store import CacheReader
 from ibkd_mm.distill.cache.verify import Verified, verify
-from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher
+from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher, want_order
 from ibkd_mm.errors import UserError
 
 
@@ -96,10 +97,11 @@ def cache(
         pictures = (
             FolderPictures(Path(images), pipeline) if images else TrainPictures(bare_dataset(ready), pipeline)
         )
-        identity = identity_of(
-            ready.model.teacher, ready.model.get("teacher_ckpt"), pictures.source, pipeline, kept(settings)
-        )
+        classes = classes_of(ready)
+        teacher = ready.model.teacher, ready.model.get("teacher_ckpt")
+        identity = identity_of(*teacher, pictures.source, pipeline, kept(settings), classes)
         run = teacher_run(ready)
+        want_order(run.teacher.model, classes)
         verified = None
         if check:
             verified = verify(run, pictures, path, identity, check)

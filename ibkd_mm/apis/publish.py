@@ -1,4 +1,7 @@
-"""Weights made ready to be given away: no optimiser, no history, half the size, nothing that could run."""
+"""Weights made ready to be given away: no optimiser, no history, half the size, nothing that could run.
+
+The names of the classes stay: who learns from these weights is told whether they are the data's.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +10,7 @@ import torch
 from safetensors.torch import save
 
 from ibkd_mm.engine import load_weights
+from ibkd_mm.engine.checkpoint import classes_in, safetensors_meta
 from ibkd_mm.engine.finished import whole_file
 from ibkd_mm.errors import UserError
 
@@ -39,11 +43,13 @@ def publish(checkpoint: str, out: str, *, half: bool = True) -> Published:
         raise UserError(f"Expected an output ending in .safetensors, found {out}.")
     if path.exists():
         raise UserError(f"{out} exists. Give another name, or delete it first.")
-    weights = {name: _lean(value, half) for name, value in load_weights(checkpoint)["state_dict"].items()}
+    loaded = load_weights(checkpoint)
+    weights = {name: _lean(value, half) for name, value in loaded["state_dict"].items()}
     _want_finite(weights, checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
-        partial.write_bytes(save(weights))  # save_file would make it readable to its owner alone
+        # save_file would make it readable to its owner alone
+        partial.write_bytes(save(weights, safetensors_meta(classes_in(loaded))))
     return Published(path, len(weights), sum(value.numel() for value in weights.values()))
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ibkd_mm.apis.batch_report import describe_batch
 from ibkd_mm.apis.config import ConfigLike, load_config
 from ibkd_mm.apis.explain import explained
+from ibkd_mm.distill import FrozenTeacherDistill
 from ibkd_mm.engine import check_fit
 from ibkd_mm.engine.finite import bad_owners, loss_terms, shown_few
 from ibkd_mm.engine.layout import lay_out
@@ -83,7 +84,7 @@ def replay(file: str, *, config: ConfigLike | None = None) -> Replayed:
     ready = config if isinstance(config, Config) else load_config(config or path.parent / step.config)
     batch = describe_batch(step.batch)
     with explained(ready):
-        model = _build(ready, step.state_dict)
+        model = _build(ready, step)
         losses, module = _forward(ready, model, step)
     terms = [
         Term(name, float(value), step.losses.get(name), _spoilt(value, model))
@@ -92,16 +93,19 @@ def replay(file: str, *, config: ConfigLike | None = None) -> Replayed:
     return Replayed(step.place, terms, module, batch, _notes(step))
 
 
-def _build(config: Config, weights: dict[str, Tensor]) -> Any:
+def _build(config: Config, step: Step) -> Any:
     init_default_scope(config.get("default_scope") or "mmengine")
     settings = dict(config.model)
     if config.get("data_preprocessor"):
         settings.setdefault("data_preprocessor", config.data_preprocessor)
     model = revert_sync_batchnorm(MODELS.build(settings).to(get_device()))
     lay_out(model, config.get("memory_format"))
-    misfit = check_fit(model, weights)
+    misfit = check_fit(model, step.state_dict)
     if misfit:
         raise UserError(f"The weights in the file do not fit the model of {config.filename}:\n{misfit}")
+    if isinstance(model, FrozenTeacherDistill):
+        model.load_training_only_state(step.training_only)
+        model.distiller.factors.update(step.training_only["factors"])
     model.train()
     return model
 

@@ -66,7 +66,7 @@ class _Evaluating:
     ) -> None:
         self._config, self._validation, self._folder = config, validation, folder
         self._progress = progress
-        self._seen = config["val_dataloader"]["dataset"], config["val_evaluator"]
+        self._seen = config["val_dataloader"]["dataset"], config["val_evaluator"], validation.contents
 
     def run(self, groups: Sequence[Group]) -> Evaluation:
         teacher_of = _name_teachers(groups)

@@ -21,6 +21,7 @@ from mmengine.utils import ProgressBar
 from pycocotools import mask as rle
 from torch import nn
 
+from ibkd_mm.apis.overrides import walk
 from ibkd_mm.deploy.benchmark.compare import compare
 from ibkd_mm.deploy.benchmark.machine import threads
 from ibkd_mm.deploy.benchmark.pytorch import open_torch
@@ -29,6 +30,7 @@ from ibkd_mm.deploy.quiet import quiet
 from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher
 from ibkd_mm.engine import load_weights
 from ibkd_mm.engine.cores import usable_cores
+from ibkd_mm.engine.digest import hash_of_file, hash_of_value
 from ibkd_mm.engine.fit import check_fit
 from ibkd_mm.errors import UserError
 from ibkd_mm.evaluation.report import Evaluated, Instance, Picture, Speed
@@ -67,6 +69,7 @@ class Validation:
         pictures: with what is truly in them.
         classes: names.
         palette: a colour for each.
+        contents: hash of what is judged by.
     """
 
     loader: dict[str, Any]
@@ -74,22 +77,37 @@ class Validation:
     pictures: list[Picture]
     classes: list[str]
     palette: list[tuple[int, int, int]]
+    contents: str
 
 
 def read_validation(config: dict[str, Any]) -> Validation:
     """Read the validation set of a config."""
     if config.get("default_scope") == "mmseg":
         raise UserError("models of mmseg have no instances to show; `ibkd test` evaluates them.")
+    lacking = [name for name in ("val_dataloader", "val_evaluator") if not config.get(name)]
+    if lacking:
+        raise UserError(
+            "expected val_dataloader and val_evaluator in the config of the first training, found no "
+            f"{' and no '.join(lacking)}. Compare trainings that were validated."
+        )
     loader = copy.deepcopy(config["val_dataloader"])
     loader.update(num_workers=0, persistent_workers=False)
     loader.pop("prefetch_factor", None)
     with quiet():
         dataset = DATASETS.build(copy.deepcopy(loader["dataset"]))
-    pictures = [_picture(dataset.get_data_info(index)) for index in range(len(dataset))]
+    told = [dataset.get_data_info(index) for index in range(len(dataset))]
     classes, palette = list(dataset.metainfo["classes"]), dataset.metainfo.get("palette")
     if not isinstance(palette, list) or len(palette) < len(classes):
         palette = _colours(len(classes))
-    return Validation(loader, _by_class(config["val_evaluator"]), pictures, classes, palette)
+    evaluator, pictures = config["val_evaluator"], [_picture(info) for info in told]
+    contents = hash_of_value([told, _files_of(evaluator)])
+    return Validation(loader, _by_class(evaluator), pictures, classes, palette, contents)
+
+
+def _files_of(evaluator: Any) -> list[str]:
+    """Hash every file that an evaluator names."""
+    named = [Path(value) for _, value in walk(evaluator) if isinstance(value, str)]
+    return [hash_of_file(path) for path in named if path.is_file()]
 
 
 def _picture(info: dict[str, Any]) -> Picture:

@@ -1,5 +1,6 @@
 """Pictures that nobody labelled, as a data set."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ class PictureFolder(BaseDetDataset):
         """List the pictures."""
         folder = Path(self.data_root)
         return [
-            {"img_path": str(file), "img_id": file.relative_to(folder).as_posix(), "instances": []}
+            {"img_path": str(file), "img_id": _name_of(file.relative_to(folder)), "instances": []}
             for file in pictures_in(folder)
         ]
+
+
+def _name_of(file: Path) -> str:
+    """Write a path as text that can be stored, whatever bytes are in it."""
+    return os.fsencode(file.as_posix()).decode(errors="backslashreplace")

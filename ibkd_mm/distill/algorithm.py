@@ -130,10 +130,10 @@ class FrozenTeacherDistill(SingleTeacherDistill):
 
     def training_only_state(self) -> dict[str, Any]:
         """Give what a resumed training needs beside the student's weights."""
-        return {"distiller": self.distiller.state_dict()}
+        return {"distiller": self.distiller.state_dict(), "factors": dict(self.distiller.factors)}
 
     def load_training_only_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `training_only_state` gave."""
+        """Go on from what `training_only_state` gave; factors are for the config's schedule to say."""
         misfit = check_fit(self.distiller, state["distiller"])
         if misfit:
             raise UserError(

@@ -120,12 +120,12 @@ class CheckedDistiller(ConfigurableDistiller):
         return self.factors[loss] != 0 and getattr(self.distill_losses[loss], "loss_weight", 1) != 0
 
     def prepare_from_student(self, model: nn.Module) -> None:
-        """Attach the student's recorders, and show the student to the losses that want to know it."""
+        """Attach the student's recorders, and show the student to what wants to know it."""
         want_sources(self._recorders[True], model, _SIDES[True])
         super().prepare_from_student(model)
-        for loss in self.distill_losses.values():
-            if hasattr(loss, "attach"):
-                loss.attach(model)
+        for part in (*self.distill_losses.values(), self.extra_targets):
+            if hasattr(part, "attach"):
+                part.attach(model)
 
     def prepare_from_teacher(self, model: nn.Module) -> None:
         """Attach the teacher's recorders, so that it runs as far as they ask."""
@@ -169,11 +169,21 @@ class CheckedDistiller(ConfigurableDistiller):
 
     @torch.no_grad()
     def show_records(self) -> None:
-        """Call connectors once with what is recorded, so that those that wait to see channels have them."""
+        """Call connectors once with what is recorded, so that those that wait to see channels have them.
+
+        One that goes on waiting is refused: it would be made in a step, when the optimizer is there already.
+        """
         for asked in self._asked():
             if "connector" in asked.info and self.reader.is_recorded(asked):
                 self.reader.read(asked)
         self.reader.forget()
+        for name, connector in self.connectors.items():
+            if getattr(connector, "waiting", False):
+                raise UserError(
+                    f"distiller.connectors.{name} takes its channels from the first maps that it is given, "
+                    "and a run without ground truth gave it none. Record what modules put out in such a run, "
+                    "too (mode='tensor'), not what losses alone need."
+                )
 
     def digest_teacher(self) -> None:
         """Do what needs the teacher's records alone, as soon as they are there."""

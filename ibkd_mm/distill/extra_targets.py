@@ -27,6 +27,11 @@ class ExtraTargets(nn.Module):
     def __init__(self, score_thr: float = 0.5, most_overlap: float = 0.3, stride: int = 4) -> None:
         super().__init__()
         self.score_thr, self.most_overlap, self.stride = score_thr, most_overlap, stride
+        self._classes: int | None = None
+
+    def attach(self, student: nn.Module) -> None:
+        """Note how many classes the student has."""
+        self._classes = getattr(getattr(student, "bbox_head", None), "num_classes", None)
 
     @torch.no_grad()
     def forward(
@@ -41,6 +46,8 @@ class ExtraTargets(nn.Module):
         """
         if not all("mask_cells" in sample.gt_instances for sample in samples):
             raise UserError("ExtraTargets expects MaskCells at the end of the train pipeline.")
+        if self._classes is not None:
+            teacher.want_classes(self._classes)
         size = (-(-picture[0] // self.stride), -(-picture[1] // self.stride))
         device = teacher.image.device
         truth = collect_truth(samples, device, self.stride, size)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ibkd_mm.errors import UserError
+
 
 @dataclass(frozen=True)
 class TeacherInstances:
@@ -25,6 +27,15 @@ class TeacherInstances:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def want_classes(self, own: int) -> None:
+        """Refuse instances of other classes than the student's."""
+        others = self.probabilities.shape[1]
+        if len(self) and own != others:
+            raise UserError(
+                f"The student has {own} classes and its teacher {others}: both must have the same, in the "
+                "same order. Set model.architecture.bbox_head.num_classes, or distil features alone."
+            )
 
     def on_grid(self, size: Sequence[int]) -> Tensor:
         """Give the mask logits on a grid of this size, (K, h, w)."""

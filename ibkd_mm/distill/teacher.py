@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ibkd_mm.distill.recorders import Enough
 from ibkd_mm.distill.renormalise import Renormaliser
-from ibkd_mm.engine.checkpoint import load_weights
+from ibkd_mm.engine.checkpoint import classes_in, load_weights
 from ibkd_mm.engine.config_file import read_config
 from ibkd_mm.engine.fit import check_fit
 from ibkd_mm.errors import UserError
@@ -84,8 +84,7 @@ def _load(teacher: Any, checkpoint: str) -> None:
         loaded = load_weights(checkpoint)
     except UserError as error:
         raise UserError(f"The teacher's weights (teacher_ckpt): {error}") from error
-    meta = loaded.get("meta", {}).get("dataset_meta") or {}
-    teacher.trained_classes = tuple(meta.get("classes") or meta.get("CLASSES") or ())
+    teacher.trained_classes = classes_in(loaded)
     misfit = check_fit(teacher, loaded["state_dict"])
     if misfit:
         raise UserError(
@@ -93,6 +92,23 @@ def _load(teacher: Any, checkpoint: str) -> None:
             f"({type(teacher).__name__}):\n{misfit}"
         )
     print_log(f"Teacher: {type(teacher).__name__} with the weights of {checkpoint}", "current")
+
+
+def in_order(teacher: BaseModel, classes: Sequence[str] | None) -> bool:
+    """Tell whether a teacher's classes are the data's, in the same order, as far as both are known."""
+    trained = getattr(teacher, "trained_classes", ())
+    return not classes or not trained or tuple(classes) == tuple(trained)
+
+
+def want_order(teacher: BaseModel, classes: Sequence[str] | None) -> None:
+    """Refuse a teacher of other classes than the data's, or of another order."""
+    if classes and not in_order(teacher, classes):
+        trained = getattr(teacher, "trained_classes", ())
+        raise UserError(
+            f"The teacher's checkpoint was trained on the classes {', '.join(trained[:5])}..., and the "
+            f"training set has {', '.join(classes[:5])}...: they must be the same, in the same order. Name "
+            "the data's classes in metainfo in that order, or distil maps alone."
+        )
 
 
 class Absent(BaseModel):

@@ -6,17 +6,18 @@ refused load with `weights_only=False`, which runs whatever the file says; this 
 that the user has named, and for no others.
 """
 
+import json
 import pickle
 import pickletools
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ibkd_mm.engine.contents import inert, normalised
@@ -26,6 +27,8 @@ from ibkd_mm.engine.trust import how_to_trust, is_trusted, warn_of_code
 from ibkd_mm.errors import UserError
 
 MapLocation = str | torch.device | Callable[..., Any] | None
+
+_CLASSES = "ibkd_mm.classes"
 
 _FIRST_BYTES = {
     b"": "is empty",
@@ -61,11 +64,25 @@ def load_from_weights_only(filename: str, map_location: MapLocation = None) -> d
 def _read_safetensors(path: Path, map_location: MapLocation) -> dict[str, Any]:
     device = map_location if isinstance(map_location, str | torch.device) else "cpu"
     try:
-        return {"state_dict": OrderedDict(load_file(path, device=str(device)))}
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, "pt") as file:
+            classes = (file.metadata() or {}).get(_CLASSES)
+        meta = {"meta": {"dataset_meta": {"classes": tuple(json.loads(classes))}}} if classes else {}
+        return {"state_dict": OrderedDict(load_file(path, device=str(device))), **meta}
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} {_looks_like(path) or 'is not a whole safetensors file'} ({error})."
         ) from error
+
+
+def classes_in(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the classes that a checkpoint was trained on, where it says so."""
+    meta = checkpoint.get("meta", {}).get("dataset_meta") or {}
+    return tuple(meta.get("classes") or meta.get("CLASSES") or ())
+
+
+def safetensors_meta(classes: Sequence[str]) -> dict[str, str]:
+    """Write what `load_weights` reads of classes beside the weights."""
+    return {_CLASSES: json.dumps(classes)} if classes else {}
 
 
 def read_torch(path: Path, map_location: MapLocation) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ibkd_mm.engine.finite import all_finite, bad_modules, bad_terms, loss_terms
 from ibkd_mm.engine.replay_file import SUFFIX, Step, versions, write_step
-from ibkd_mm.engine.saving import accumulating, disk_error
+from ibkd_mm.engine.saving import accumulating, disk_error, training_only_of
 from ibkd_mm.engine.wrappers import gradients, optim_wrappers, unwrapped
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
@@ -170,6 +170,7 @@ class NonFiniteGuard(Hook):
         return Step(
             batch=fault.batch,
             state_dict={name: value.cpu() for name, value in self._model.state_dict().items()},
+            training_only=training_only_of(self._model),
             place=(int(runner.seed), runner.rank, fault.iteration),
             config=name,
             losses=fault.losses,

@@ -25,6 +25,7 @@ class Step:
     Args:
         batch: what the loader gave, as the model's `train_step` takes it.
         state_dict: the model's weights before the step.
+        training_only: what it trains besides and does not keep, as its `training_only_state` gives it.
         place: seed of the run, rank of the process, iteration; the step's random numbers follow from them.
         config: name of the config's file, which lies in the same folder.
         losses: the values of the loss terms.
@@ -33,6 +34,7 @@ class Step:
 
     batch: Any
     state_dict: dict[str, Tensor]
+    training_only: dict[str, Any]
     place: tuple[int, int, int]
     config: str
     losses: dict[str, float]
@@ -83,6 +85,7 @@ def _problem(found: Any) -> str | None:
         return f"the config {config!r} instead of the name of a file beside it"
     if type(weights) is not dict or not all(isinstance(one, Tensor) for one in weights.values()):
         return "a state_dict that holds something else than tensors"
-    if type(found["losses"]) is not dict or type(found["versions"]) is not dict:
-        return "losses or versions that are no dictionary"
+    for name in ("training_only", "losses", "versions"):
+        if type(found[name]) is not dict:
+            return f"'{name}' that is no dictionary"
     return None

@@ -72,13 +72,18 @@ def training_state(runner: Runner, meta: dict[str, Any], by_epoch: bool) -> dict
     if hasattr(dataset, "metainfo"):
         run["dataset_meta"] = dataset.metainfo
     model: Any = unwrapped(runner.model)
-    beside = {TRAINING_ONLY: on_cpu(model.training_only_state())} if _has_more(model) else {}
+    beside = {TRAINING_ONLY: training_only_of(model)} if _has_more(model) else {}
     return {
         "meta": {**step, **meta, **run},
         "state_dict": weights_to_cpu(model.state_dict()),
         "message_hub": on_cpu(runner.message_hub.state_dict()),
         **beside,
     }
+
+
+def training_only_of(model: Any) -> dict[str, Any]:
+    """Copy what a model trains and does not keep; nothing for most."""
+    return on_cpu(model.training_only_state()) if _has_more(model) else {}
 
 
 def load_training_only(model: Any, checkpoint: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """`ibkd cache` and the call behind it, with the shipped teacher on a few pictures."""
 
 import copy
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import torch
 from ibkd_tools import cli
 
 from ibkd_mm.apis import load_config
 from ibkd_mm.apis.cache import CacheInfo, cache, cache_info
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
 from ibkd_mm.distill.cache import CacheReader
+from ibkd_mm.engine.checkpoint import load_weights
 from ibkd_mm.errors import UserError
 
 CONFIG = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard.py"
@@ -53,10 +56,10 @@ def test_all_pictures_are_written_and_what_is_there_is_said(
         assert reader.keys() == ["1", "2", "3", "4", "5"]
     assert cli.main(["cache", "--info", str(made.path)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[-7].startswith(f"{made.path}: 5 pictures, {made.instances} instances, 0.0 MB, ")
-    assert said[-7].endswith(" KB a picture")
-    names = ["teacher", "weights", "pictures", "pipeline", "settings", "version"]
-    assert sorted(line.split(":")[0].strip() for line in said[-6:]) == sorted(names)
+    assert said[-8].startswith(f"{made.path}: 5 pictures, {made.instances} instances, 0.0 MB, ")
+    assert said[-8].endswith(" KB a picture")
+    names = ["teacher", "weights", "pictures", "pipeline", "settings", "classes", "version"]
+    assert sorted(line.split(":")[0].strip() for line in said[-7:]) == sorted(names)
     assert any(line.startswith("  teacher: Mask2Former ") for line in said)
 
 
@@ -107,6 +110,22 @@ def test_a_folder_that_nobody_labelled(shapes: Path, options: dict[str, Any], tm
     with pytest.raises(UserError, match="pictures: the cache has"):
         cache(CONFIG, options=options, out=str(made.path))
     assert cache_info(made.path) == made
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_teacher_of_another_order_of_classes_writes_nothing(
+    shapes: Path, options: dict[str, Any], tmp_path: Path, folder: bool
+) -> None:
+    config = load_config(CONFIG)
+    weights = load_weights(config.model.teacher_ckpt)["state_dict"]
+    meta = {"dataset_meta": {"classes": tuple("hgfedcba")}}
+    torch.save({"state_dict": weights, "meta": meta}, tmp_path / "teacher.pth")
+    config.model.teacher_ckpt = str(tmp_path / "teacher.pth")
+    images = str(shapes / "train") if folder else None
+    said = "trained on the classes h, g, f, e, d..., and the training set has disc, square"
+    with pytest.raises(UserError, match=re.escape(said)):
+        cache(config, options=options, images=images)
+    assert not Path(options["teacher_cache.path"]).exists()
 
 
 def test_a_config_is_left_as_it_is_and_one_of_other_weights_is_refused(

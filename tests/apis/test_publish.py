@@ -6,6 +6,7 @@ from ibkd_tools import cli
 from safetensors.torch import load_file
 
 from ibkd_mm.apis import publish
+from ibkd_mm.engine.checkpoint import classes_in, load_weights
 from ibkd_mm.errors import UserError
 
 
@@ -25,6 +26,15 @@ def test_weights_are_halved_and_counters_kept(tmp_path):
     assert found["a.count"].item() == 7
     assert (done.tensors, done.parameters) == (3, 9)
     assert [path.name for path in done.path.parent.iterdir()] == ["a.safetensors"]
+
+
+def test_the_names_of_classes_are_kept(tmp_path):
+    meta = {"dataset_meta": {"classes": ("cat", "dog")}}
+    torch.save({"state_dict": {"a": torch.ones(1)}, "meta": meta}, tmp_path / "a.pth")
+    done = publish(str(tmp_path / "a.pth"), str(tmp_path / "a.safetensors"))
+    assert classes_in(load_weights(str(done.path))) == ("cat", "dog")
+    bare = publish(_checkpoint(tmp_path / "b.pth", torch.ones(1)), str(tmp_path / "b.safetensors"))
+    assert classes_in(load_weights(str(bare.path))) == ()
 
 
 def test_others_may_read_it(tmp_path):

@@ -4,8 +4,11 @@ import copy
 import json
 import re
 import runpy
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +18,8 @@ from mmengine.registry import MODELS
 
 from ibkd_mm.apis import load_config, report_models
 from ibkd_mm.apis.report import report
+from ibkd_mm.apis.report_models import Validation
+from ibkd_mm.evaluation.report import Evaluated
 
 MADE = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "evaluation" / "report" / "synthetic.py"))
@@ -128,6 +133,69 @@ def test_models_and_teacher_are_run_once_and_kept(
     torch.save({"state_dict": {}}, "base/iter_200.pth")  # another checkpoint of that name is another model
     with pytest.raises(AssertionError, match="run again"):
         report(trained, out_dir="out")
+
+
+@pytest.fixture
+def judged(write_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+    """A baseline and a distilled student on eight pictures, and which of them were run; none is real."""
+    ran: list[str] = []
+
+    def evaluated(name: str) -> Callable[..., Evaluated]:
+        def evaluated(*given: Any) -> Evaluated:
+            ran.append(name)
+            pictures = next(each for each in given if isinstance(each, Validation)).pictures
+            return Evaluated({"coco/segm_mAP": len(pictures) / 100}, {}, [[]] * len(pictures))
+
+        return evaluated
+
+    for name in ("build_student", "open_teacher", "time_models"):
+        monkeypatch.setattr(report_models, name, lambda *_: [])
+    monkeypatch.setattr(report_models, "evaluate_student", evaluated("student"))
+    monkeypatch.setattr(report_models, "evaluate_teacher", evaluated("teacher"))
+    tiny = Config.fromfile(write_tiny(Path("tiny"))).to_dict()
+    shutil.copy("tiny/data/boxes.json", "truth.json")
+    student = {**MADE.STUDENT, "data_preprocessor": {}}
+    data = {
+        "val_dataloader": tiny["val_dataloader"],
+        "val_evaluator": {"type": "CocoMetric", "ann_file": "truth.json"},
+    }
+    distillation = {**MADE.distillation(student), "teacher": {"type": "Teacher"}}
+    runs = []
+    for name, model in (("base", student), ("ibkd", distillation)):
+        run = MADE.write_run(Path(name), MADE.finished(0.1), MADE.changed(model=model, **data), name=name)
+        (run / "iter_200.pth").touch()
+        (run / "last_checkpoint").write_text("iter_200.pth")
+        runs.append(str(run))
+    return runs, ran
+
+
+@pytest.mark.parametrize(("file", "figure"), [("tiny/data/boxes.json", 0.07), ("truth.json", 0.08)])
+def test_what_was_judged_by_other_annotations_is_judged_again(
+    judged: tuple[list[str], list[str]], file: str, figure: float
+) -> None:
+    runs, ran = judged
+
+    def teacher() -> float:
+        report(runs)
+        numbers = json.loads(Path("report/report.json").read_text())
+        return numbers["evaluated"]["teacher"]["metrics"]["coco/segm_mAP"]
+
+    all_models = ["student", "student", "teacher"]
+    assert (teacher(), ran) == (0.08, all_models)
+    assert (teacher(), ran) == (0.08, all_models)
+    annotations = json.loads(Path(file).read_text())
+    Path(file).write_text(json.dumps({**annotations, "images": annotations["images"][:-1]}))
+    assert (teacher(), ran) == (figure, all_models * 2)
+
+
+@pytest.mark.parametrize("lacking", ["val_dataloader", "val_evaluator"])
+def test_a_training_without_validation_says_what_it_lacks(lacking: str) -> None:
+    config = MADE.changed(**{lacking: None})
+    runs = [MADE.write_run(Path("base"), MADE.finished(0.1), config)]
+    report(runs)
+    said = json.loads(Path("report/report.json").read_text())["left_out"]
+    assert said.startswith("The models were not run: expected val_dataloader and val_evaluator in ")
+    assert f"found no {lacking}. Compare " in said
 
 
 def test_masks_of_every_kind_become_one() -> None:

@@ -1,5 +1,7 @@
 """A folder of pictures without labels, as a data set of a training."""
 
+import os
+import sqlite3
 from pathlib import Path
 
 import cv2
@@ -8,6 +10,7 @@ import pytest
 from mmengine.registry import DATASETS, DefaultScope
 
 import ibkd_mm
+from ibkd_mm.datasets.picture_folder import PictureFolder
 from ibkd_mm.errors import UserError
 
 PIPELINE = [
@@ -49,3 +52,16 @@ def test_every_picture_is_a_sample_without_instances(folder: Path) -> None:
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Expected pictures \(.jpg, .* found none"):
         ibkd_mm.datasets.PictureFolder(str(tmp_path), pipeline=[])
+
+
+def test_a_name_of_any_bytes_is_a_name_that_can_be_stored(folder: Path) -> None:
+    try:
+        (folder / os.fsdecode(b"caf\xe9.png")).write_bytes((folder / "one.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 alone")
+    found = PictureFolder(str(folder), pipeline=[])
+    keys = [found.get_data_info(index)["img_id"] for index in range(len(found))]
+    assert sorted(keys) == ["b/deep/three.bmp", "b/two.JPG", "caf\\xe9.png", "one.png"]
+    assert all(Path(found.get_data_info(index)["img_path"]).is_file() for index in range(len(found)))
+    with sqlite3.connect(":memory:") as base:
+        assert [base.execute("SELECT ?", (key,)).fetchone()[0] for key in keys] == keys

@@ -81,6 +81,26 @@ def test_maps_of_another_number_of_levels_are_refused(distilled: Callable, recip
     )
 
 
+@pytest.mark.parametrize("connector", ["bridge", "back"])
+def test_a_connector_of_what_losses_alone_need_is_refused_where_the_distillation_is_built(
+    distilled: Callable, recipe: Callable, connector: str
+) -> None:
+    """It would be made in the first step, when the optimizer has been built without it."""
+    distiller = recipe(whole=True)
+    source = {"type": "ModuleOutputs", "source": "bbox_head.one_to_many.class_towers.0"}
+    distiller["student_recorders"]["late"] = source
+    late = {"recorder": ["late"], "from_student": True}
+    mappings = distiller["loss_forward_mappings"]
+    if connector == "bridge":
+        mappings["loss_cfb"]["student"].update(late)
+        for name in ("loss_attention", "loss_aux"):
+            del mappings[name], distiller["distill_losses"][name]
+    else:
+        mappings["loss_aux"]["maps"] = late
+    text = refused(distilled, distiller=distiller)
+    assert f"distiller.connectors.{connector} takes its channels from the first maps" in text
+
+
 def test_a_teacher_of_other_classes_is_refused(
     distilled: Callable, student_config: Callable, batch: Callable, losses_of: Callable
 ) -> None:

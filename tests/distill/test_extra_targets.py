@@ -125,6 +125,14 @@ def test_masks_that_are_not_counted_yet_are_asked_for(extended: Callable) -> Non
         extended([bare, sample()])
 
 
+def test_a_teacher_of_other_classes_is_refused(extended: Callable, seen: Callable) -> None:
+    adding = ExtraTargets()
+    adding.attach(SimpleNamespace(bbox_head=SimpleNamespace(num_classes=3)))  # type: ignore[arg-type]
+    teacher = seen([0], torch.full((1, 4, 4), 9.0))
+    with pytest.raises(UserError, match="The student has 3 classes and its teacher 2"):
+        adding([sample()], teacher, (16, 16))
+
+
 @pytest.fixture
 def adding(distilled: Callable, recipe: Callable) -> Any:
     """A distillation that adds nearly all that its teacher sees."""
@@ -172,7 +180,7 @@ def test_a_schedule_turns_them_on_and_off_and_the_teacher_with_the_last_of_all(
 ) -> None:
     """All of the teacher's join 3 true ones; of ten steps only these are taken, as after a resume."""
     steps, running, seen = recorded(adding), [], []
-    runner: Any = SimpleNamespace(model=adding, iter=0, max_iters=10)
+    runner: Any = SimpleNamespace(hooks=[], model=adding, iter=0, max_iters=10)
     adding.teacher.register_forward_pre_hook(lambda *_: running.append(runner.iter))
     adding.distiller.connectors["instances"].register_forward_hook(lambda _, __, out: seen.append(len(out)))
     hook = DistillScheduleHook(schedules)
@@ -213,4 +221,4 @@ def test_without_them_the_teacher_ends_with_the_last_record_of_a_loss(
 def test_where_none_are_asked_for_a_schedule_of_them_is_refused(distilled: Callable) -> None:
     hook = DistillScheduleHook({"extra_targets": {"stop": 5}})
     with pytest.raises(UserError, match="no loss 'extra_targets'"):
-        hook.before_train(SimpleNamespace(model=distilled(), iter=0, max_iters=10))  # type: ignore[arg-type]
+        hook.before_train(SimpleNamespace(model=distilled(), iter=0, max_iters=10, hooks=[]))  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ibkd_mm.apis import load_config
 from ibkd_mm.apis import test as evaluate
+from ibkd_mm.apis.replay import replay
 from ibkd_mm.engine import StudentEMAHook
 from ibkd_mm.errors import UserError
 from ibkd_mm.stack.ops.execution import one_thread
@@ -169,3 +170,21 @@ def test_a_mistyped_module_path_ends_the_command_with_the_nearest_name(run: Call
         UserError, match=r"student_recorders\.neck: YOLOv10 has no 'nekc'\. Did you mean 'neck'\?"
     ):
         run("mistyped", DISTILLED, {**DISTIL, **wrong})
+
+
+@pytest.mark.e2e
+def test_a_step_that_is_not_finite_is_replayed_with_its_bridges_and_factors(
+    run: Callable[..., Any], folder: Path
+) -> None:
+    """Bridges of other weights, or a warm-up that is over, would give another loss of maps."""
+    spoilt = {
+        "model.distiller.distill_losses.loss_instance.loss_weight": 1e39,
+        "guards.non_finite.patience": 2,
+        "guards.teacher_check": None,
+    }
+    with pytest.raises(UserError, match="Stopped at iteration 2, which is not finite"):
+        run("spoilt", DISTILLED, {**DISTIL, **spoilt})
+    found = {term.name: term for term in replay(str(folder / "spoilt" / "non_finite_iter_2.replay")).terms}
+    assert found["distill.instance.loss_mask"].value == float("inf")
+    for name in ("distill.loss_cfb", "student.one_to_many.loss_mask", "student.one_to_one.loss_cls"):
+        assert found[name].value == found[name].then > 0

@@ -21,7 +21,8 @@ from ibkd_mm.errors import UserError
 def _step(batch: Any, **others: Any) -> Step:
     weights = {"conv.weight": torch.arange(4.0), "norm.num_batches_tracked": torch.tensor(3)}
     fields = {"place": (1, 0, 7), "config": "a.py", "losses": {"loss": float("inf")}, "versions": versions()}
-    return Step(**{"batch": batch, "state_dict": weights, **fields, **others})
+    beside = {"distiller": {"bridge.weight": torch.ones(2)}, "factors": {"loss_cfb": 0.5}}
+    return Step(**{"batch": batch, "state_dict": weights, "training_only": beside, **fields, **others})
 
 
 def _back(batch: Any, tmp_path: Path) -> Any:
@@ -37,6 +38,8 @@ def test_all_of_a_step_comes_back(tmp_path: Path) -> None:
     assert set(found.versions) == {"ibkd_mm", "torch", "mmengine", "mmdet"}
     assert list(found.state_dict) == ["conv.weight", "norm.num_batches_tracked"]
     assert torch.equal(found.state_dict["conv.weight"], torch.arange(4.0))
+    assert torch.equal(found.training_only["distiller"]["bridge.weight"], torch.ones(2))
+    assert found.training_only["factors"] == {"loss_cfb": 0.5}
     assert torch.equal(found.batch[0], torch.ones(2))
     assert found.batch[1:] == (None, [1, 2.5, "x", True])
     assert [path.name for path in tmp_path.iterdir()] == ["a.replay"]
@@ -119,7 +122,7 @@ class _Hostile:
         ),
         (
             lambda path: write_step(path, _step([], losses=[])),
-            "has losses or versions that are no dictionary",
+            "has 'losses' that is no dictionary",
         ),
         (
             lambda path: write_step(path, _step({"_class": "os", "parts": ()})),

@@ -11,7 +11,7 @@ distiller = dict(
     ),
     teacher_recorders=dict(whole=dict(source="", **output)),
     connectors=dict(instances=dict(type="ibkd_mm.QueryInstances")),
-    # Off: where every picture is labelled it cost more than it brought, see docs/results.md.
+    # Off: where every picture is labelled it brought nothing measurable, see docs/results.md.
     distill_losses=dict(
         loss_instance=dict(type="ibkd_mm.InstanceDistillLoss", temperature=3.0, loss_weight=0.0)
     ),

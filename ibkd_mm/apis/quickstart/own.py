@@ -32,6 +32,7 @@ _SIDE = 640 if torch.cuda.is_available() else 320
 _DIVISOR = 32
 _SURE = 0.5
 """From which score on what a teacher saw in a picture without labels is taken for true."""
+_SHOWN = 5
 _LABELLED_SHARE = 4
 """Pictures with labels are one in so many of those that are shown, or more."""
 
@@ -69,7 +70,7 @@ class OwnMaterial:
             "configs": digest(Recipe(*configs)),
         }
         self.advice = [] if teacher else [_WEAK]
-        self.said = [_about(data, path), *self.advice]
+        self.said = [_about(data, path), *_left_out(data, path), *self.advice]
 
     def make(self, out: Path, amounts: Amounts) -> None:
         """Write the annotations of so many pictures."""
@@ -111,6 +112,20 @@ def _about(data: OwnData, path: Path) -> str:
         f"Data: {path}: {count.labelled:,} pictures with labels and {count.unlabelled:,} without to learn "
         f"from, {count.held:,} to judge by; {len(data.classes)} classes: {', '.join(data.classes[:10])}."
     )
+
+
+def _left_out(data: OwnData, path: Path) -> list[str]:
+    """Name the folders whose pictures are not learnt from, those of most pictures first."""
+    if not data.left_out:
+        return []
+    ordered = sorted(data.left_out.items(), key=lambda pair: (-pair[1], pair[0]))
+    named = [f"{folder.relative_to(path.resolve())} ({count:,})" for folder, count in ordered[:_SHOWN]]
+    more = f" and {len(ordered) - _SHOWN:,} more" if len(ordered) > _SHOWN else ""
+    return [
+        f"Left out: {sum(data.left_out.values()):,} pictures in folders that hold no picture that the JSON "
+        f"lists, as folders of label maps do: {', '.join(named)}{more}. To learn from some of them, put them "
+        "beside listed ones, or list them without annotations."
+    ]
 
 
 def _absolute(reference: str | None) -> str | None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ibkd_mm.apis.quickstart.plan import FILE, Amounts
-from ibkd_mm.datasets.check.images import Task, read_picture
+from ibkd_mm.apis.quickstart.sizes import size_of
 from ibkd_mm.datasets.picture_folder import PICTURES
 from ibkd_mm.engine.digest import hash_of_file
 from ibkd_mm.engine.finished import whole_file
@@ -47,6 +47,7 @@ class OwnData:
         unlabelled: to learn from by what a teacher sees.
         held: to judge by.
         found: the annotation files.
+        left_out: folders whose pictures are not taken, and how many those are.
     """
 
     classes: tuple[str, ...]
@@ -54,6 +55,7 @@ class OwnData:
     unlabelled: Sequence[Path]
     held: Sequence[Labelled]
     found: Sequence[Path]
+    left_out: Mapping[Path, int]
 
     @property
     def amounts(self) -> Amounts:
@@ -73,7 +75,7 @@ class OwnData:
 
 
 def read_own(path: Path) -> OwnData:
-    """Read COCO annotations, or a folder that holds them."""
+    """Read COCO annotations, or a folder that holds them and, beside what they list, other pictures."""
     train, val = _find(path)
     classes, pictures = _read(train)
     labelled = [picture for picture in pictures if picture.annotations]
@@ -87,8 +89,8 @@ def read_own(path: Path) -> OwnData:
                 f"Expected the categories of {train} in {val}: {_listed(classes)}; "
                 f"found {_listed(val_classes)}."
             )
-    if path.is_dir():
-        unlabelled |= {each for each in _below(path.resolve()) if each.suffix.lower() in PICTURES}
+    unlisted, left_out = _unlisted(path, [*pictures, *held])
+    unlabelled |= unlisted
     unlabelled -= {picture.file for picture in labelled}
     is_held = _equals([picture.file for picture in held])
     labelled = [picture for picture in labelled if not is_held(picture.file)]
@@ -105,6 +107,21 @@ def read_own(path: Path) -> OwnData:
         list(islice(others, _MOST - len(drawn))),
         sorted(held, key=lambda picture: _order(picture.file))[:_MOST_HELD],
         [train, *([val] if val else [])],
+        left_out,
+    )
+
+
+def _unlisted(path: Path, listed: Iterable[Labelled]) -> tuple[set[Path], Counter[Path]]:
+    """Find the pictures in the folders of listed ones, and count those of other folders.
+
+    Pictures of other folders are as often label maps or drawings, which nothing is to be learnt from.
+    """
+    folders = {picture.file.parent for picture in listed}
+    below = _below(path.resolve()) if path.is_dir() else ()
+    found = [each for each in below if each.suffix.lower() in PICTURES]
+    return (
+        {each for each in found if each.parent in folders},
+        Counter(each.parent for each in found if each.parent not in folders),
     )
 
 
@@ -189,7 +206,7 @@ def _read(file: Path) -> tuple[tuple[str, ...], list[Labelled]]:
         folder = _pictures_of(file, [str(image["file_name"]) for image in content["images"]])
         pictures = [
             Labelled(
-                (folder / image["file_name"]).resolve(),
+                _placed(folder / image["file_name"]),
                 int(image["width"]),
                 int(image["height"]),
                 of_image[image["id"]],
@@ -219,6 +236,11 @@ def _pictures_of(file: Path, names: Sequence[str]) -> Path:
     return best
 
 
+def _placed(file: Path) -> Path:
+    """Make a path absolute; a link stays one, for it is where it stands that others are looked for."""
+    return file.parent.resolve() / file.name
+
+
 def _hold_out(labelled: list[Labelled], file: Path) -> tuple[list[Labelled], list[Labelled]]:
     """Take a fifth by their names, so that the same are taken again when others have come."""
     if len(labelled) < 2:
@@ -243,7 +265,7 @@ def _order(file: Path) -> tuple[float, Path]:
 @cache
 def _without_labels(file: Path) -> Labelled:
     """Read the size of a picture that no file tells; one that cannot be read is for the check to name."""
-    return Labelled(file, *read_picture(Task(str(file))).size(turned=True), ())
+    return Labelled(file, *size_of(file), ())
 
 
 def _write(file: Path, classes: Sequence[str], pictures: Sequence[Labelled]) -> None:

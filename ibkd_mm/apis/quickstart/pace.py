@@ -186,6 +186,11 @@ def fit(seconds: float, pace: Pace, there: Amounts, *, can_be_cut: bool) -> Leng
     return Lengths(steps, teacher_steps, amounts, expected)
 
 
+def fewest(there: Amounts) -> Amounts:
+    """Give the pictures that are kept however little time there is."""
+    return Amounts(min(there.labelled, _FEWEST), 0, min(there.held, _FEWEST))
+
+
 def _cut(seconds: float, pace: Pace, there: Amounts) -> Amounts:
     """Keep the pictures that there is time for, at first those with labels."""
     training = max(_FEWEST, int(_CACHE_SHARE * seconds / pace.seen_by_teacher))

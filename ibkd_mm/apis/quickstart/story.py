@@ -17,8 +17,8 @@ from ibkd_mm.apis.quickstart.children import Job, run_beside
 from ibkd_mm.apis.quickstart.console import kept_in
 from ibkd_mm.apis.quickstart.display import Display, open_display
 from ibkd_mm.apis.quickstart.own import OwnMaterial
-from ibkd_mm.apis.quickstart.pace import fit, measure, own_threads
-from ibkd_mm.apis.quickstart.plan import Lengths, Plan, only_here
+from ibkd_mm.apis.quickstart.pace import Pace, fewest, fit, measure, own_threads
+from ibkd_mm.apis.quickstart.plan import Amounts, Lengths, Plan, only_here
 from ibkd_mm.apis.quickstart.recipe import CACHE, Material, Recipe, ShapesMaterial, set_length, write_config
 from ibkd_mm.apis.report import report
 from ibkd_mm.distill.cache.store import CacheReader
@@ -129,7 +129,8 @@ class _Story:
             first = self._make_data()
             self._display.begin("pace")
             with explained(first.baseline):
-                measured = self._measure(first)
+                pace = measure(first)
+            measured = self._fit_all(pace)
             self._material.make(self._out, measured.amounts)
             self._plan.fix(measured)
         else:
@@ -149,25 +150,38 @@ class _Story:
         return recipe, lengths
 
     def _make_data(self) -> Recipe:
+        """Make what is timed: of what can be cut no more than is kept in any case, for reading takes time."""
         self._display.begin("data")
-        amounts = self._material.amounts
-        self._material.make(self._out, amounts)
-        recipe = self._material.recipe(self._out, amounts)
-        for line in self._material.want_sound(recipe):
-            self._display.say(line)
+        there = self._material.amounts
+        recipe, _ = self._make_sound(fewest(there) if self._material.can_be_cut else there)
         self._display.end("data")
         return recipe
 
-    def _measure(self, recipe: Recipe) -> Lengths:
-        pace = measure(recipe)
-        left = self._seconds - (perf_counter() - self._begun)
-        lengths = fit(left, pace, self._material.amounts, can_be_cut=self._material.can_be_cut)
+    def _make_sound(self, amounts: Amounts) -> tuple[Recipe, list[str]]:
+        """Put so many pictures there, read them all, and give what is to be said of them."""
+        self._material.make(self._out, amounts)
+        recipe = self._material.recipe(self._out, amounts)
+        return recipe, self._material.want_sound(recipe)
+
+    def _fit_all(self, pace: Pace) -> Lengths:
+        """Choose the pictures that there is time for, read these alone, and share out what is left then."""
+        kept = self._fit(pace, self._material.amounts).amounts
+        if self._material.can_be_cut:
+            self._display.say(f"Checking {kept.training + kept.held:,} pictures, which there is time for.")
+        for line in self._make_sound(kept)[1]:
+            self._display.say(line)
+        lengths = self._fit(pace, kept)
         if lengths.steps < _FEW:
             self._display.say(
                 f"There is time for {lengths.steps} steps alone, from which little is learnt: give more "
                 "--minutes."
             )
         return lengths
+
+    def _fit(self, pace: Pace, there: Amounts) -> Lengths:
+        """Share out what is left of the time."""
+        left = self._seconds - (perf_counter() - self._begun)
+        return fit(left, pace, there, can_be_cut=self._material.can_be_cut)
 
     def _cache(self, recipe: Recipe, lengths: Lengths) -> None:
         file = self._out / CACHE

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -88,12 +88,27 @@ class CachedEntry:
 
         Of several levels they are (L, K, height, width).
         """
-        *_, height, width = masks.shape
+        size = masks.shape[-2:]
+        packed = map(packed_mask, masks.reshape(len(levels) * len(scores), *size))
+        return cls.of_packed(size, boxes, scores, probabilities, packed, top, levels)
+
+    @classmethod
+    def of_packed(
+        cls,
+        size: Sequence[int],
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        probabilities: NDArray[np.float32],
+        packed: Iterable[tuple[int, bytes]],
+        top: int,
+        levels: tuple[float, ...] = HARD,
+    ) -> "CachedEntry":
+        """Keep masks that are packed already, those of a level one after the other."""
         classes = probabilities.shape[1]
         likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top, classes)]
         shares = np.take_along_axis(probabilities, likeliest, axis=1)
-        packed = tuple(map(_shortest, masks.reshape(len(levels) * len(scores), height, width)))
-        return cls(height, width, classes, boxes, scores, likeliest.astype(np.uint16), shares, packed, levels)
+        columns = boxes, scores, likeliest.astype(np.uint16), shares
+        return cls(size[0], size[1], classes, *columns, tuple(packed), levels)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -101,19 +116,18 @@ class CachedEntry:
     @property
     def masks(self) -> NDArray[np.uint8]:
         """(K, height, width), zeros and ones: those of the level nearest to a half."""
-        return self.level_masks[self.first : self.first + len(self)]
+        return self.restored(range(self.first, self.first + len(self)))
 
     @property
     def first(self) -> int:
-        """Where in `level_masks` those of the level nearest to a half begin."""
+        """Where in `packed_masks` those of the level nearest to a half begin."""
         return main_of(self.levels) * len(self)
 
-    @cached_property
-    def level_masks(self) -> NDArray[np.uint8]:
-        """(L * K, height, width), all of the first level before those of the next."""
-        masks = np.zeros((len(self.levels) * len(self), self.height, self.width), np.uint8)
-        for mask, (form, data) in zip(masks, self.packed_masks, strict=True):
-            _restore(mask, form, data)
+    def restored(self, places: Sequence[int] | NDArray[Any]) -> NDArray[np.uint8]:
+        """Unpack masks by their places in `packed_masks`: (n, height, width), zeros and ones."""
+        masks = np.zeros((len(places), self.height, self.width), np.uint8)
+        for mask, place in zip(masks, places, strict=True):
+            _restore(mask, *self.packed_masks[place])
         return masks
 
     @cached_property
@@ -165,8 +179,8 @@ def unpack(data: bytes, levels: tuple[float, ...] = HARD) -> CachedEntry:
     return CachedEntry(height, width, classes, *columns, tuple(masks), levels)
 
 
-def _shortest(mask: NDArray[np.uint8]) -> tuple[int, bytes]:
-    """Take runs as COCO writes them, or the bits inside the box."""
+def packed_mask(mask: NDArray[np.uint8]) -> tuple[int, bytes]:
+    """Take runs of a mask as COCO writes them, or the bits inside its box, whichever is shorter."""
     runs: Any = coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"]
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):

@@ -1,6 +1,6 @@
 """What a cache depends on, in a few short words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ibkd_mm.engine.digest import hash_of_file, hash_of_value
 from ibkd_mm.engine.sources import locate
 
 _DIGITS = 16
+_FEW = 10
 
 
 def identity_of(
@@ -19,6 +20,7 @@ def identity_of(
     pictures: Path | None,
     pipeline: Any,
     settings: Mapping[str, Any],
+    classes: Sequence[str],
 ) -> dict[str, Any]:
     """Name all that the entries of a cache depend on.
 
@@ -28,6 +30,7 @@ def identity_of(
         pictures: the annotation file that names them, or their folder; None for any.
         pipeline: what is done to a picture before the teacher sees it.
         settings: of what is taken for an instance, and what is kept of it.
+        classes: that the teacher's are called by, in its order.
     """
     model, weights, _ = describe(teacher, checkpoint)
     return {
@@ -36,8 +39,15 @@ def identity_of(
         "pictures": "any" if pictures is None else pictures_hash(pictures),
         "pipeline": _hash_of(pipeline),
         "settings": _plain(settings),
+        "classes": named(classes),
         "version": VERSION,
     }
+
+
+def named(classes: Sequence[str]) -> str:
+    """Name classes in their order; of many, some and what tells them all."""
+    few = ", ".join(classes[:_FEW])
+    return few if len(classes) <= _FEW else f"{few}, ... {len(classes)} in all, {_hash_of(classes)}"
 
 
 def kept(settings: Mapping[str, Any]) -> dict[str, Any]:

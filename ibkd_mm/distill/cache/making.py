@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 from ibkd_mm.datasets.transforms.warp import extents
-from ibkd_mm.distill.cache.entry import HARD, CachedEntry, main_of
+from ibkd_mm.distill.cache.entry import HARD, CachedEntry, main_of, packed_mask
 from ibkd_mm.distill.cache.pictures import Pictures, Unread
 from ibkd_mm.distill.cache.store import CacheReader, CacheWriter
 from ibkd_mm.distill.instances import TeacherInstances
@@ -49,18 +50,23 @@ class Seen:
 
     @torch.no_grad()
     def entry(self, top: int) -> CachedEntry:
-        """Enlarge the masks to the picture and keep of each instance what is small."""
-        main = main_of(self.levels)
-        masks = _in_picture(self.instances.mask_logits, self.size, self.meta, self.levels)
-        kept = masks[main].flatten(1).any(1)
-        arrays = (
-            self.instances.scores[kept],
-            self.instances.probabilities[kept],
-            masks[:, kept].to(torch.uint8),
+        """Enlarge the masks to the picture, one by one, and keep of each instance what is small."""
+        height, width = self.meta["ori_shape"][:2]
+        kept, boxes, packed = [], [], []
+        for row, logits in enumerate(self.instances.mask_logits):
+            cut = _in_picture(logits, self.size, self.meta, self.levels).to(torch.uint8).cpu().numpy()
+            if cut[main_of(self.levels)].any():
+                kept.append(row)
+                boxes.append(extents(cut[main_of(self.levels)]))
+                packed.append([packed_mask(mask) for mask in cut])
+        scores, probabilities = (
+            each[kept].cpu().numpy() for each in (self.instances.scores, self.instances.probabilities)
         )
-        scores, probabilities, pixels = (each.cpu().numpy() for each in arrays)
-        boxes = np.array([extents(mask) for mask in pixels[main]], np.float32).reshape(-1, 4)
-        return CachedEntry.of(boxes, scores, probabilities, pixels, top, self.levels)
+        places = np.array(boxes, np.float32).reshape(-1, 4)
+        by_level = chain.from_iterable(zip(*packed, strict=True))
+        return CachedEntry.of_packed(
+            (height, width), places, scores, probabilities, by_level, top, self.levels
+        )
 
 
 class TeacherRun:
@@ -116,21 +122,19 @@ def _chosen(instances: TeacherInstances, which: Tensor) -> TeacherInstances:
 
 
 def _in_picture(logits: Tensor, size: Sequence[int], meta: Any, levels: Sequence[float]) -> Tensor:
-    """Enlarge (K, h, w) logits over the whole input to the picture as it lies on the disk, and cut them.
+    """Enlarge (h, w) logits over the whole input to the picture as it lies on the disk, and cut them.
 
     Returns:
-        (L, K, height, width), booleans.
+        (L, height, width), booleans.
     """
     height, width = meta["ori_shape"][:2]
     across, down = meta.get("scale_factor", (1.0, 1.0))
     shown = round(height * down), round(width * across)  # img_shape has what a Pad added, too
-    if not len(logits):
-        return logits.new_zeros(len(levels), 0, height, width, dtype=torch.bool)
-    whole = F.interpolate(logits[:, None], tuple(size), mode="bilinear")[:, :, : shown[0], : shown[1]]
+    whole = F.interpolate(logits[None, None], tuple(size), mode="bilinear")[:, :, : shown[0], : shown[1]]
     if shown != (height, width):
         whole = F.interpolate(whole, (height, width), mode="bilinear")
     cuts = [math.log(level / (1 - level)) for level in levels]
-    return whole[:, 0] > whole.new_tensor(cuts)[:, None, None, None]
+    return whole[0] > whole.new_tensor(cuts)[:, None, None]
 
 
 def part_of(path: Path, rank: int) -> Path:
@@ -184,7 +188,7 @@ def make_cache(
         yield count, len(keys)
         for batch, unread in loader:
             left_out += len(unread)
-            _tell(unread, left_out, int(unreadable * len(keys) / world))
+            _tell(unread, left_out, math.ceil(unreadable * len(keys) / world))
             seen = run.look(batch) if batch else []
             if written is not None:
                 written.result()

@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
 from ibkd_mm.datasets.picture_folder import PictureFolder
+from ibkd_mm.engine.pipelines import innermost
 from ibkd_mm.errors import UserError
 
 _OF_A_PART = ("indices", "pipeline", "filter_cfg")
@@ -109,6 +110,13 @@ def _bare(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _bare(part)
     else:
         yield dataset
+
+
+def classes_of(config: Config) -> tuple[str, ...]:
+    """Name the classes of a config's training set; of joined ones, of the first."""
+    bare = innermost(config.train_dataloader.dataset)
+    built = DATASETS.build({**bare, "pipeline": [], "lazy_init": True})
+    return tuple(built.metainfo.get("classes") or ())
 
 
 def test_pipeline(config: Config) -> list[Any]:

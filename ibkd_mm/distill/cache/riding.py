@@ -96,7 +96,7 @@ def _riders(
         return main, entry.boxes[rows]
     others = [each for each in range(len(entry.levels)) if each != main_of(entry.levels)]
     chosen = np.concatenate([main[:, None], rows[:, None] + len(entry) * np.array(others)], axis=1)
-    boxes = np.array([extents(entry.level_masks[each]) for each in chosen.flat], np.float32)
+    boxes = np.array([extents(*entry.restored([each])) for each in chosen.flat], np.float32)
     boxes = boxes.reshape(*chosen.shape, 4)
     boxes[:, 0] = entry.boxes[rows]
     there = boxes[..., 2] > boxes[..., 0]
@@ -119,7 +119,7 @@ def _with(
         np.concatenate([picture.boxes, boxes]),
         np.concatenate([picture.labels, labels.astype(np.int64)]),
         np.concatenate([picture.ignored, np.full(len(chosen), ignored)]),
-        None if masks is None else np.concatenate([masks, entry.level_masks[chosen]]),
+        None if masks is None else np.concatenate([masks, entry.restored(chosen)]),
     )
 
 
@@ -135,7 +135,7 @@ def _unlabelled(
     if picture.masks is None:
         seen, real = _places(entry.boxes[rows]), _places(picture.boxes[true])
     else:
-        seen, real = _runs(entry.masks[rows]), _runs(picture.masks[true])
+        seen, real = _runs(entry.restored(rows + entry.first)), _runs(picture.masks[true])
     iou = coco_mask.iou(seen, real, [0] * np.count_nonzero(true))
     return rows[(iou < most_overlap).all(axis=1)]
 

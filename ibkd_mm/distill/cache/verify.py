@@ -74,5 +74,5 @@ def _matches(one: CachedEntry, row: int, other: CachedEntry, candidate: int) -> 
     apart = np.abs(one.probabilities[row] - other.probabilities[candidate]).max()
     if max(abs(one.scores[row] - other.scores[candidate]), apart) > _SCORE:
         return False
-    mask, found = one.masks[row], other.masks[candidate]
+    (mask,), (found,) = one.restored([one.first + row]), other.restored([other.first + candidate])
     return int((mask ^ found).sum()) <= max(_PIXELS, _SHARE * int((mask | found).sum()))

@@ -25,9 +25,14 @@ class BifocalAttention(nn.Module):
         self.alpha = alpha
         self.gates = nn.ModuleList()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether gates are wanted and no maps were seen yet."""
+        return self.alpha is None and not self.gates
+
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
         """Fuse, (B, D, h, w) for each level from both -> the same."""
-        if self.alpha is None and not self.gates:
+        if self.waiting:
             self.gates.extend(nn.Conv2d(2 * each.shape[1], 1, 1) for each in teacher)
         return [self._fused(level, *pair) for level, pair in enumerate(zip(student, teacher, strict=True))]
 

@@ -28,6 +28,11 @@ class ContextualFeatureBridge(nn.Module):
         self.groups, self.refine = groups, refine
         self.levels = nn.ModuleList()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether no maps were seen yet."""
+        return not self.levels
+
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
         """Bring the maps of each level over.
 

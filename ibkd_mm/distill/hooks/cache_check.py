@@ -31,7 +31,7 @@ class CacheCheckHook(Hook):
     the cache has none of its pictures.
 
     What it must have been made with is what `ibkd cache` would make it with now: the config's teacher, its
-    weights, the annotation file and the transforms of the validation.
+    weights, the annotation file and its classes, and the transforms of the validation.
 
     Acts before_train.
 
@@ -59,12 +59,14 @@ class CacheCheckHook(Hook):
         config = runner.cfg
         pipeline = test_pipeline(config)
         teacher = config.model.teacher, config.model.get("teacher_ckpt")
-        wanted = identity_of(*teacher, None, pipeline, kept(config.teacher_cache))
+        classes = runner.train_dataloader.dataset.metainfo.get("classes") or ()
+        wanted = identity_of(*teacher, None, pipeline, kept(config.teacher_cache), classes)
         for path, reader in readers.items():
             own, found = [each for each in parts if each.loading.reader.path == path], reader.identity
             sources = {each.source for each in own} if self.pictures else set()
+            unknown = {} if classes else {"classes": found.get("classes")}  # folders alone name none
             for pictures in map(pictures_hash, sources) if sources else [found["pictures"]]:
-                want_same(path, found, {**wanted, "pictures": pictures})
+                want_same(path, found, {**wanted, **unknown, "pictures": pictures})
             _count(runner, reader, own)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
 from ibkd_mm.distill.distiller import CheckedDistiller
@@ -78,8 +78,9 @@ class DistillScheduleHook(Hook):
             ) from error
 
     def before_train(self, runner: Runner) -> None:
-        """Refuse a loss that is not there."""
+        """Refuse a loss that is not there, and an average of more than the student."""
         self._distiller = distiller_of(runner, "DistillScheduleHook")
+        _want_no_copies(runner)
         for name in self.schedules:
             if name != _ALL and name not in self._distiller.factors:
                 raise UserError(
@@ -94,6 +95,15 @@ class DistillScheduleHook(Hook):
             schedule = self.schedules.get(name, self.schedules.get(_ALL))
             if schedule is not None:
                 factors[name] = schedule.factor(runner.iter, runner.max_iters)
+
+
+def _want_no_copies(runner: Runner) -> None:
+    """Refuse mmengine's average, which would copy the teacher and average it with itself."""
+    if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+        raise UserError(
+            "EMAHook copies the whole model, and its teacher with it. Use ibkd_mm.StudentEMAHook in "
+            "custom_hooks in its place."
+        )
 
 
 def distiller_of(runner: Runner, hook: str) -> CheckedDistiller:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,13 +10,13 @@ from typing import Any
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ibkd_mm.distill.algorithm import FrozenTeacherDistill
 from ibkd_mm.distill.draws import drawn_aside
 from ibkd_mm.distill.losses import InstanceDistillLoss
-from ibkd_mm.distill.teacher import Absent
+from ibkd_mm.distill.teacher import Absent, in_order, want_order
 from ibkd_mm.engine.wrappers import unwrapped
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
@@ -26,7 +27,8 @@ class TeacherCheckHook(Hook):
     """Score the teacher on some pictures of the validation, by the very path that distillation takes.
 
     It is given the student's batches, re-normalised. A teacher of the wrong classes, weights or normalisation
-    stops the run before it has cost anything; one that is no better than the student is warned of.
+    stops the run before it has cost anything; one that is no better than the student is warned of. It is not
+    scored where it knows other classes and its maps alone are distilled, nor where nothing is validated.
 
     Acts before_train, not where a training is resumed or the teacher does not run.
 
@@ -51,8 +53,10 @@ class TeacherCheckHook(Hook):
         model = unwrapped(runner.model)
         if runner.iter or not isinstance(model, FrozenTeacherDistill) or isinstance(model.teacher, Absent):
             return
-        _want_no_copies(runner)
-        _want_order(runner, model)
+        reason = _unscored(runner, model)
+        if reason:
+            runner.logger.warning(f"The teacher is not scored: {reason}.")
+            return
         metrics, count = self._score(runner, model)
         if self.metric not in metrics:
             raise UserError(
@@ -86,6 +90,7 @@ class TeacherCheckHook(Hook):
             data = model.data_preprocessor(batch, False)
             with runner.optim_wrapper.optim_context(model):  # in the precision that it will teach in
                 predicted = model.frozen.predict(data["inputs"], data["data_samples"])
+            _want_known(predicted, loader.dataset.metainfo.get("classes"))
             evaluator.process(data_samples=predicted, data_batch=data)
         return evaluator.evaluate(len(loader.dataset)), len(loader.dataset)
 
@@ -111,23 +116,24 @@ def _for_these(evaluator: Any, dataset: BaseDataset, folder: Path) -> Any:
     return evaluator
 
 
-def _want_no_copies(runner: Runner) -> None:
-    """Refuse mmengine's average, which would copy the teacher and average it with itself."""
-    if any(isinstance(hook, EMAHook) for hook in runner.hooks):
-        raise UserError(
-            "EMAHook copies the whole model, and its teacher with it. Use ibkd_mm.StudentEMAHook in "
-            "custom_hooks in its place."
-        )
+def _unscored(runner: Runner, model: FrozenTeacherDistill) -> str | None:
+    """Refuse a teacher of other classes where what it says of them counts; else say why it is not scored."""
+    classes = runner.train_dataloader.dataset.metainfo.get("classes")
+    of_classes = any(isinstance(one, InstanceDistillLoss) for one in model.distiller.counting)
+    if of_classes or model.distiller.extra_targets is not None:
+        want_order(model.teacher, classes)
+    elif not in_order(model.teacher, classes):
+        return "it knows other classes than the data, and its maps alone are distilled"
+    return None if runner.cfg.get("val_dataloader") else "there is no val_dataloader"
 
 
-def _want_order(runner: Runner, model: FrozenTeacherDistill) -> None:
-    """Refuse a teacher of other classes, or of another order, where what it says of them counts."""
-    own = runner.train_dataloader.dataset.metainfo.get("classes")
-    others = getattr(model.teacher, "trained_classes", ())
-    by_class = any(isinstance(one, InstanceDistillLoss) for one in model.distiller.counting)
-    if by_class and own and others and tuple(own) != tuple(others):
+def _want_known(predicted: list[Any], classes: Sequence[str] | None) -> None:
+    """Refuse a teacher that finds classes which the data do not have: a metric would fail on them."""
+    labels = [each.pred_instances.labels for each in predicted if "pred_instances" in each]
+    most = max((int(each.max()) for each in labels if len(each)), default=-1)
+    if classes and most >= len(classes):
         raise UserError(
-            f"The teacher's checkpoint was trained on the classes {', '.join(others[:5])}..., and the "
-            f"training set has {', '.join(own[:5])}...: they must be the same, in the same order. Name the "
-            "data's classes in metainfo in that order, or distil maps alone."
+            f"The teacher finds class number {most}, and the validation set has {len(classes)} classes "
+            f"({', '.join(classes[:5])}...). Give one that was trained on these, in this order; to distil "
+            "the maps of another one, set guards.teacher_check=None."
         )

@@ -73,11 +73,13 @@ class InstanceDistillLoss(nn.Module):
         logits = one_to_many.outputs.class_logits
         with torch.autocast(logits.device.type, enabled=False):
             _want_masks(one_to_many)
-            _want_classes(logits, teacher)
+            teacher.want_classes(logits.shape[1])
             matches = match(teacher, one_to_many.truth, len(logits), self.match_iou)
             weights = self._weights(one_to_many, teacher, matches.teacher_of)
+            shares = self._shares(teacher, one_to_many)
             parts = [
-                self._branch(step, teacher, matches.teacher_of, weights) for step in (one_to_many, one_to_one)
+                self._branch(step, teacher, shares, matches.teacher_of, weights)
+                for step in (one_to_many, one_to_one)
             ]
         losses = {name: self.loss_weight * (parts[0][name] + parts[1][name]) for name in parts[0]}
         found = matches.teacher_of >= 0
@@ -94,8 +96,18 @@ class InstanceDistillLoss(nn.Module):
         counts = torch.bincount(image, minlength=batch)
         return self.weighting(step.truth, total / counts.clamp(min=1), counts)
 
+    def _shares(self, teacher: TeacherInstances, step: BranchStep) -> Tensor:
+        """Soften the teacher's masks on the grid of the prototypes, which both branches have."""
+        assert step.outputs.prototypes is not None
+        return (teacher.on_grid(step.outputs.prototypes.shape[2:]) / self.temperature).sigmoid()
+
     def _branch(
-        self, step: BranchStep, teacher: TeacherInstances, teacher_of: Tensor, weights: Tensor
+        self,
+        step: BranchStep,
+        teacher: TeacherInstances,
+        shares: Tensor,
+        teacher_of: Tensor,
+        weights: Tensor,
     ) -> dict[str, Tensor]:
         image, anchor, instance, score = step.assignment
         sums = reduce_mean(torch.stack([score.sum(), score.new_tensor(len(score))]))
@@ -110,7 +122,7 @@ class InstanceDistillLoss(nn.Module):
             each = self._soft(logits, wanted.clamp(_LEAST, _MOST).logit()).sum(1)
             losses["loss_cls"] = self.class_weight * (each * weight).sum() / scores
         if self.mask_weight:
-            losses["loss_mask"] = self.mask_weight * self._masks(step, teacher, seen, own, weight, positives)
+            losses["loss_mask"] = self.mask_weight * self._masks(step, shares, seen, own, weight, positives)
         if self.box_weight:
             apart = 1 - complete_iou(step.boxes[image, anchor], teacher.boxes[own])
             losses["loss_bbox"] = self.box_weight * (apart * weight * score).sum() / scores
@@ -126,7 +138,7 @@ class InstanceDistillLoss(nn.Module):
     def _masks(
         self,
         step: BranchStep,
-        teacher: TeacherInstances,
+        shares: Tensor,
         seen: Tensor,
         own: Tensor,
         weight: Tensor,
@@ -137,7 +149,6 @@ class InstanceDistillLoss(nn.Module):
         assert outputs.coefficients is not None
         assert outputs.prototypes is not None
         image, anchor, instance = (column[seen] for column in step.assignment[:3])
-        shares = (teacher.on_grid(outputs.prototypes.shape[2:]) / heat).sigmoid()
         return heat**2 * self.mask_loss(
             outputs.coefficients[image, :, anchor] / heat,
             outputs.prototypes,
@@ -160,13 +171,4 @@ def _want_masks(step: BranchStep) -> None:
         raise UserError(
             "InstanceDistillLoss finds the teacher's instances again by their masks, and the student has "
             "boxes alone. Set the student's bbox_head.mask, or distil features alone."
-        )
-
-
-def _want_classes(logits: Tensor, teacher: TeacherInstances) -> None:
-    own, others = logits.shape[1], teacher.probabilities.shape[1]
-    if len(teacher) and own != others:
-        raise UserError(
-            f"The student has {own} classes and its teacher {others}: both must have the same, in the same "
-            "order. Set model.architecture.bbox_head.num_classes, or distil features alone."
         )

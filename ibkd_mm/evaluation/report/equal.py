@@ -16,9 +16,7 @@ _ABSENT = "not set"
 
 def differences(one: Group, other: Group) -> list[str]:
     """Name what differs between two groups besides the teacher, setting by setting."""
-    # of a resumed training it names the checkpoint that was gone on from, not what it began with
-    start = () if any(group.first.config.get("resume") for group in (one, other)) else ("load_from",)
-    ours, theirs = (dict(_leaves(_compared(group, start))) for group in (one, other))
+    ours, theirs = (dict(_leaves(_compared(group))) for group in (one, other))
     found = [
         f"{key}: {_shown(ours, key)} ({one.label}), {_shown(theirs, key)} ({other.label})"
         for key in dict.fromkeys([*ours, *theirs])
@@ -54,32 +52,46 @@ def unfinished(groups: Sequence[Group]) -> list[str]:
     ]
 
 
-def _compared(group: Group, start: Sequence[str]) -> dict[str, Any]:
+def _compared(group: Group) -> dict[str, Any]:
     config = group.first.config
-    settings = {key: config.get(key) for key in (*_SCHEDULE, *_DATA, *start)}
+    settings = effective({key: config.get(key) for key in (*_SCHEDULE, *_DATA)})
+    if group.first.unit == "step":  # of epochs, more pictures make longer ones
+        settings["train_dataloader"] = _labelled_once(settings["train_dataloader"])
     return {
         "seeds": ", ".join(map(str, group.seeds)),
         "processes": group.first.processes,
-        **_without_teacher(effective(settings)),
+        "load_from": group.first.load_from,
+        **_without_teacher(settings),
         "student": effective(group.student),
     }
 
 
+def _labelled_once(settings: Any) -> Any:
+    """Leave out pictures that the teacher alone labels, and how often others are shown among them."""
+    if isinstance(settings, list):
+        return [_labelled_once(each) for each in settings]
+    if not isinstance(settings, dict):
+        return settings
+    if _kind(settings) == "RepeatDataset":
+        return _labelled_once(settings["dataset"])
+    labelled = [part for part in settings.get("datasets") or [] if not _seen_by_teacher_alone(part)]
+    if len(labelled) == 1 and len(settings["datasets"]) > 1:
+        return _labelled_once(labelled[0])
+    return {key: _labelled_once(value) for key, value in settings.items()}
+
+
 def _without_teacher(settings: Any) -> Any:
     if isinstance(settings, dict):
-        labelled = [part for part in settings.get("datasets") or [] if not _seen_by_teacher_alone(part)]
-        if len(labelled) == 1 and len(settings["datasets"]) > 1:
-            # how often it is shown among others is no matter of what there is to learn from
-            return _without_teacher(labelled[0].get("dataset", labelled[0]))
         return {key: _without_teacher(value) for key, value in settings.items()}
     if isinstance(settings, list):
         return [_without_teacher(each) for each in settings if not _carries_teacher(each)]
     return settings
 
 
-def _seen_by_teacher_alone(part: Any) -> bool:
-    steps = part.get("pipeline") or [] if isinstance(part, dict) else []
-    return any(_kind(step) == "NoAnnotations" for step in steps)
+def _seen_by_teacher_alone(part: dict[str, Any]) -> bool:
+    inner = [*part.get("datasets", []), *([part["dataset"]] if "dataset" in part else [])]
+    bare = any(_kind(step) == "NoAnnotations" for step in part.get("pipeline") or [])
+    return bare or (bool(inner) and all(map(_seen_by_teacher_alone, inner)))
 
 
 def _carries_teacher(step: Any) -> bool:

@@ -4,7 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
+from pathlib import Path
 from typing import Any
 
 from ibkd_mm.errors import UserError
@@ -92,9 +93,7 @@ def _role(run: Run) -> str:
 
 def _recipe(run: Run) -> str:
     recipe = {key: run.config.get(key) for key in _RECIPE}
-    if not run.config.get("resume"):  # else it names the checkpoint that was gone on from
-        recipe["load_from"] = run.config.get("load_from")
-    return json.dumps([effective(recipe), run.processes], sort_keys=True, default=str)
+    return json.dumps([effective(recipe), run.load_from, run.processes], sort_keys=True, default=str)
 
 
 def _want_different_seeds(runs: Sequence[Run]) -> None:
@@ -107,7 +106,10 @@ def _want_different_seeds(runs: Sequence[Run]) -> None:
 
 
 def _labels(groups: Sequence[Sequence[Run]], role: str) -> list[str]:
-    """Name groups by their role and, where there are several, by what tells their configs apart."""
+    """Name groups by their role and, of several, by what tells their configs or else their folders apart.
+
+    No two labels are the same: figures are kept by them.
+    """
     ours = [each[0] for each in groups if _role(each[0]) == role]
     words = [run.name.split("_") for run in ours]
     common = set.intersection(*map(set, words)) if words else set()
@@ -115,8 +117,14 @@ def _labels(groups: Sequence[Sequence[Run]], role: str) -> list[str]:
     for parts in words:
         own = "_".join(part for part in parts if part not in common)
         labels.append(f"{role} ({own})" if own and len(ours) > 1 else role)
-    shared = {label for label, count in Counter(labels).items() if count > 1}
-    return [
-        f"{role} ({run.work_dir.name})" if label in shared else label
-        for run, label in zip(ours, labels, strict=True)
-    ]
+    if len(set(labels)) == len(labels):
+        return labels
+    ends = [_ends(run.work_dir) for run in ours]
+    shared = Counter(chain.from_iterable(ends))
+    return [f"{role} ({next(end for end in each if shared[end] == 1)})" for each in ends]
+
+
+def _ends(folder: Path) -> list[str]:
+    """Give the last part of a path, its last two, and so on."""
+    parts = folder.absolute().parts
+    return ["/".join(parts[-length:]) for length in range(1, len(parts) + 1)]

@@ -1,5 +1,6 @@
 """The parts of a report's page: tables and figures with what is said of them."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,15 @@ from ibkd_mm.evaluation.report.curves import learning_curves, loss_terms
 from ibkd_mm.evaluation.report.pictures import TRUTH, side_by_side
 from ibkd_mm.evaluation.report.style import LeftOutError
 
-PICTURES = "pictures"
+_CURVES, _SIZES, _CLASSES, _LOSSES = "learning_curves.png", "sizes.png", "classes.png", "losses.png"
+_PICTURES, _PICTURE = "pictures", re.compile(r"\d\d-\d+\.png")
+
+
+def drawn_before(folder: Path) -> list[Path]:
+    """Find the PNGs that an earlier report left in a folder, by their names; others' may lie beside them."""
+    figures = [folder / name for name in (_CURVES, _SIZES, _CLASSES, _LOSSES)]
+    pictures = [path for path in (folder / _PICTURES).glob("*.png") if _PICTURE.fullmatch(path.name)]
+    return [path for path in (*figures, *pictures) if path.is_file()]
 
 
 def parts(folder: Path, content: Content) -> dict[str, Callable[[], str]]:
@@ -61,13 +70,13 @@ def _notes(content: Content) -> list[str]:
 
 
 def _curves(folder: Path, content: Content) -> str:
-    path = folder / "learning_curves.png"
+    path = folder / _CURVES
     learning_curves(content.groups, content.evaluation.teachers, path, content.said)
     return _figure(path, "Learning curves", f"Bands: ± a standard deviation over seeds. {content.said}")
 
 
 def _sizes(folder: Path, content: Content) -> str:
-    path = folder / "sizes.png"
+    path = folder / _SIZES
     by_size(content.groups, content.evaluation.teachers, path, content.said)
     return _figure(path, "AP by size", f"Lines: ± a standard deviation over seeds. {content.said}")
 
@@ -75,7 +84,7 @@ def _sizes(folder: Path, content: Content) -> str:
 def _classes(folder: Path, content: Content) -> str:
     if not content.evaluation.models:
         raise LeftOutError(content.evaluation.lacking)
-    path, labels = folder / "classes.png", [group.label for group in content.groups]
+    path, labels = folder / _CLASSES, [group.label for group in content.groups]
     rest = by_class(content.evaluation.models, labels, path, content.said_of_models)
     more = (
         f" Not drawn are {len(rest)} classes in which students differ least; report.json has all."
@@ -86,7 +95,7 @@ def _classes(folder: Path, content: Content) -> str:
 
 
 def _losses(folder: Path, content: Content) -> str:
-    path = folder / "losses.png"
+    path = folder / _LOSSES
     rest = loss_terms(content.groups, path, content.said)
     more = f" Not drawn: {', '.join(rest)}; report.json has them." if rest else ""
     return _figure(
@@ -109,7 +118,7 @@ def _side_by_side(folder: Path, content: Content) -> str:
     others = [group.label for group in content.groups if group.distilled]
     rows = side_by_side(content.evaluation, content.baseline.label, others)
     drawn, evaluation = set().union(*(row.labels for row in rows)), content.evaluation
-    (folder / PICTURES).mkdir(exist_ok=True)
+    (folder / _PICTURES).mkdir(exist_ok=True)
     parts = [
         elements.paragraph(
             "Of each model as many instances are drawn as there truly are, its most confident ones. IoU: the "
@@ -123,7 +132,7 @@ def _side_by_side(folder: Path, content: Content) -> str:
     for number, row in enumerate(rows):
         shown = []
         for place, (label, image) in enumerate(row.drawn.items()):
-            path = folder / PICTURES / f"{number:02d}-{place}.png"
+            path = folder / _PICTURES / f"{number:02d}-{place}.png"
             if not cv2.imwrite(str(path), image):
                 raise OSError(f"could not write {path}; is the disk full?")
             shown.append((path, label if label == TRUTH else f"{label}, IoU {row.overlap[label]:.2f}"))

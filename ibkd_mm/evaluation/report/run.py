@@ -23,6 +23,9 @@ class Run:
     name: str
     """Of its config's file."""
     config: dict[str, Any]
+    """Of its newest log."""
+    load_from: str | None
+    """The weights that it began with, whatever it was resumed from since."""
     seed: int | None
     processes: int
     hardware: str
@@ -89,6 +92,7 @@ def read_run(work_dir: str | Path) -> Run:
         work_dir=folder,
         name=_name(folder),
         config=config,
+        load_from=_load_from(logs),
         seed=_number(said, "numpy_random_seed") if seed is None else seed,
         processes=_number(said, "GPU number") or 1,
         hardware=_hardware(said),
@@ -112,6 +116,12 @@ def _name(folder: Path) -> str:
     """Take the name from the config that mmengine leaves beside the logs, the newest of several."""
     configs = sorted(folder.glob("*.py"), key=lambda file: file.stat().st_mtime)
     return configs[-1].stem if configs else folder.name
+
+
+def _load_from(logs: Sequence[Path]) -> str | None:
+    """Take it from the newest log that was not resumed: a resumed one names what it went on from instead."""
+    configs = (read_config(each / _CONFIG) for each in reversed(logs))
+    return next((config.get("load_from") for config in configs if not config.get("resume")), None)
 
 
 def _environment(logs: Path) -> dict[str, str]:

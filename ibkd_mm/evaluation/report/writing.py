@@ -6,7 +6,7 @@ from pathlib import Path
 from ibkd_mm.engine.finished import whole_file
 from ibkd_mm.evaluation.report import elements
 from ibkd_mm.evaluation.report.content import Content, seeds
-from ibkd_mm.evaluation.report.parts import PICTURES, parts
+from ibkd_mm.evaluation.report.parts import drawn_before, parts
 from ibkd_mm.evaluation.report.plain import plain
 from ibkd_mm.evaluation.report.style import LeftOutError
 
@@ -18,7 +18,7 @@ _TITLE = "Did distillation help?"
 def write(folder: Path, content: Content) -> Path:
     """Write page, figures and numbers into a folder and return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in [*folder.glob("*.png"), *(folder / PICTURES).glob("*.png")]:
+    for stale in drawn_before(folder):
         stale.unlink()
     sections = [("", _head(content))]
     for title, make in parts(folder, content).items():

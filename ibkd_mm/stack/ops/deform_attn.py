@@ -7,7 +7,7 @@ which on maps of a full-size Mask2Former takes a fifth of the time.
 import importlib
 from collections.abc import Callable
 from functools import wraps
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ def install() -> None:
 
     Its own form writes every sample of every channel to memory and reads it again. Can go when it does not.
     """
-    upstream = importlib.import_module("mmcv.ops.multi_scale_deform_attn")
+    upstream: Any = importlib.import_module("mmcv.ops.multi_scale_deform_attn")
     upstream.multi_scale_deformable_attn_pytorch = _or_gathered(upstream.multi_scale_deformable_attn_pytorch)
 
 

@@ -29,7 +29,10 @@ SHIPPED = ("ibkd_mm::mask2former/mask2former_tiny_shapes.py", "ibkd_mm::mask2for
 
 def group(config) -> Group:
     settings = {**config.to_dict(), "randomness": {"seed": 0}}
-    return Group("one", (SimpleNamespace(config=settings, seed=0, processes=1),))  # type: ignore[arg-type]
+    run = SimpleNamespace(
+        config=settings, seed=0, processes=1, unit="step", load_from=config.get("load_from")
+    )
+    return Group("one", (run,))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("unlisted", [0, 9])
@@ -181,3 +184,15 @@ def test_what_is_said_names_the_amounts_and_that_the_teacher_is_weak(write_own: 
     assert "WEAK" in second
     assert "--teacher-weights" in second
     assert material.advice == [second]
+
+
+def test_what_is_left_out_is_said_with_its_folders_those_of_most_pictures_first(write_own: Write) -> None:
+    file = write_own()
+    for number, folder in enumerate(("a", "b", "c", "d", "e", "f/masks"), start=1):
+        (file.parent / folder).mkdir(parents=True)
+        for place in range(1001 if number == 6 else number):
+            (file.parent / folder / f"{place}.png").touch()
+    _, line, _ = OwnMaterial(file.parent, None, None).said
+    assert line.startswith("Left out: 1,016 pictures in folders that hold no picture that the JSON lists")
+    assert ": f/masks (1,001), e (5), d (4), c (3), b (2) and 1 more. To learn from some of them, " in line
+    assert len(OwnMaterial(file, None, None).said) == 2

@@ -17,7 +17,7 @@ def names(pictures) -> set[str]:
     return {getattr(each, "file", each).name for each in pictures}
 
 
-def test_a_json_alone_has_what_it_lists_and_a_folder_all_that_lies_in_it(write_own: Write) -> None:
+def test_a_json_alone_has_what_it_lists_and_a_folder_what_lies_beside_that(write_own: Write) -> None:
     file = write_own(labelled=10, bare=2, unlisted=3)
     alone, folder = read_own(file), read_own(file.parent)
     assert alone.classes == folder.classes == ("cat", "dog")
@@ -69,13 +69,46 @@ def test_one_with_val_in_its_name_beside_one_with_train_is_the_validation_set(wr
     assert not data.unlabelled  # what is judged by is not learned from
 
 
+def test_label_maps_and_drawings_in_folders_of_their_own_are_left_out_and_counted(write_own: Write) -> None:
+    file = write_own(labelled=10, unlisted=2)
+    maps = {"SegmentationClass": 3, "images/masks": 2, "shown/of/today": 1, ".": 1}
+    for folder, count in maps.items():
+        (file.parent / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            (file.parent / folder / f"map{number}.png").write_bytes(bytes([number]))
+    data = read_own(file.parent)
+    assert names(data.unlabelled) == {"010.png", "011.png"}
+    assert data.left_out == {(file.parent / folder).resolve(): count for folder, count in maps.items()}
+    assert not read_own(file).left_out  # of a JSON alone no other picture was asked for
+
+
+def test_pictures_beside_listed_ones_are_taken_in_every_folder_of_these(write_own: Write) -> None:
+    train = write_own("own/train.json", labelled=5, unlisted=1, folder="train")
+    write_own("own/val.json", labelled=3, unlisted=1, folder="val", start=500)
+    data = read_own(train.parent)
+    assert names(data.unlabelled) == {"005.png", "503.png"}
+    assert data.left_out == {}
+
+
+def test_where_listed_pictures_are_links_those_beside_the_links_are_taken(write_own: Write) -> None:
+    file = write_own(labelled=5, unlisted=1)
+    store = Path("store").resolve()
+    (file.parent / "images").rename(store)
+    (file.parent / "images").mkdir()
+    for number, each in enumerate(sorted(store.iterdir())):
+        (file.parent / "images" / each.name).symlink_to(each.rename(store / str(number)))
+    data = read_own(file.parent)
+    assert names(data.unlabelled) == {"005.png"}
+    assert names(data.labelled) | names(data.held) == {f"00{number}.png" for number in range(5)}
+
+
 def test_what_is_judged_by_is_not_learned_from_under_another_name_either(write_own: Write) -> None:
     file = write_own(labelled=10)
     held, *_ = read_own(file.parent).held
-    (file.parent / "more").mkdir()
-    (file.parent / "more" / "linked.png").symlink_to(held.file)
-    (file.parent / "more" / "copied.png").write_bytes(held.file.read_bytes())
-    (file.parent / "more" / "other.png").write_bytes(held.file.read_bytes()[:-1] + b"x")  # of the same size
+    beside = held.file.parent
+    (beside / "linked.png").symlink_to(held.file)
+    (beside / "copied.png").write_bytes(held.file.read_bytes())
+    (beside / "other.png").write_bytes(held.file.read_bytes()[:-1] + b"x")  # of the same size
     assert names(read_own(file.parent).unlabelled) == {"other.png"}
 
 
@@ -106,10 +139,16 @@ def test_hidden_files_and_what_a_quickstart_wrote_are_none_of_the_data(write_own
 def test_pictures_of_one_name_in_several_folders_stand_in_one_order(write_own: Write) -> None:
     """What a teacher saw is kept by their number."""
     file = write_own(labelled=4)
+    content = json.loads(file.read_text())
     for number, folder in enumerate("gcafbed"):
-        (file.parent / folder).mkdir()
-        (file.parent / folder / "same.png").write_bytes(bytes([number]))
-    assert [each.parent.name for each in read_own(file.parent).unlabelled] == list("abcdefg")
+        place = file.parent / "images" / folder
+        place.mkdir()
+        for name in ("listed.png", "same.png"):
+            (place / name).write_bytes(name.encode() + bytes([number]))
+        content["images"].append({"id": number, "file_name": f"{folder}/listed.png", "width": 1, "height": 1})
+    file.write_text(json.dumps(content))
+    unlabelled = read_own(file.parent).unlabelled
+    assert [each.parent.name for each in unlabelled if each.name == "same.png"] == list("abcdefg")
 
 
 @pytest.mark.parametrize("part", ["images", "categories"])

@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from ibkd_mm.apis.quickstart import pace
-from ibkd_mm.apis.quickstart.pace import Pace, fit
+from ibkd_mm.apis.quickstart.pace import Pace, fewest, fit
 from ibkd_mm.apis.quickstart.plan import Amounts
 
 SHAPES = Amounts(200, 1800, 300)
@@ -59,6 +59,8 @@ def test_however_little_time_there_is_something_is_done() -> None:
     speed = Pace(step=0.5, teacher_step=1.0, seen_by_teacher=1.0, seen_by_student=0.1)
     lengths = fit(-5, speed, Amounts(15, 10, 30), can_be_cut=True)
     assert (lengths.steps, lengths.teacher_steps, lengths.amounts) == (2, 2, Amounts(15, 5, 20))
+    assert fewest(Amounts(15, 10, 30)) == Amounts(15, 0, 20)
+    assert fewest(Amounts(40, 10, 5)) == fit(-5, speed, Amounts(40, 10, 5), can_be_cut=True).amounts
 
 
 @pytest.mark.parametrize(("device", "step"), [("cpu", 1.2 + 0.2), ("cuda", 0.3), ("cuda, slow", 0.5)])

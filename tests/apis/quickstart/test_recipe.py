@@ -15,7 +15,10 @@ from ibkd_mm.evaluation.report.groups import Group
 
 def group(label: str, config: Config) -> Group:
     settings = {**config.to_dict(), "randomness": {"seed": 0}}
-    return Group(label, (SimpleNamespace(config=settings, seed=0, processes=1),))  # type: ignore[arg-type]
+    run = SimpleNamespace(
+        config=settings, seed=0, processes=1, unit="step", load_from=config.get("load_from")
+    )
+    return Group(label, (run,))  # type: ignore[arg-type]
 
 
 def test_the_two_trainings_differ_in_nothing_but_the_teacher() -> None:

@@ -6,19 +6,26 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from ibkd_tools import cli
 
 from ibkd_mm.apis import report_models
-from ibkd_mm.apis.quickstart import Quickstart, recipe, run, story
+from ibkd_mm.apis.quickstart import Quickstart, recipe, run, sizes, story
 from ibkd_mm.apis.quickstart.child import learn
 from ibkd_mm.apis.quickstart.children import Job
+from ibkd_mm.apis.quickstart.display import Clock, Display
+from ibkd_mm.apis.quickstart.own import OwnMaterial
+from ibkd_mm.apis.quickstart.pace import Pace
+from ibkd_mm.apis.quickstart.plan import Amounts, Plan
+from ibkd_mm.apis.quickstart.recipe import Recipe
+from ibkd_mm.datasets.check import reading
+from ibkd_mm.datasets.check.images import Picture, Task, read_picture
 from ibkd_mm.datasets.shapes import CLASSES
 from ibkd_mm.distill.cache import CacheReader
 from ibkd_mm.engine import load_weights
@@ -178,6 +185,50 @@ def test_begun_again_from_another_folder_it_gives_paths_from_there(
     start(again)
     assert again.done == [[]]
     assert again.result.text == told.result.text.replace(str(told.out), "../out")
+
+
+def test_of_own_pictures_those_that_there_is_time_for_are_read_and_no_others(
+    write_own: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def noted(task: Task) -> Picture:
+        read.append(task.path)
+        return read_picture(task)
+
+    for module in (reading, sizes):
+        monkeypatch.setattr(module, "read_picture", noted)
+    timed: list[int] = []
+
+    def measure(config: Recipe) -> Pace:
+        timed.append(len(read))
+        return Pace(step=1.0, teacher_step=1.0, seen_by_teacher=1.0, seen_by_student=1.0)
+
+    monkeypatch.setattr(story, "measure", measure)
+    monkeypatch.setattr(story, "perf_counter", lambda: 0.01 * len(read))  # what reading takes
+    material = OwnMaterial(write_own(labelled=60, unlisted=40).parent, None, None)
+    out, (labelled, _, held) = Path("out"), astuple(material.amounts)
+    out.mkdir()
+    display = Display(story._TITLES, Clock(story._stages(trains_teacher=True)), StringIO())
+    seconds = 4 * (labelled + 10) + 0.01 * (20 + held) + 0.1
+    told = story._Story(out, material, Plan(out, material.asked), display, seconds)
+    _, lengths = told._prepare()
+    assert held < 20  # so many to judge by are kept in any case
+    assert timed == [20 + held]  # were read before they were timed
+    # a second a picture for a quarter of the time: the reading of these takes the time for another one
+    assert len(read) - timed[0] == labelled + 10 + held
+    assert lengths.amounts == Amounts(labelled, 9, held)
+    written = [
+        image["file_name"]
+        for name in ("train.json", "val.json")
+        for image in json.loads((out / "data" / name).read_text())["images"]
+    ]
+    assert len(written) == labelled + 9 + held
+    (last,) = set(read) - set(written)
+    assert last == str(material._data.unlabelled[9])
+    assert set(read[: timed[0]]) < set(written)
+    shown = cast(StringIO, display.out).getvalue()
+    assert f"Checking {labelled + 10 + held} pictures, which there is time for." in shown
 
 
 def test_the_report_finds_the_two_trainings_equal_but_for_the_teacher(told: Told) -> None:

@@ -61,7 +61,9 @@ def test_any_entry_of_several_levels_comes_back(
     found = unpack(pack(entry), levels)
     assert found.levels == levels
     assert same(found, hard)  # the level nearest to a half
-    assert np.array_equal(found.level_masks, masks.reshape(-1, *masks.shape[2:]))
+    flat = masks.reshape(-1, *masks.shape[2:])
+    assert np.array_equal(found.restored(range(len(flat))), flat)
+    assert np.array_equal(found.restored(np.arange(len(flat))[::-2]), flat[::-2])
     assert pack(found) == pack(entry)
 
 

@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config, ConfigDict
 
 from ibkd_mm.distill.cache import identity
-from ibkd_mm.distill.cache.identity import identity_of, kept, pictures_hash
+from ibkd_mm.distill.cache.identity import identity_of, kept, named, pictures_hash
 from ibkd_mm.distill.cache.store import want_same
 from ibkd_mm.errors import UserError
 
@@ -28,6 +28,7 @@ def given(tmp_path: Path, teacher_config: Callable[[], dict[str, Any]]) -> dict[
         "pictures": tmp_path / "train.json",
         "pipeline": copy.deepcopy(PIPELINE),
         "settings": copy.deepcopy(SETTINGS),
+        "classes": ["cat", "dog"],
     }
 
 
@@ -59,6 +60,10 @@ def _other_threshold(given: dict[str, Any]) -> None:
     given["settings"]["instances"]["score_thr"] = 0.3
 
 
+def _other_order(given: dict[str, Any]) -> None:
+    given["classes"].reverse()
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [
@@ -69,6 +74,7 @@ def _other_threshold(given: dict[str, Any]) -> None:
         (_other_size, "pipeline"),
         (_fewer_classes, "settings"),
         (_other_threshold, "settings"),
+        (_other_order, "classes"),
     ],
 )
 def test_what_entries_depend_on_changes_it_and_is_named_where_it_is_refused(
@@ -81,6 +87,16 @@ def test_what_entries_depend_on_changes_it_and_is_named_where_it_is_refused(
     with pytest.raises(UserError, match=rf"does not fit:\n  {name}: the cache has .*, wanted .*\nRemove it"):
         want_same(Path("a.sqlite"), before, after)
     want_same(Path("a.sqlite"), before, dict(before))
+
+
+def test_of_many_classes_all_count_and_few_are_named() -> None:
+    many = [f"class {number}" for number in range(80)]
+    said = named(many)
+    assert said.startswith("class 0, class 1, ")
+    assert "class 10" not in said
+    assert ", ... 80 in all, " in said
+    assert named([*many[:-2], many[-1], many[-2]]) != said
+    assert named(many[:2]) == "class 0, class 1"
 
 
 def test_another_version_changes_it(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

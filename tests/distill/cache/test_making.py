@@ -76,6 +76,22 @@ def test_scores_and_shares_are_those_of_the_connector(run: TeacherRun, folder: F
     assert entry.top_shares == pytest.approx(best.numpy(), abs=1e-4)
 
 
+def test_masks_are_enlarged_one_by_one(
+    run: TeacherRun, folder: FolderPictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a large picture's at once would be gigabytes."""
+    (seen,) = run.look(pseudo_collate([folder[1]]))
+    sizes, enlarge = [], torch.nn.functional.interpolate
+
+    def noted(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        sizes.append(tuple(x.shape[:2]))
+        return enlarge(x, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", noted)
+    assert len(seen.entry(5)) > 3
+    assert set(sizes) == {(1, 1)}
+
+
 def test_an_entry_does_not_depend_on_what_else_is_in_the_batch(
     run: TeacherRun, folder: FolderPictures, same: Callable[..., bool]
 ) -> None:
@@ -99,7 +115,7 @@ def test_at_levels_the_main_mask_is_that_of_a_hard_entry(run: TeacherRun, folder
         assert np.array_equal(entry.masks, hard.masks)
         assert np.array_equal(entry.boxes, hard.boxes)
         assert np.array_equal(entry.scores, hard.scores)
-        low, main, high = np.split(entry.level_masks, 3)
+        low, main, high = np.split(entry.restored(range(3 * len(entry))), 3)
         assert (low >= main).all()
         assert (main >= high).all()
         assert low.sum() > main.sum() > high.sum()
@@ -253,6 +269,10 @@ def test_what_cannot_be_read_is_named_and_left_out_until_it_is_too_much(
 
     with pytest.raises(UserError, match=r"2 pictures .*accepts 1. The last: b/d.bmp: .*what was written"):
         steps(0.25)
+    with pytest.MonkeyPatch.context() as patch:  # one of the four is more than the share of this process
+        patch.setattr(making, "barrier", lambda: None)
+        patch.setattr(making, "get_world_size", lambda: 3)
+        assert steps(0.25)[-1] == (4, 4)
     assert steps(0.5)[-1] == (4, 4)
     with CacheReader(tmp_path / "a.sqlite") as reader:
         assert sorted(reader.keys()) == ["b/c.JPG", "e.png"]

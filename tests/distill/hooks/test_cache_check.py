@@ -17,6 +17,7 @@ from ibkd_mm.apis import load_config
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
 from ibkd_mm.distill.cache import CachedEntry, CacheWriter
 from ibkd_mm.distill.cache.identity import identity_of, kept
+from ibkd_mm.distill.cache.pictures import classes_of
 from ibkd_mm.distill.cache.pictures import test_pipeline as pipeline_of
 from ibkd_mm.distill.hooks.cache_check import CacheCheckHook
 from ibkd_mm.engine.draws import DrawnDataset
@@ -53,7 +54,8 @@ def write(config: Config, shapes: Path) -> Callable[[Sequence[int]], None]:
 
     def write(keys: Sequence[int], source: Path = shapes / "annotations" / "train.json") -> None:
         teacher = config.model.teacher, config.model.teacher_ckpt
-        identity = identity_of(*teacher, source, pipeline_of(config), kept(config.teacher_cache))
+        settings = kept(config.teacher_cache)
+        identity = identity_of(*teacher, source, pipeline_of(config), settings, classes_of(config))
         with CacheWriter(Path(config.teacher_cache.path), identity) as writer:
             writer.write((str(key), NOTHING) for key in keys)
 
@@ -104,6 +106,16 @@ def test_the_configs_own_cache_is_taken_and_what_it_lacks_is_said(
     ]
 
 
+def test_the_classes_of_another_order_are_refused(config: Config, write: Callable) -> None:
+    """The teacher's rows would be taken for other classes."""
+    write([1, 2, 3, 4])
+    first, second, *others = classes_of(config)
+    config.train_dataloader.dataset.metainfo = {"classes": (second, first, *others)}
+    said = f"classes: the cache has {first}, {second}, .*, wanted {second}, {first}"
+    with pytest.raises(UserError, match=said):
+        check(config)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [
@@ -121,12 +133,14 @@ def test_a_cache_of_something_else_is_refused_by_name(
     picture = {"id": 1, "file_name": "000001.jpg", "width": 64, "height": 64}
     other.write_text(json.dumps({"images": [picture], "annotations": [], "categories": []}))
     built = copy.deepcopy(config.train_dataloader.dataset)
+    named_alike = {"classes": classes_of(config)}
     config.merge_from_dict({key: str(other) if value == "{other}" else value})
     if named == "pictures":  # the training set itself
         dataset = config.train_dataloader.dataset
         for name in ("spec", "split"):
             dataset.pop(name)
-        dataset.update(type="CocoDataset", data_prefix={"img": "train/"}, filter_cfg=None)
+        dataset.update(type="CocoDataset", data_prefix={"img": "train/"}, metainfo=named_alike)
+        dataset.filter_cfg = None
         built = dataset
     with pytest.raises(UserError, match=rf"a.sqlite does not fit:\n  {named}: the cache has .*\nRemove it"):
         check(config, built)

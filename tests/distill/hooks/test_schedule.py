@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mmengine.hooks import EMAHook
 from mmengine.registry import HOOKS
 from torch import nn
 
@@ -33,7 +34,7 @@ def test_the_factor_of_a_step_of_a_hundred(schedule: Schedule, expected: dict[in
 
 @pytest.fixture
 def runner(distilled: Callable) -> Any:
-    return SimpleNamespace(model=distilled(), iter=0, max_iters=10)
+    return SimpleNamespace(model=distilled(), iter=0, max_iters=10, hooks=[])
 
 
 def test_the_hook_sets_what_each_loss_counts_by_where_the_training_stands(runner: Any) -> None:
@@ -90,3 +91,10 @@ def test_a_model_without_a_teacher_is_refused() -> None:
 def test_a_config_names_it() -> None:
     hook = HOOKS.build({"type": "ibkd_mm.DistillScheduleHook", "schedules": {"all": {"warmup": 100}}})
     assert isinstance(hook, DistillScheduleHook)
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_an_average_that_copies_the_teacher_is_refused(runner: Any, step: int) -> None:
+    runner.hooks, runner.iter = [EMAHook()], step  # resumed or not
+    with pytest.raises(UserError, match="StudentEMAHook"):
+        DistillScheduleHook({}).before_train(runner)

@@ -14,7 +14,6 @@ import torch
 from mmdet.evaluation import CocoMetric
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import EMAHook
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
@@ -51,7 +50,6 @@ def runner(shapes: Path, distilled: Callable, caplog: pytest.LogCaptureFixture) 
             cfg=config,
             logger=logger,
             build_dataloader=build,
-            hooks=[],
             optim_wrapper=SimpleNamespace(optim_context=lambda _: nullcontext()),
             train_dataloader=SimpleNamespace(dataset=SimpleNamespace(metainfo={"classes": ("a", "b")})),
         )
@@ -158,17 +156,44 @@ def test_a_teacher_of_other_classes_or_another_order_is_refused(runner: Any) -> 
         TeacherCheckHook(images=1).before_train(runner)
 
 
-def test_maps_alone_ask_for_no_classes(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner.model.frozen, "predict", lambda _, samples: knowing(samples))
+def test_extra_targets_ask_for_classes_too(runner: Any) -> None:
+    runner.model.teacher.trained_classes = ("b", "a")
+    runner.model.distiller.factors["loss_instance"] = 0.0
+    runner.model.distiller.extra_targets = torch.nn.Identity()
+    with pytest.raises(UserError, match=r"on the classes b, a"):
+        TeacherCheckHook(images=1).before_train(runner)
+
+
+def test_of_a_teacher_of_other_classes_maps_alone_are_taken_and_nothing_is_scored(
+    runner: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runner.model.frozen, "predict", None)  # nobody asks it
     runner.model.teacher.trained_classes = ("b", "a")
     runner.model.distiller.factors["loss_instance"] = 0.0
     TeacherCheckHook(images=1).before_train(runner)
+    said = caplog.messages[-1]
+    assert said == (
+        "The teacher is not scored: it knows other classes than the data, and its maps alone are distilled."
+    )
 
 
-def test_an_average_that_copies_the_teacher_is_refused(runner: Any) -> None:
-    runner.hooks.append(EMAHook())
-    with pytest.raises(UserError, match="StudentEMAHook"):
+def test_a_class_that_the_data_do_not_have_is_named(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def predict(_: Any, samples: list[Any]) -> list[Any]:
+        found = knowing(samples)
+        found[0].pred_instances.labels[0] = 57
+        return found
+
+    monkeypatch.setattr(runner.model.frozen, "predict", predict)
+    with pytest.raises(UserError, match=r"finds class number 57, and the validation set has 8 classes"):
         TeacherCheckHook(images=1).before_train(runner)
+
+
+def test_without_a_validation_the_teacher_is_not_scored(
+    runner: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner.cfg.val_dataloader = None
+    TeacherCheckHook(images=1).before_train(runner)
+    assert caplog.messages[-1] == "The teacher is not scored: there is no val_dataloader."
 
 
 def test_pictures_without_instances_are_told_apart_from_a_bad_teacher(

@@ -114,6 +114,17 @@ def test_pictures_without_instances_give_a_finite_loss(scene: Scene) -> None:
     assert found["loss_mask"] == found["loss_bbox"] == 0
 
 
+@pytest.mark.parametrize("extreme", [0.0, 6e4, -6e4])
+def test_maps_at_the_ends_of_half_precision_give_finite_losses_and_gradients(
+    scene: Scene, extreme: float
+) -> None:
+    scene.fused = [torch.full_like(each, extreme).half().float().requires_grad_() for each in scene.fused]
+    found = scene.loss()
+    sum(found.values()).backward()
+    assert all(value.isfinite() for value in found.values())
+    assert all(each.grad.isfinite().all() for each in scene.fused)
+
+
 def test_another_detectors_head_is_refused() -> None:
     other = nn.Module()
     other.bbox_head = nn.Linear(1, 1)

@@ -63,6 +63,64 @@ def test_pictures_that_the_teacher_alone_labels_are_the_teachers_and_others_are_
             unequal(compared, allowed=False)
 
 
+def _repeated(dataset):
+    return {"type": "RepeatDataset", "times": 3, "dataset": dataset}
+
+
+def _mixed(dataset):
+    mosaic = [{"type": "ibkd_mm.MosaicAffine"}]
+    return {"type": "mmdet.MultiImageMixDataset", "dataset": dataset, "pipeline": mosaic}
+
+
+def _plain(dataset):
+    return dataset
+
+
+def _kinds(baseline, distilled):
+    return f"train_dataloader.dataset.type: {baseline} (baseline), {distilled} (distilled)"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "distilled", "line"),
+    [
+        (_plain, _mixed, _kinds("CocoDataset", "mmdet.MultiImageMixDataset")),
+        (_mixed, _plain, _kinds("mmdet.MultiImageMixDataset", "CocoDataset")),
+        (_mixed, _mixed, None),
+        (_repeated, _repeated, None),
+        (_repeated, _plain, None),
+        (lambda dataset: _mixed(_repeated(dataset)), lambda dataset: _repeated(_mixed(dataset)), None),
+    ],
+)
+def test_of_what_is_around_the_labelled_pictures_only_repeating_is_no_difference(
+    made, groups, baseline, distilled, line
+):
+    labelled = made.CONFIG["train_dataloader"]["dataset"]
+    others = distilled({**labelled, "pipeline": [{"type": "ibkd_mm.NoAnnotations"}, made.PACK]})
+    joined = {"type": "ConcatDataset", "datasets": [distilled(labelled), others]}
+    found = unequal(
+        groups(
+            made.changed(train_dataloader__dataset=joined),
+            baseline=made.changed(train_dataloader__dataset=baseline(labelled)),
+        ),
+        allowed=True,
+    )
+    assert found == [] if line is None else line in found
+
+
+@pytest.mark.parametrize("others", [[], ["unlabelled"]])
+def test_more_pictures_make_a_training_longer_that_is_counted_in_epochs(made, tmp_path, others):
+    epochs = made.changed(train_cfg={"type": "EpochBasedTrainLoop", "max_epochs": 1})
+    labelled = made.CONFIG["train_dataloader"]["dataset"]
+    bare = {**labelled, "pipeline": [{"type": "ibkd_mm.NoAnnotations"}, made.PACK]}
+    dataset = {"type": "ConcatDataset", "datasets": [labelled, bare]} if others else _repeated(labelled)
+    longer = copy.deepcopy({**epochs, "model": made.distillation()})
+    longer["train_dataloader"]["dataset"] = dataset
+    records = [made.training(50, epoch=1), made.validation(0.4, step=1)]
+    runs = [made.write_run(tmp_path / "base", records, epochs)]
+    runs += [made.write_run(tmp_path / "ibkd", records, longer, name="ibkd")]
+    assert _kinds("CocoDataset", dataset["type"]) in unequal(group(read_runs(runs)), allowed=True)
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -108,6 +166,18 @@ def test_the_checkpoint_that_was_gone_on_from_is_no_difference(made, groups, res
     configs = {"baseline": made.CONFIG, "distilled": made.CONFIG}
     configs[resumed] = made.changed(resume=True, load_from="work_dirs/one/iter_100.pth")
     assert unequal(groups(configs["distilled"], baseline=configs["baseline"]), allowed=False) == []
+
+
+@pytest.mark.parametrize(
+    ("began", "found"),
+    [("trained.pth", []), (None, ["load_from: None (baseline), trained.pth (distilled)"])],
+)
+def test_a_resumed_training_is_compared_by_what_it_began_with(made, groups, tmp_path, began, found):
+    folder = tmp_path / "base"
+    made.write_run(folder, made.finished(0.4), made.changed(load_from=began), stamp="20251231_000000")
+    resumed = made.changed(resume=True, load_from=str(folder / "iter_100.pth"))
+    compared = groups(made.changed(load_from="trained.pth"), baseline=resumed)
+    assert unequal(compared, allowed=True) == found
 
 
 def test_a_step_that_is_lacking_in_the_pipeline_is_named(made, groups):

@@ -42,6 +42,57 @@ def test_the_baseline_comes_first_and_configs_are_named_by_what_tells_them_apart
     assert groups[1].student == made.STUDENT
 
 
+@pytest.fixture
+def labels(made, tmp_path):
+    def labels(*runs):
+        folders = [
+            made.write_run(
+                tmp_path / folder, made.finished(0.4), made.changed(model={"type": folder}), name=name
+            )
+            for name, folder in runs
+        ]
+        return [each.label for each in group(read_runs(folders))]
+
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("runs", "ends"),
+    [
+        ([("base", "r18/student"), ("base", "r50/student")], ["r18/student", "r50/student"]),
+        (
+            [("base", "r18/a/student"), ("base", "r50/a/student"), ("base", "other")],
+            ["r18/a/student", "r50/a/student", "other"],
+        ),
+        ([("base_x", "a"), ("base", "x"), ("base", "y")], ["a", "x", "y"]),  # `x` is in a name, and a folder
+    ],
+)
+def test_no_two_labels_are_the_same(labels, runs, ends):
+    assert labels(*runs) == [f"baseline ({end})" for end in ends]
+
+
+def _resumed(made, folder, seed, load_from):
+    """Write a training that stopped half way and went on from its own checkpoint."""
+    begun = made.changed(load_from=load_from)
+    made.write_run(folder, made.finished(0.4)[:3], begun, seed=seed)
+    gone_on = made.changed(resume=True, load_from=str(folder / "iter_100.pth"))
+    return made.write_run(folder, made.finished(0.4)[3:], gone_on, seed=seed, stamp="20260102_000000")
+
+
+def test_a_resumed_seed_stays_with_the_others_by_what_it_began_with(made, tmp_path):
+    begun = made.changed(load_from="trained.pth")
+    runs = [
+        made.write_run(tmp_path / str(seed), made.finished(0.4), begun, seed=seed, name="base")
+        for seed in (0, 2)
+    ]
+    runs.append(_resumed(made, tmp_path / "1", 1, "trained.pth"))
+    groups = group(read_runs(runs))
+    assert [(each.label, each.seeds) for each in groups] == [("baseline", [0, 1, 2])]
+    assert [run.log.reached for run in groups[0].runs] == [200, 200, 200]
+    runs.append(_resumed(made, tmp_path / "3", 3, "other.pth"))
+    assert [each.seeds for each in group(read_runs(runs))] == [[0, 1, 2], [3]]
+
+
 def test_configs_of_one_name_are_named_by_their_folders(made, read):
     online, other = (made.changed(model={**made.distillation(), "online": value}) for value in (True, False))
     groups = group(read(("ibkd", 0, online), ("ibkd", 0, other)))

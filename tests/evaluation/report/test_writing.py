@@ -225,6 +225,16 @@ def test_pictures_of_an_earlier_report_do_not_stay(content, tmp_path):
     assert not (out / "pictures" / "00-0.png").exists()
 
 
+def test_pictures_of_others_stay(content, tmp_path):
+    out = tmp_path / "out"
+    foreign = [out / name for name in ("photo.png", "pictures/photo.png", "pictures/2024-01.png")]
+    (out / "pictures").mkdir(parents=True)
+    for file in foreign:
+        file.write_bytes(file.name.encode())
+    write(out, content())
+    assert [file.read_bytes() for file in foreign] == [file.name.encode() for file in foreign]
+
+
 def test_a_term_that_only_distillation_has_is_never_the_one_left_out(content, made, tmp_path):
     from ibkd_mm.evaluation.report.curves import loss_terms
 

@@ -1,0 +1,41 @@
+"""Sizes of pictures, from their headers."""
+
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+from PIL import Image
+
+from ibkd_mm.datasets.check.images import Task, read_picture
+
+_TURNED = ("JPEG", "MPO", "PNG")
+_ORIENTATION, _SIDEWAYS = 0x0112, range(5, 9)
+_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+"""Of what may tell in a PNG, were it behind the pixels, how to turn it."""
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    """Give width and height as the loader turns a picture, (0, 0) of one that cannot be read.
+
+    A whole picture is read only where its header does not tell: that takes far longer.
+    """
+    found = _by_header(file)
+    return found or read_picture(Task(str(file))).size(turned=True)
+
+
+def _by_header(file: Path) -> tuple[int, int] | None:
+    """Read as little as tells what `read_picture` finds in the whole; None where that is not sure."""
+    with warnings.catch_warnings(), suppress(Exception):  # decoders raise whatever they like
+        warnings.simplefilter("ignore")  # of large images
+        with Image.open(file) as image:
+            width, height = image.size
+            if image.format == "PNG" and "exif" not in image.info:  # behind pixels Pillow looks by decoding
+                data = file.read_bytes()
+                return None if any(mark in data for mark in _MARKS) else (width, height)
+            return (height, width) if _is_sideways(image) else (width, height)
+    return None
+
+
+def _is_sideways(image: Image.Image) -> bool:
+    """Tell by EXIF of what OpenCV turns; it leaves WEBP as it is, and Pillow gives TIFF's size turned."""
+    return image.format in _TURNED and image.getexif().get(_ORIENTATION) in _SIDEWAYS
