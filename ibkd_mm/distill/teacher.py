@@ -94,20 +94,14 @@ def _load(teacher: Any, checkpoint: str) -> None:
     print_log(f"Teacher: {type(teacher).__name__} with the weights of {checkpoint}", "current")
 
 
-def in_order(teacher: BaseModel, classes: Sequence[str] | None) -> bool:
-    """Tell whether a teacher's classes are the data's, in the same order, as far as both are known."""
-    trained = getattr(teacher, "trained_classes", ())
-    return not classes or not trained or tuple(classes) == tuple(trained)
-
-
 def want_order(teacher: BaseModel, classes: Sequence[str] | None) -> None:
-    """Refuse a teacher of other classes than the data's, or of another order."""
-    if classes and not in_order(teacher, classes):
-        trained = getattr(teacher, "trained_classes", ())
+    """Refuse a teacher of other classes than the data's, or of another order, as far as both are known."""
+    trained = getattr(teacher, "trained_classes", ())
+    if classes and trained and tuple(classes) != tuple(trained):
         raise UserError(
             f"The teacher's checkpoint was trained on the classes {', '.join(trained[:5])}..., and the "
             f"training set has {', '.join(classes[:5])}...: they must be the same, in the same order. Name "
-            "the data's classes in metainfo in that order, or distil maps alone."
+            "the data's classes in metainfo in that order, or distil maps alone (guards.teacher_check=None)."
         )
 
 

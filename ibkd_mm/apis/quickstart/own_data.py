@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from ibkd_mm.errors import UserError
 TRAIN, VAL = "train.json", "val.json"
 
 _PARTS = ("images", "annotations", "categories")
+_UNLABELLED = re.compile("unlabell?ed", re.IGNORECASE)
+"""What the name of a folder says whose pictures are to be learnt from without labels."""
 _HELD_SHARE = 0.2
 _MOST, _MOST_HELD = 4000, 500
 """More pictures than any quickstart has time for; which of them are taken is drawn by their names."""
@@ -112,17 +115,22 @@ def read_own(path: Path) -> OwnData:
 
 
 def _unlisted(path: Path, listed: Iterable[Labelled]) -> tuple[set[Path], Counter[Path]]:
-    """Find the pictures in the folders of listed ones, and count those of other folders.
+    """Find the pictures beside listed ones and in folders that say so, and count those of other folders.
 
     Pictures of other folders are as often label maps or drawings, which nothing is to be learnt from.
     """
-    folders = {picture.file.parent for picture in listed}
-    below = _below(path.resolve()) if path.is_dir() else ()
-    found = [each for each in below if each.suffix.lower() in PICTURES]
-    return (
-        {each for each in found if each.parent in folders},
-        Counter(each.parent for each in found if each.parent not in folders),
-    )
+    if not path.is_dir():
+        return set(), Counter()
+    beside = {each for folder in {picture.file.parent for picture in listed} for each in folder.iterdir()}
+    root = path.resolve()
+    below = {each for each in _below(root) if each.suffix.lower() in PICTURES}
+    found = {each for each in beside if _is_picture(each)}
+    found |= {each for each in below if _UNLABELLED.search(str(each.parent.relative_to(root)))}
+    return found, Counter(each.parent for each in below - found)
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in PICTURES and not file.name.startswith(".") and file.is_file()
 
 
 def _below(folder: Path) -> Iterator[Path]:

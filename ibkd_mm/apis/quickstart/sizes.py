@@ -6,10 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ibkd_mm.datasets.check.images import Task, read_picture
+from ibkd_mm.datasets.check.images import Task, read_picture, shown
 
-_TURNED = ("JPEG", "MPO", "PNG")
-_ORIENTATION, _SIDEWAYS = 0x0112, range(5, 9)
 _MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 """Of what may tell in a PNG, were it behind the pixels, how to turn it."""
 
@@ -28,14 +26,8 @@ def _by_header(file: Path) -> tuple[int, int] | None:
     with warnings.catch_warnings(), suppress(Exception):  # decoders raise whatever they like
         warnings.simplefilter("ignore")  # of large images
         with Image.open(file) as image:
-            width, height = image.size
             if image.format == "PNG" and "exif" not in image.info:  # behind pixels Pillow looks by decoding
                 data = file.read_bytes()
-                return None if any(mark in data for mark in _MARKS) else (width, height)
-            return (height, width) if _is_sideways(image) else (width, height)
+                return None if any(mark in data for mark in _MARKS) else image.size
+            return shown(image).size(turned=True)
     return None
-
-
-def _is_sideways(image: Image.Image) -> bool:
-    """Tell by EXIF of what OpenCV turns; it leaves WEBP as it is, and Pillow gives TIFF's size turned."""
-    return image.format in _TURNED and image.getexif().get(_ORIENTATION) in _SIDEWAYS

@@ -111,7 +111,12 @@ def _described(image: Image.Image, data: bytes, is_map: bool) -> Picture:
         if by_opencv.problem:
             return by_opencv
     labels = _labels(image) if is_map else None
-    return Picture("", "", *image.size, _orientation(image), labels=labels)
+    return shown(image)._replace(labels=labels)
+
+
+def shown(image: Image.Image) -> Picture:
+    """Take size and orientation of an image that Pillow has opened; it need not be decoded."""
+    return Picture("", "", *image.size, _orientation(image))
 
 
 def _has_end(data: bytes, kind: str) -> bool:

@@ -96,7 +96,7 @@ def _riders(
         return main, entry.boxes[rows]
     others = [each for each in range(len(entry.levels)) if each != main_of(entry.levels)]
     chosen = np.concatenate([main[:, None], rows[:, None] + len(entry) * np.array(others)], axis=1)
-    boxes = np.array([extents(*entry.restored([each])) for each in chosen.flat], np.float32)
+    boxes = np.array([extents(mask) for mask in entry.restored(chosen.flat)], np.float32)
     boxes = boxes.reshape(*chosen.shape, 4)
     boxes[:, 0] = entry.boxes[rows]
     there = boxes[..., 2] > boxes[..., 0]

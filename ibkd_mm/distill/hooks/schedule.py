@@ -80,7 +80,7 @@ class DistillScheduleHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Refuse a loss that is not there, and an average of more than the student."""
         self._distiller = distiller_of(runner, "DistillScheduleHook")
-        _want_no_copies(runner)
+        want_no_copies(runner)
         for name in self.schedules:
             if name != _ALL and name not in self._distiller.factors:
                 raise UserError(
@@ -97,7 +97,7 @@ class DistillScheduleHook(Hook):
                 factors[name] = schedule.factor(runner.iter, runner.max_iters)
 
 
-def _want_no_copies(runner: Runner) -> None:
+def want_no_copies(runner: Runner) -> None:
     """Refuse mmengine's average, which would copy the teacher and average it with itself."""
     if any(isinstance(hook, EMAHook) for hook in runner.hooks):
         raise UserError(

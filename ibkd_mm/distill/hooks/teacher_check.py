@@ -15,8 +15,9 @@ from mmengine.runner import Runner
 
 from ibkd_mm.distill.algorithm import FrozenTeacherDistill
 from ibkd_mm.distill.draws import drawn_aside
+from ibkd_mm.distill.hooks.schedule import want_no_copies
 from ibkd_mm.distill.losses import InstanceDistillLoss
-from ibkd_mm.distill.teacher import Absent, in_order, want_order
+from ibkd_mm.distill.teacher import Absent, want_order
 from ibkd_mm.engine.wrappers import unwrapped
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
@@ -28,7 +29,8 @@ class TeacherCheckHook(Hook):
 
     It is given the student's batches, re-normalised. A teacher of the wrong classes, weights or normalisation
     stops the run before it has cost anything; one that is no better than the student is warned of. It is not
-    scored where it knows other classes and its maps alone are distilled, nor where nothing is validated.
+    scored where nothing is validated. Of a teacher of other classes maps alone can be distilled, without this
+    hook.
 
     Acts before_train, not where a training is resumed or the teacher does not run.
 
@@ -51,11 +53,14 @@ class TeacherCheckHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Score the teacher and say what came of it."""
         model = unwrapped(runner.model)
-        if runner.iter or not isinstance(model, FrozenTeacherDistill) or isinstance(model.teacher, Absent):
+        if not isinstance(model, FrozenTeacherDistill) or isinstance(model.teacher, Absent):
             return
-        reason = _unscored(runner, model)
-        if reason:
-            runner.logger.warning(f"The teacher is not scored: {reason}.")
+        want_no_copies(runner)
+        if runner.iter:
+            return
+        _want_order(runner, model)
+        if not runner.cfg.get("val_dataloader"):
+            runner.logger.warning("The teacher is not scored: there is no val_dataloader.")
             return
         metrics, count = self._score(runner, model)
         if self.metric not in metrics:
@@ -70,7 +75,8 @@ class TeacherCheckHook(Hook):
             raise UserError(
                 f"{said}, and at least {self.least} is wanted (TeacherCheckHook.least): nothing is to be "
                 "learnt from it. Are its weights (teacher_ckpt), its classes and their order, and its own "
-                "data_preprocessor those that it was trained with?"
+                "data_preprocessor those that it was trained with? To distil the maps of one that knows "
+                "other classes, set guards.teacher_check=None."
             )
         runner.logger.info(f"{said}.")
         if self.baseline is not None and score <= self.baseline:
@@ -116,15 +122,12 @@ def _for_these(evaluator: Any, dataset: BaseDataset, folder: Path) -> Any:
     return evaluator
 
 
-def _unscored(runner: Runner, model: FrozenTeacherDistill) -> str | None:
-    """Refuse a teacher of other classes where what it says of them counts; else say why it is not scored."""
-    classes = runner.train_dataloader.dataset.metainfo.get("classes")
-    of_classes = any(isinstance(one, InstanceDistillLoss) for one in model.distiller.counting)
-    if of_classes or model.distiller.extra_targets is not None:
-        want_order(model.teacher, classes)
-    elif not in_order(model.teacher, classes):
-        return "it knows other classes than the data, and its maps alone are distilled"
-    return None if runner.cfg.get("val_dataloader") else "there is no val_dataloader"
+def _want_order(runner: Runner, model: FrozenTeacherDistill) -> None:
+    """Refuse a teacher of other classes, or of another order, where what it says of them counts."""
+    distiller = model.distiller
+    of_classes = any(isinstance(one, InstanceDistillLoss) for one in distiller.counting)
+    if of_classes or distiller.extra_targets is not None:
+        want_order(model.teacher, runner.train_dataloader.dataset.metainfo.get("classes"))
 
 
 def _want_known(predicted: list[Any], classes: Sequence[str] | None) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ibkd_mm.errors import UserError
 from ibkd_mm.evaluation.report.groups import Group, effective
+from ibkd_mm.evaluation.report.run import UNKNOWN
 
 _SCHEDULE = ("train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks", "auto_scale_lr")
 _DATA = ("train_dataloader", "val_dataloader", "val_evaluator")
@@ -17,6 +18,9 @@ _ABSENT = "not set"
 def differences(one: Group, other: Group) -> list[str]:
     """Name what differs between two groups besides the teacher, setting by setting."""
     ours, theirs = (dict(_leaves(_compared(group))) for group in (one, other))
+    if UNKNOWN in (one.first.load_from, other.first.load_from):
+        for leaves in (ours, theirs):
+            leaves.pop("load_from")
     found = [
         f"{key}: {_shown(ours, key)} ({one.label}), {_shown(theirs, key)} ({other.label})"
         for key in dict.fromkeys([*ours, *theirs])
@@ -74,9 +78,11 @@ def _labelled_once(settings: Any) -> Any:
         return settings
     if _kind(settings) == "RepeatDataset":
         return _labelled_once(settings["dataset"])
-    labelled = [part for part in settings.get("datasets") or [] if not _seen_by_teacher_alone(part)]
-    if len(labelled) == 1 and len(settings["datasets"]) > 1:
-        return _labelled_once(labelled[0])
+    if "datasets" in settings:
+        labelled = [part for part in settings["datasets"] if not _seen_by_teacher_alone(part)]
+        if len(labelled) == 1:
+            return _labelled_once(labelled[0])
+        settings = {**settings, "datasets": labelled}
     return {key: _labelled_once(value) for key, value in settings.items()}
 
 

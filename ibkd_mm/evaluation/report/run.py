@@ -15,6 +15,9 @@ _SCALARS, _CONFIG = "vis_data/scalars.json", "vis_data/config.py"
 _TOTAL = "loss"
 
 
+UNKNOWN = "not known: gone on from elsewhere"
+
+
 @dataclass(frozen=True)
 class Run:
     """One training with one seed."""
@@ -25,7 +28,7 @@ class Run:
     config: dict[str, Any]
     """Of its newest log."""
     load_from: str | None
-    """The weights that it began with, whatever it was resumed from since."""
+    """The weights that it began with, whatever it was resumed from since; `UNKNOWN` where no log says."""
     seed: int | None
     processes: int
     hardware: str
@@ -121,7 +124,7 @@ def _name(folder: Path) -> str:
 def _load_from(logs: Sequence[Path]) -> str | None:
     """Take it from the newest log that was not resumed: a resumed one names what it went on from instead."""
     configs = (read_config(each / _CONFIG) for each in reversed(logs))
-    return next((config.get("load_from") for config in configs if not config.get("resume")), None)
+    return next((config.get("load_from") for config in configs if not config.get("resume")), UNKNOWN)
 
 
 def _environment(logs: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
 
 from ibkd_mm.apis.quickstart.own_data import read_own
@@ -80,6 +81,28 @@ def test_label_maps_and_drawings_in_folders_of_their_own_are_left_out_and_counte
     assert names(data.unlabelled) == {"010.png", "011.png"}
     assert data.left_out == {(file.parent / folder).resolve(): count for folder, count in maps.items()}
     assert not read_own(file).left_out  # of a JSON alone no other picture was asked for
+
+
+def test_pictures_of_a_folder_called_unlabelled_are_learnt_from(write_own: Write) -> None:
+    file = write_own(labelled=10)
+    picture = next(file.parent.glob("**/*.png"))
+    for number, name in enumerate(("unlabelled", "more/Unlabeled pictures/deep")):
+        (file.parent / name).mkdir(parents=True)
+        changed = cv2.imread(str(picture)) // (2 + number)
+        cv2.imwrite(str(file.parent / name / "a.png"), changed)
+    data = read_own(file.parent)
+    assert sorted(each.parent.name for each in data.unlabelled) == ["deep", "unlabelled"]
+    assert data.left_out == {}
+
+
+def test_pictures_beside_listed_ones_are_found_in_a_linked_folder(write_own: Write, tmp_path: Path) -> None:
+    file = write_own(labelled=10, unlisted=3)
+    folder = next(file.parent.glob("**/*.png")).parent
+    elsewhere = tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere, target_is_directory=True)
+    data = read_own(file.parent)
+    assert [each.parent for each in data.unlabelled] == [elsewhere.resolve()] * 3
 
 
 def test_pictures_beside_listed_ones_are_taken_in_every_folder_of_these(write_own: Write) -> None:

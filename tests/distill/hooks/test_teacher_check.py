@@ -14,6 +14,7 @@ import torch
 from mmdet.evaluation import CocoMetric
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import EMAHook
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
@@ -50,6 +51,7 @@ def runner(shapes: Path, distilled: Callable, caplog: pytest.LogCaptureFixture) 
             cfg=config,
             logger=logger,
             build_dataloader=build,
+            hooks=[],
             optim_wrapper=SimpleNamespace(optim_context=lambda _: nullcontext()),
             train_dataloader=SimpleNamespace(dataset=SimpleNamespace(metainfo={"classes": ("a", "b")})),
         )
@@ -164,17 +166,11 @@ def test_extra_targets_ask_for_classes_too(runner: Any) -> None:
         TeacherCheckHook(images=1).before_train(runner)
 
 
-def test_of_a_teacher_of_other_classes_maps_alone_are_taken_and_nothing_is_scored(
-    runner: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(runner.model.frozen, "predict", None)  # nobody asks it
+def test_maps_alone_ask_for_no_classes(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner.model.frozen, "predict", lambda _, samples: knowing(samples))
     runner.model.teacher.trained_classes = ("b", "a")
     runner.model.distiller.factors["loss_instance"] = 0.0
     TeacherCheckHook(images=1).before_train(runner)
-    said = caplog.messages[-1]
-    assert said == (
-        "The teacher is not scored: it knows other classes than the data, and its maps alone are distilled."
-    )
 
 
 def test_a_class_that_the_data_do_not_have_is_named(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +190,13 @@ def test_without_a_validation_the_teacher_is_not_scored(
     runner.cfg.val_dataloader = None
     TeacherCheckHook(images=1).before_train(runner)
     assert caplog.messages[-1] == "The teacher is not scored: there is no val_dataloader."
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_an_average_that_copies_the_teacher_is_refused(runner: Any, step: int) -> None:
+    runner.hooks, runner.iter = [EMAHook()], step  # resumed or not
+    with pytest.raises(UserError, match="StudentEMAHook"):
+        TeacherCheckHook(images=1).before_train(runner)
 
 
 def test_pictures_without_instances_are_told_apart_from_a_bad_teacher(

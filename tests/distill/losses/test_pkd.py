@@ -72,6 +72,29 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda own: SyncedPKDLoss()(own, teacher), (student,))
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("mean", [0.0, 1.0, 100.0])
+def test_large_maps_of_any_layout_are_standardised_exactly(layout: torch.memory_format, mean: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    exact = torch.randn(8, 4, 128, 128, generator=draw, dtype=torch.double) + mean
+    given = exact.float().to(memory_format=layout)
+    found = SyncedPKDLoss().norm(given)
+    apart = (found - SyncedPKDLoss().norm(given.double())).abs().max()
+    assert apart < 2e-6 + 1e-6 * mean
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("constant", [0.1, 1.7, 30.0, 6e4])
+def test_a_channel_that_is_the_same_everywhere_stays_small(
+    layout: torch.memory_format, constant: float
+) -> None:
+    """What rounding leaves of it is divided by a deviation of nearly 0."""
+    given = torch.full((8, 3, 20, 20), constant).to(memory_format=layout)
+    mean = given.sum((0, 2, 3)) / given[:, 0].numel()
+    left = (given[0, :, 0, 0] - mean).abs().max().item()
+    assert SyncedPKDLoss().norm(given).abs().max() <= left / 1e-6 * 1.01
+
+
 def test_a_channel_that_is_the_same_everywhere_has_a_finite_gradient() -> None:
     student, teacher = maps()
     dead = student.detach().clone()
