@@ -123,8 +123,7 @@ def _unlisted(path: Path, listed: Iterable[Labelled]) -> tuple[set[Path], Counte
         return set(), Counter()
     beside = {each for folder in {picture.file.parent for picture in listed} for each in folder.iterdir()}
     root = path.resolve()
-    below = {each for each in _below(root) if each.suffix.lower() in PICTURES}
-    found = {each for each in beside if _is_picture(each)}
+    below, found = set(filter(_is_picture, _below(root))), set(filter(_is_picture, beside))
     found |= {each for each in below if _UNLABELLED.search(str(each.parent.relative_to(root)))}
     return found, Counter(each.parent for each in below - found)
 
