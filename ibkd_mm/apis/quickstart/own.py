@@ -124,7 +124,7 @@ def _left_out(data: OwnData, path: Path) -> list[str]:
     return [
         f"Left out: {sum(data.left_out.values()):,} pictures in folders that hold no picture that the JSON "
         f"lists, as folders of label maps do: {', '.join(named)}{more}. To learn from some of them, put them "
-        "beside listed ones, or list them without annotations."
+        "beside listed ones or into a folder called unlabelled, or list them without annotations."
     ]
 
 

@@ -16,7 +16,7 @@ from ibkd_mm.datasets.check.findings import Fault
 
 # OpenCV decodes these wherever Pillow does; of the rest it has to be asked.
 _COMMON = {"BMP", "JPEG", "MPO", "PNG", "PPM", "WEBP"}
-# Where OpenCV turns what it has decoded as EXIF says. (Pillow turns TIFF by itself.)
+# Where OpenCV turns what it has decoded as EXIF says; of XMP it knows nothing. (Pillow turns TIFF by itself.)
 _TURNED = {"JPEG", "MPO", "PNG"}
 _ORIENTATION = 0x0112
 _UPRIGHT, _FIRST_SIDEWAYS = 1, 5
@@ -129,9 +129,11 @@ def _has_end(data: bytes, kind: str) -> bool:
 
 def _orientation(image: Image.Image) -> int:
     found = _UPRIGHT
-    if image.format in _TURNED:
+    if image.format in _TURNED and "exif" in image.info:
+        exif = Image.Exif()
         with suppress(Exception):  # broken EXIF is read by nobody
-            found = int(image.getexif().get(_ORIENTATION, _UPRIGHT))
+            exif.load(image.info["exif"])
+            found = int(exif.get(_ORIENTATION, _UPRIGHT))
     return found if _UPRIGHT < found <= 8 else _UPRIGHT
 
 

@@ -33,6 +33,7 @@ _IN_A_FILE = 1 << 44
 """More than all the pictures of a file have."""
 _FILES = 1 << 15
 _KEPT = 16
+_Masks = NDArray[np.uint8] | None
 
 
 @TRANSFORMS.register_module()
@@ -72,72 +73,70 @@ class LoadTeacherInstances(BaseTransform):
         number, entry = found
         picture = Picture.of(results)
         _want_size(self.reader, entry, picture, str(results["img_id"]))
+        alone = picture.masks is None
         rows = np.flatnonzero(entry.scores > self.score_thr)
-        riders, boxes = _riders(entry, rows, alone=picture.masks is None)
+        riders, boxes, masks = _riders(entry, rows, alone=alone)
         labels = self._first + number * _IN_A_PICTURE + riders
-        added = _with(picture, entry, riders, boxes, labels, ignored=True)
+        added = _with(picture, boxes, masks, labels, ignored=True)
         if self.truth_thr is not None:
             sure = np.flatnonzero(entry.scores > self.truth_thr)
-            sure = _unlabelled(picture, entry, sure, self.most_overlap)
-            chosen, labels = sure + entry.first, entry.top_classes[sure, 0]
-            added = _with(added, entry, chosen, entry.boxes[sure], labels, ignored=False)
+            boxes, masks = entry.boxes[sure], None if alone else entry.restored(sure + entry.first)
+            new = _unlabelled(picture, boxes, masks, self.most_overlap)
+            masks = None if masks is None else masks[new]
+            added = _with(added, boxes[new], masks, entry.top_classes[sure[new], 0], ignored=False)
         return added.write(results)
 
 
 def _riders(
     entry: CachedEntry, rows: NDArray[Any], *, alone: bool
-) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Choose masks of some rows, of each its main one first, and give their boxes.
+) -> tuple[NDArray[Any], NDArray[np.float32], _Masks]:
+    """Choose masks of some rows, of each its main one first: their places, boxes and, if not `alone`, they.
 
-    Main ones alone, or those of all levels that are not empty.
+    Main ones, or of several levels all that are not empty.
     """
     main = rows + entry.first
-    if alone or len(entry.levels) == 1:
-        return main, entry.boxes[rows]
+    if alone:
+        return main, entry.boxes[rows], None
     others = [each for each in range(len(entry.levels)) if each != main_of(entry.levels)]
-    chosen = np.concatenate([main[:, None], rows[:, None] + len(entry) * np.array(others)], axis=1)
-    boxes = np.array([extents(mask) for mask in entry.restored(chosen.flat)], np.float32)
-    boxes = boxes.reshape(*chosen.shape, 4)
+    chosen = np.concatenate([main[:, None], *(rows[:, None] + len(entry) * each for each in others)], axis=1)
+    masks = entry.restored(chosen.ravel())
+    if not others:
+        return main, entry.boxes[rows], masks
+    boxes = np.array([extents(mask) for mask in masks], np.float32).reshape(*chosen.shape, 4)
     boxes[:, 0] = entry.boxes[rows]
     there = boxes[..., 2] > boxes[..., 0]
     there[:, 0] = True
-    return chosen[there], boxes[there]
+    return chosen[there], boxes[there], masks[there.ravel()]
 
 
 def _with(
-    picture: Picture,
-    entry: CachedEntry,
-    chosen: NDArray[Any],
-    boxes: NDArray[np.float32],
-    labels: NDArray[Any],
-    *,
-    ignored: bool,
+    picture: Picture, boxes: NDArray[np.float32], masks: _Masks, labels: NDArray[Any], *, ignored: bool
 ) -> Picture:
-    masks = picture.masks
+    own = picture.masks
     return Picture(
         picture.image,
         np.concatenate([picture.boxes, boxes]),
         np.concatenate([picture.labels, labels.astype(np.int64)]),
-        np.concatenate([picture.ignored, np.full(len(chosen), ignored)]),
-        None if masks is None else np.concatenate([masks, entry.restored(chosen)]),
+        np.concatenate([picture.ignored, np.full(len(labels), ignored)]),
+        None if own is None or masks is None else np.concatenate([own, masks]),
     )
 
 
 def _unlabelled(
-    picture: Picture, entry: CachedEntry, rows: NDArray[Any], most_overlap: float
-) -> NDArray[Any]:
-    """Choose the rows that overlap no true instance: others would be learnt twice."""
+    picture: Picture, boxes: NDArray[np.float32], masks: _Masks, most_overlap: float
+) -> NDArray[np.intp]:
+    """Choose those that overlap no true instance: others would be learnt twice."""
     true = ~picture.ignored
-    if not len(rows) or not true.any():
-        return rows
+    if not len(boxes) or not true.any():
+        return np.arange(len(boxes))
     seen: Any
     real: Any
-    if picture.masks is None:
-        seen, real = _places(entry.boxes[rows]), _places(picture.boxes[true])
+    if picture.masks is None or masks is None:
+        seen, real = _places(boxes), _places(picture.boxes[true])
     else:
-        seen, real = _runs(entry.restored(rows + entry.first)), _runs(picture.masks[true])
+        seen, real = _runs(masks), _runs(picture.masks[true])
     iou = coco_mask.iou(seen, real, [0] * np.count_nonzero(true))
-    return rows[(iou < most_overlap).all(axis=1)]
+    return np.flatnonzero((iou < most_overlap).all(axis=1))
 
 
 def _places(boxes: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ibkd_mm.datasets.check.images import Picture, Task, picture_faults, read_picture
 
@@ -55,6 +55,17 @@ def test_a_turned_picture_has_the_size_that_the_loader_gives_it(read, kind, orie
     data = _data(kind, exif=exif)
     height, width = mmcv.imfrombytes(data).shape[:2]
     assert read(data).size(turned=True) == (width, height)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_what_only_pillow_would_turn_is_as_it_is_stored(read, kind):
+    xmp = b'<rdf:Description tiff:Orientation="6"/>'
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    data = _data(kind, xmp=xmp) if kind == "JPEG" else _data(kind, pnginfo=info)
+    assert Image.open(io.BytesIO(data)).getexif()[0x0112] == 6
+    assert mmcv.imfrombytes(data).shape[:2] == (24, 40)
+    assert read(data).size(turned=True) == (40, 24)
 
 
 @pytest.mark.parametrize("name", DATA)
