@@ -26,7 +26,7 @@ def parser() -> ArgumentParser:
         metavar="auto|PATH",
         help="go on from a checkpoint; alone or as 'auto': from the last one in the work dir",
     )
-    made.add_argument("--amp", action="store_true", help="automatic mixed precision (on a CPU: bfloat16)")
+    made.add_argument("--amp", action="store_true", help="automatic mixed precision")
     made.add_argument(
         "--auto-scale-lr",
         action="store_true",

@@ -102,7 +102,7 @@ def _said_already(error: Exception, text: str) -> str | None:
     if "TTA of instance segmentation" in text:
         return "--tta cannot merge instance masks, and this model predicts them. Leave --tta out."
     if "only available training on gpu" in text:
-        return "optim_wrapper.type='AmpOptimWrapper' needs a GPU. On a CPU use --amp, which takes bfloat16."
+        return "optim_wrapper.type='AmpOptimWrapper' needs a GPU. On a CPU use --amp, which replaces it."
     if isinstance(error, AssertionError) and "does not matches the length of `classes`" in text:
         return f"The model and the data set do not agree: {text}"
     return None

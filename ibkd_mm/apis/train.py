@@ -16,7 +16,8 @@ from ibkd_mm.apis.running import build_runner, prepare, want_checkpoint
 from ibkd_mm.engine.saving import find_resumable, pointed
 from ibkd_mm.errors import UserError
 
-_PLAIN_OR_MIXED = ("OptimWrapper", "AmpOptimWrapper", "ibkd_mm.CpuAmpOptimWrapper")
+_CPU_AMP = "ibkd_mm.CpuAmpOptimWrapper"
+_PLAIN_OR_MIXED = ("OptimWrapper", "AmpOptimWrapper", _CPU_AMP)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def train(
         options: settings to override, as for `load_config`.
         work_dir: folder for logs and checkpoints; else the config's, else `./work_dirs/<config name>`.
         resume: a checkpoint to go on from; True or 'auto' for the last one in the work dir.
-        amp: automatic mixed precision; bfloat16 without a GPU.
+        amp: automatic mixed precision; without a GPU bfloat16, where the processor is made for it.
         auto_scale_lr: scale the learning rate by our batch size over `auto_scale_lr.base_batch_size`.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         hooks: besides those of the config.
@@ -92,13 +93,13 @@ def _set_amp(config: Config) -> None:
     kind = config.optim_wrapper.get("type", "OptimWrapper")
     if str(kind).removeprefix("mmengine.") not in _PLAIN_OR_MIXED:
         raise UserError(f"--amp replaces optim_wrapper.type='OptimWrapper', found '{kind}'. Leave --amp out.")
-    if kind == "ibkd_mm.CpuAmpOptimWrapper":
-        config.optim_wrapper.pop("dtype", None)
     if torch.cuda.is_available():
+        if kind == _CPU_AMP:
+            config.optim_wrapper.pop("dtype", None)
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.setdefault("loss_scale", "dynamic")
-    else:
-        config.optim_wrapper.type = "ibkd_mm.CpuAmpOptimWrapper"
+    elif kind != _CPU_AMP:
+        config.optim_wrapper.update(type=_CPU_AMP, dtype="auto")
         config.optim_wrapper.pop("loss_scale", None)
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
 
@@ -33,8 +34,11 @@ class CpuAmpOptimWrapper(OptimWrapper):
 
     def __init__(self, dtype: str = "bfloat16", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if dtype == "auto":
-            dtype = "bfloat16" if native_bfloat16() else "float32"
+        if dtype == "auto" and native_bfloat16():
+            dtype = "bfloat16"
+        elif dtype == "auto":
+            dtype = "float32"
+            print_log("This CPU is not made for bfloat16: computing in float32, which is faster.", "current")
         self.dtype = getattr(torch, dtype)
 
     @contextmanager

@@ -77,19 +77,35 @@ def test_resume_with_nothing_there_starts_anew(tiny: Path) -> None:
 def test_mixed_precision_on_a_cpu_computes_in_bfloat16_and_keeps_float32_weights(tiny: Path) -> None:
     # No map of 1x1, for which torch's bfloat16 convolution leaves part of the gradient unset.
     large = ["model.neck.num_outs=4", "model.bbox_head.anchor_generator.strides=[8,16,32,64]"]
-    results = [train(tiny, options=large, work_dir=name, amp=name == "amp") for name in ("exact", "amp")]
+    bfloat16 = ["optim_wrapper.type=ibkd_mm.CpuAmpOptimWrapper"]
+    wrappers: dict[str, list[str]] = {"exact": [], "mixed": bfloat16}
+    results = [train(tiny, options=[*large, *one], work_dir=name) for name, one in wrappers.items()]
     exact, mixed = (load_weights(str(result.last))["state_dict"] for result in results)
     assert {weight.dtype for weight in mixed.values()} == {weight.dtype for weight in exact.values()}
     moved = max(float((exact[name] - mixed[name]).abs().max()) for name in exact)
     assert 0 < moved < 1e-2
 
 
-def test_amp_is_bfloat16_even_where_the_config_lets_the_cpu_decide(tiny: Path) -> None:
-    config = Config.fromfile(tiny)
-    config.optim_wrapper |= {"type": "ibkd_mm.CpuAmpOptimWrapper", "dtype": "auto"}
-    _set_amp(config)
-    assert config.optim_wrapper.type == "ibkd_mm.CpuAmpOptimWrapper"
-    assert "dtype" not in config.optim_wrapper
+@pytest.mark.parametrize(
+    ("asked", "on_cpu", "on_gpu"),
+    [
+        ({"type": "OptimWrapper"}, "auto", None),
+        ({"type": "AmpOptimWrapper", "dtype": "float16", "loss_scale": 512.0}, "auto", "float16"),
+        ({"type": "ibkd_mm.CpuAmpOptimWrapper", "dtype": "auto"}, "auto", None),
+        ({"type": "ibkd_mm.CpuAmpOptimWrapper", "dtype": "bfloat16"}, "bfloat16", None),
+    ],
+)
+def test_amp_lets_the_cpu_decide_and_takes_half_precision_on_a_gpu(
+    asked: dict[str, Any], on_cpu: str, on_gpu: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for there in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        config = Config({"optim_wrapper": {"optimizer": {"type": "SGD"}, **asked}})
+        _set_amp(config)
+        found = config.optim_wrapper
+        kind = "AmpOptimWrapper" if there else "ibkd_mm.CpuAmpOptimWrapper"
+        assert (found.type, found.get("dtype")) == (kind, on_gpu if there else on_cpu)
+        assert found.get("loss_scale") == (asked.get("loss_scale", "dynamic") if there else None)
 
 
 def test_maps_lie_in_memory_as_the_config_says(

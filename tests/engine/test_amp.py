@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from ibkd_mm.engine import amp
 from ibkd_mm.registry import OPTIM_WRAPPERS
 
 
@@ -49,6 +50,8 @@ def test_automatic_is_bfloat16_where_the_cpu_is_made_for_it(
     abilities: dict[str, bool], computes: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    said: list[str] = []
+    monkeypatch.setattr(amp, "print_log", lambda text, _: said.append(text))
     model = nn.Linear(4, 1)
     wrapper = OPTIM_WRAPPERS.build(
         {
@@ -59,6 +62,7 @@ def test_automatic_is_bfloat16_where_the_cpu_is_made_for_it(
     )
     with wrapper.optim_context(model):
         assert model(torch.ones(1, 4)).dtype == computes
+    assert len(said) == (computes == torch.float32)
 
 
 def test_automatic_is_float32_where_torch_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
