@@ -35,8 +35,6 @@ class CacheWriter:
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        if path.is_dir():
-            raise UserError(f"Expected a file to write the teacher's cache to, found the folder {path}.")
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._base = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
