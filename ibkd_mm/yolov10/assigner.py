@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ibkd_mm.registry import TASK_UTILS
 from ibkd_mm.yolov10.box_loss import complete_iou
 from ibkd_mm.yolov10.groups import rank_within
-from ibkd_mm.yolov10.structures import Assignment, GroundTruth, Pairs
+from ibkd_mm.yolov10.structures import Assignment, Doubts, GroundTruth, Pairs
 
 
 def pairs_inside(points: Tensor, truth: GroundTruth) -> Pairs:
@@ -16,10 +16,31 @@ def pairs_inside(points: Tensor, truth: GroundTruth) -> Pairs:
         points: (A, 2), x and y of the anchors.
         truth: the instances.
     """
+    return Pairs(*_inside(points, truth.boxes).nonzero(as_tuple=True))
+
+
+def _inside(points: Tensor, boxes: Tensor) -> Tensor:
     x, y = points.T
-    left, top, right, bottom = truth.boxes.unsqueeze(-1).unbind(dim=1)
-    inside = (x > left) & (x < right) & (y > top) & (y < bottom)
-    return Pairs(*inside.nonzero(as_tuple=True))
+    left, top, right, bottom = boxes.unsqueeze(-1).unbind(dim=1)
+    return (x > left) & (x < right) & (y > top) & (y < bottom)
+
+
+def spared(points: Tensor, doubts: Doubts | None, assigned: Assignment, pictures: int) -> Tensor | None:
+    """Find the anchors inside what is in doubt that nobody was given, (B, A); None where nothing is.
+
+    Args:
+        points: (A, 2), x and y of the anchors.
+        doubts: in the batch.
+        assigned: who was given whom.
+        pictures: B.
+    """
+    if doubts is None:
+        return None
+    inside = points.new_zeros(pictures, len(points)).index_add(
+        0, doubts.image, _inside(points, doubts.boxes).to(points.dtype)
+    )
+    inside[assigned.image, assigned.anchor] = 0
+    return inside > 0
 
 
 @TASK_UTILS.register_module()

@@ -8,6 +8,7 @@ from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
 from ibkd_mm.registry import MODELS, TASK_UTILS
+from ibkd_mm.yolov10.assigner import spared
 from ibkd_mm.yolov10.distances import encode_distances
 from ibkd_mm.yolov10.structures import Assignment, BranchStep, GroundTruth, HeadOutputs, Pairs
 
@@ -70,7 +71,13 @@ class BranchCriterion(nn.Module):
         logits = outputs.distance_logits[image, :, anchor].unflatten(1, (4, -1))
         distances = encode_distances(targets, anchors[anchor], logits.shape[-1])
         losses = {
-            "loss_cls": self.loss_cls(outputs.class_logits, assigned, truth.labels[instance], scores),
+            "loss_cls": self.loss_cls(
+                outputs.class_logits,
+                assigned,
+                truth.labels[instance],
+                scores,
+                spared(anchors[:, :2], truth.doubts, assigned, len(boxes)),
+            ),
             "loss_bbox": self.loss_bbox(boxes[image, anchor], targets, score, scores),
             "loss_dfl": self.loss_dfl(
                 logits.flatten(0, 1), distances.flatten(), score.repeat_interleave(4), avg_factor=4 * scores

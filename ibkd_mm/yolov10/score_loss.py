@@ -22,7 +22,12 @@ class AssignedScoreLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(
-        self, class_logits: Tensor, assigned: Assignment, labels: Tensor, normaliser: Tensor
+        self,
+        class_logits: Tensor,
+        assigned: Assignment,
+        labels: Tensor,
+        normaliser: Tensor,
+        spared: Tensor | None = None,
     ) -> Tensor:
         """Sum over everything, divided by the normaliser.
 
@@ -31,7 +36,11 @@ class AssignedScoreLoss(nn.Module):
             assigned: N positives.
             labels: (N,), their classes.
             normaliser: sum of the assigned scores.
+            spared: (B, A), the anchors of which no score is asked for.
         """
         positive = class_logits[assigned.image, labels, assigned.anchor]
-        total = F.softplus(class_logits).sum() - (positive * assigned.score).sum()
+        punished = F.softplus(class_logits)
+        if spared is not None:
+            punished = punished.masked_fill(spared.unsqueeze(1), 0)
+        total = punished.sum() - (positive * assigned.score).sum()
         return self.loss_weight * total / normaliser

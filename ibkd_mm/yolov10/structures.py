@@ -42,6 +42,16 @@ class GroundTruth:
     """(T, h, w), bytes: how many pixels of a prototype's cell are the instance's. None for boxes alone."""
     mask_stride: int
     """Pixels along the side of such a cell."""
+    doubts: "Doubts | None" = None
+
+
+class Doubts(NamedTuple):
+    """What may be an instance or not: anchors inside are not told that there is none."""
+
+    image: Tensor
+    """(D,)."""
+    boxes: Tensor
+    """(D, 4) as those of instances."""
 
 
 class Pairs(NamedTuple):

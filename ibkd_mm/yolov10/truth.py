@@ -9,9 +9,9 @@ from mmdet.structures.bbox import get_box_tensor
 from torch import Tensor
 from torch.nn import functional as F
 
-from ibkd_mm.datasets.transforms import count_cells
+from ibkd_mm.datasets.transforms import IN_DOUBT, count_cells
 from ibkd_mm.errors import UserError
-from ibkd_mm.yolov10.structures import GroundTruth
+from ibkd_mm.yolov10.structures import Doubts, GroundTruth
 
 
 def collect_truth(
@@ -33,7 +33,21 @@ def collect_truth(
         labels=torch.cat([instances.labels.to(device) for instances in found]),
         masks=None if size is None else torch.cat([_cells(each, device, stride, size) for each in samples]),
         mask_stride=stride,
+        doubts=_doubts(samples, device),
     )
+
+
+def _doubts(samples: Sequence[DetDataSample], device: torch.device) -> Doubts | None:
+    images, boxes = [], []
+    for image, sample in enumerate(samples):
+        ignored = getattr(sample, "ignored_instances", None)
+        if ignored is not None:
+            found = get_box_tensor(ignored.bboxes)[ignored.labels == IN_DOUBT]
+            boxes.append(found)
+            images += [image] * len(found)
+    if not images:
+        return None
+    return Doubts(torch.tensor(images, device=device), torch.cat(boxes).to(device).float())
 
 
 def _cells(sample: DetDataSample, device: torch.device, stride: int, size: tuple[int, int]) -> Tensor:

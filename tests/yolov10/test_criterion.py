@@ -1,5 +1,6 @@
 """A step of one branch as a whole: its values, its normalisation over processes, its numbers at extremes."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from ibkd_mm.yolov10 import BranchStep, GroundTruth, HeadOutputs, criterion
 from ibkd_mm.yolov10.anchors import make_anchors
 from ibkd_mm.yolov10.assigner import pairs_inside
+from ibkd_mm.yolov10.structures import Doubts
 
 SIZE = 64
 
@@ -73,6 +75,32 @@ def test_losses_are_those_of_its_parts(head: nn.Module) -> None:
             near, far = chances[side, low].item(), chances[side, low + 1].item()
             dfl -= s * ((low + 1 - distance) * near + (distance - low) * far) / 4
     assert taken.losses["loss_dfl"].item() == pytest.approx(1.5 * dfl / total, rel=1e-4)
+
+
+def test_of_what_is_in_doubt_only_those_that_were_given_somebody_are_scored(head: nn.Module) -> None:
+    given, instances = outputs(2), truth([0, 0, 1], BOXES)
+    sure = step(head, given, instances)
+    boxes = torch.tensor([[0.0, 0.0, 33.0, 64.0], [30.0, 30.0, 50.0, 50.0], [60.0, 60.0, 61.0, 61.0]])
+    doubts = Doubts(torch.tensor([0, 0, 1]), boxes)  # the last holds no anchor
+    doubted = step(head, given, dataclasses.replace(instances, doubts=doubts))
+    image, anchor, instance, score = sure.assignment
+    assert all(map(torch.equal, sure.assignment, doubted.assignment))
+    for name in ("loss_bbox", "loss_dfl", "loss_mask"):
+        assert torch.equal(sure.losses[name], doubted.losses[name])
+
+    asked = torch.ones(2, len(anchors()))
+    for place, (x, y, _) in enumerate(anchors().tolist()):
+        if any(left < x < right and top < y < bottom for left, top, right, bottom in boxes[:2].tolist()):
+            asked[0, place] = 0
+    spared = int((1 - asked).sum())
+    asked[image, anchor] = 1
+    assert 0 < int((1 - asked).sum()) < spared
+    targets = torch.zeros_like(given.class_logits)
+    targets[image, instances.labels[instance], anchor] = score
+    each = nn.functional.binary_cross_entropy_with_logits(given.class_logits, targets, reduction="none")
+    expected = 0.5 * (each * asked[:, None]).sum().item() / max(score.sum().item(), 1.0)
+    assert doubted.losses["loss_cls"].item() == pytest.approx(expected, rel=1e-5)
+    assert expected < sure.losses["loss_cls"].item()
 
 
 def test_masks_on_demand_are_those_of_the_positives(head: nn.Module) -> None:

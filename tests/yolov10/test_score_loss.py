@@ -28,6 +28,16 @@ def test_value_by_hand() -> None:
     assert loss.item() == pytest.approx(5 * math.log(2) + math.log(1 + math.e**2) - 1.4)
 
 
+def test_of_spared_anchors_nothing_is_asked() -> None:
+    logits = torch.zeros(1, 2, 3, requires_grad=True)
+    spared = torch.tensor([[True, False, False]])
+    positives = assigned([0], [2], [0.7])
+    loss = build()(logits, positives, torch.tensor([1]), torch.tensor(1.0), spared)
+    assert loss.item() == pytest.approx(4 * math.log(2))
+    loss.backward()
+    assert logits.grad[0].tolist() == [[0, 0.5, 0.5], [0, 0.5, pytest.approx(-0.2)]]
+
+
 def test_equals_cross_entropy_with_spread_targets_and_so_does_its_gradient() -> None:
     logits = torch.randn(3, 5, 40, dtype=torch.float64).mul(4).requires_grad_()
     image, anchor = torch.tensor([0, 0, 2]), torch.tensor([3, 39, 7])

@@ -8,6 +8,9 @@ from mmdet.structures.bbox import HorizontalBoxes, get_box_tensor
 from mmdet.structures.mask import BitmapMasks
 from numpy.typing import NDArray
 
+IN_DOUBT = (1 << 20) - 1
+"""The label of an ignored instance that may be there: what is found in its box is neither right nor wrong."""
+
 
 @dataclass(frozen=True)
 class Picture:

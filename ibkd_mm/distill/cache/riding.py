@@ -18,7 +18,7 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from ibkd_mm.datasets.transforms.picture import Picture
+from ibkd_mm.datasets.transforms.picture import IN_DOUBT, Picture
 from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.distill.cache.entry import MOST_LEVELS, CachedEntry, main_of, weights_of
 from ibkd_mm.distill.cache.store import CacheReader
@@ -27,7 +27,7 @@ from ibkd_mm.registry import TRANSFORMS
 
 _IN_A_PICTURE = (1 << 12) * MOST_LEVELS
 """More masks than any picture has: of fewer than 4096 instances, at all levels."""
-_FIRST = 1 << 20
+_FIRST = IN_DOUBT + 1
 """More than there are classes: the label of the first rider."""
 _IN_A_FILE = 1 << 44
 """More than all the pictures of a file have."""
@@ -48,6 +48,8 @@ class LoadTeacherInstances(BaseTransform):
         score_thr: what an instance's score must exceed.
         truth_thr: from which score on an instance is also taken for true, as in pictures that nobody
             labelled; None for no instance.
+        doubt_thr: from which score on an instance that is not taken for true is in doubt: what a YOLOv10
+            finds in its box is then neither right nor wrong. None to take it for background.
         most_overlap: IoU of its mask with a true one, or of its box where no masks are loaded, from which
             on it is taken for that one and not added to the true.
     """
@@ -57,10 +59,16 @@ class LoadTeacherInstances(BaseTransform):
         cache: str,
         score_thr: float = 0.3,
         truth_thr: float | None = None,
+        doubt_thr: float | None = None,
         most_overlap: float = 0.3,
     ) -> None:
         self.reader, self.score_thr, self.truth_thr = CacheReader(cache), score_thr, truth_thr
-        self.most_overlap = most_overlap
+        self.doubt_thr, self.most_overlap = doubt_thr, most_overlap
+        if doubt_thr is not None and (truth_thr is None or doubt_thr >= truth_thr):
+            raise UserError(
+                "Expected a doubt_thr below the truth_thr of LoadTeacherInstances, found "
+                f"doubt_thr={doubt_thr} and truth_thr={truth_thr}."
+            )
         self._first = _first_of(self.reader)
 
     @autocast_box_type()
@@ -79,12 +87,22 @@ class LoadTeacherInstances(BaseTransform):
         labels = self._first + number * _IN_A_PICTURE + riders
         added = _with(picture, boxes, masks, labels, ignored=True)
         if self.truth_thr is not None:
-            sure = np.flatnonzero(entry.scores > self.truth_thr)
-            boxes, masks = entry.boxes[sure], None if alone else entry.restored(sure + entry.first)
-            new = _unlabelled(picture, boxes, masks, self.most_overlap)
-            masks = None if masks is None else masks[new]
-            added = _with(added, boxes[new], masks, entry.top_classes[sure[new], 0], ignored=False)
+            added = self._with_unlabelled(added, picture, entry, self.truth_thr)
         return added.write(results)
+
+    def _with_unlabelled(
+        self, added: Picture, picture: Picture, entry: CachedEntry, truth_thr: float
+    ) -> Picture:
+        """Add what no label says: as true what the teacher is sure of, the rest as in doubt."""
+        least = truth_thr if self.doubt_thr is None else self.doubt_thr
+        rows = np.flatnonzero(entry.scores > least)
+        boxes, masks = entry.boxes[rows], None
+        if picture.masks is not None:
+            masks = entry.restored(rows + entry.first)
+        new = _unlabelled(picture, boxes, masks, self.most_overlap)
+        sure = entry.scores[rows[new]] > truth_thr
+        labels = np.where(sure, entry.top_classes[rows[new], 0].astype(np.int64), IN_DOUBT)
+        return _with(added, boxes[new], None if masks is None else masks[new], labels, ignored=~sure)
 
 
 def _riders(
@@ -110,7 +128,7 @@ def _riders(
 
 
 def _with(
-    picture: Picture, boxes: NDArray[np.float32], masks: _Masks, labels: NDArray[Any], *, ignored: bool
+    picture: Picture, boxes: NDArray[np.float32], masks: _Masks, labels: NDArray[Any], *, ignored: Any
 ) -> Picture:
     own = picture.masks
     return Picture(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
-from ibkd_mm.datasets.transforms import PasteInstances
+from ibkd_mm.datasets.transforms import IN_DOUBT, PasteInstances
 from ibkd_mm.datasets.transforms.picture import Picture
 from ibkd_mm.distill.cache import CachedEntry, CacheWriter, LoadTeacherInstances
 from ibkd_mm.errors import UserError
@@ -86,6 +86,26 @@ def test_what_the_teacher_is_sure_of_may_be_taken_for_true(seen: Path) -> None:
     assert sample.gt_instances.mask_cells.sum((1, 2)).tolist() == [64, 64]
     assert len(sample.teacher_instances) == 3
     assert len(sample.ignored_instances) == 0
+
+
+def test_what_the_teacher_is_less_sure_of_is_in_doubt_through_the_pipeline(seen: Path) -> None:
+    flip = {"type": "RandomFlip", "prob": 1.0}
+    load = loading(seen, truth_thr=0.5, doubt_thr=0.3)
+    nothing = [{"type": "ibkd_mm.NoAnnotations"}, load, flip, PACK, CELLS, splitting(seen)]
+    sample = through(picture(), *nothing)
+    assert sample.gt_instances.labels.tolist() == [2, 7]
+    doubted = sample.ignored_instances
+    assert doubted.labels.tolist() == [IN_DOUBT]
+    assert doubted.bboxes.tensor.tolist() == [[60 - 15 - 8, 4, 60 - 15, 12]]
+    assert len(sample.teacher_instances) == 3  # it rides as before
+    labelled = through(picture(), load, PACK, CELLS, splitting(seen))
+    assert sorted(labelled.ignored_instances.labels.tolist()) == [CROWD, IN_DOUBT]
+
+
+@pytest.mark.parametrize("truth", [None, 0.3, 0.2])
+def test_doubt_begins_below_truth(seen: Path, truth: float | None) -> None:
+    with pytest.raises(UserError, match=f"found doubt_thr=0.3 and truth_thr={truth}"):
+        LoadTeacherInstances(str(seen), truth_thr=truth, doubt_thr=0.3)
 
 
 def test_a_picture_that_nobody_saw_or_labelled_passes(seen: Path) -> None:
