@@ -89,7 +89,7 @@ def cache(
     settings = ready.teacher_cache
     path = Path(out or settings.path)
     if path.is_dir():
-        raise UserError(f"Expected a file to write the teacher's cache to, found the folder {path}.")
+        raise UserError(f"Expected a file as the teacher's cache, found the folder {path}.")
     join_processes(ready, launcher)
     if launcher != "none" and not is_distributed():  # with CUDA that is left to a runner, and here is none
         init_dist(launcher, **(ready.get("env_cfg") or {}).get("dist_cfg", {}))

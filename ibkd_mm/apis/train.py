@@ -98,8 +98,11 @@ def _set_amp(config: Config) -> None:
             config.optim_wrapper.pop("dtype", None)
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.setdefault("loss_scale", "dynamic")
-    elif kind != _CPU_AMP:
-        config.optim_wrapper.update(type=_CPU_AMP, dtype="auto")
+    else:
+        if kind != _CPU_AMP:
+            config.optim_wrapper.pop("dtype", None)
+        config.optim_wrapper.type = _CPU_AMP
+        config.optim_wrapper.setdefault("dtype", "auto")
         config.optim_wrapper.pop("loss_scale", None)
 
 

@@ -38,7 +38,9 @@ class CpuAmpOptimWrapper(OptimWrapper):
             dtype = "bfloat16"
         elif dtype == "auto":
             dtype = "float32"
-            print_log("This CPU is not made for bfloat16: computing in float32, which is faster.", "current")
+            print_log(
+                "torch knows no bfloat16 of this CPU: computing in float32, which is faster.", "current"
+            )
         self.dtype = getattr(torch, dtype)
 
     @contextmanager

@@ -9,20 +9,17 @@ from ibkd_mm.yolov10.groups import rank_within
 from ibkd_mm.yolov10.structures import Assignment, Doubts, GroundTruth, Pairs
 
 
-def pairs_inside(points: Tensor, truth: GroundTruth) -> Pairs:
+def pairs_inside(points: Tensor, truth: GroundTruth | Doubts) -> Pairs:
     """Pair each instance with the anchors strictly inside its box; the same for every branch.
 
     Args:
         points: (A, 2), x and y of the anchors.
         truth: the instances.
     """
-    return Pairs(*_inside(points, truth.boxes).nonzero(as_tuple=True))
-
-
-def _inside(points: Tensor, boxes: Tensor) -> Tensor:
     x, y = points.T
-    left, top, right, bottom = boxes.unsqueeze(-1).unbind(dim=1)
-    return (x > left) & (x < right) & (y > top) & (y < bottom)
+    left, top, right, bottom = truth.boxes.unsqueeze(-1).unbind(dim=1)
+    inside = (x > left) & (x < right) & (y > top) & (y < bottom)
+    return Pairs(*inside.nonzero(as_tuple=True))
 
 
 def spared(points: Tensor, doubts: Doubts | None, assigned: Assignment, pictures: int) -> Tensor | None:
@@ -36,11 +33,11 @@ def spared(points: Tensor, doubts: Doubts | None, assigned: Assignment, pictures
     """
     if doubts is None:
         return None
-    inside = points.new_zeros(pictures, len(points)).index_add(
-        0, doubts.image, _inside(points, doubts.boxes).to(points.dtype)
-    )
-    inside[assigned.image, assigned.anchor] = 0
-    return inside > 0
+    doubt, anchor = pairs_inside(points, doubts)
+    found = torch.zeros(pictures, len(points), dtype=torch.bool, device=points.device)
+    found[doubts.image[doubt], anchor] = True
+    found[assigned.image, assigned.anchor] = False
+    return found
 
 
 @TASK_UTILS.register_module()

@@ -38,16 +38,17 @@ def collect_truth(
 
 
 def _doubts(samples: Sequence[DetDataSample], device: torch.device) -> Doubts | None:
-    images, boxes = [], []
-    for image, sample in enumerate(samples):
-        ignored = getattr(sample, "ignored_instances", None)
-        if ignored is not None:
-            found = get_box_tensor(ignored.bboxes)[ignored.labels == IN_DOUBT]
-            boxes.append(found)
-            images += [image] * len(found)
-    if not images:
+    ignored = [(image, getattr(sample, "ignored_instances", None)) for image, sample in enumerate(samples)]
+    labelled = [(image, each) for image, each in ignored if each is not None and "labels" in each]
+    if not labelled:
         return None
-    return Doubts(torch.tensor(images, device=device), torch.cat(boxes).to(device).float())
+    labels = torch.cat([each.labels for _, each in labelled])
+    doubted = (labels == IN_DOUBT).nonzero().flatten()
+    if not len(doubted):
+        return None
+    images = torch.cat([torch.full_like(each.labels, image) for image, each in labelled])
+    boxes = torch.cat([get_box_tensor(each.bboxes) for _, each in labelled])
+    return Doubts(images[doubted].to(device), boxes[doubted].to(device).float())
 
 
 def _cells(sample: DetDataSample, device: torch.device, stride: int, size: tuple[int, int]) -> Tensor:

@@ -60,8 +60,9 @@ def test_what_is_in_doubt_stands_beside_and_a_crowd_does_not(sample: Callable) -
     assert truth.doubts is not None
     assert truth.doubts.image.tolist() == [2]
     assert truth.doubts.boxes.tolist() == [[4, 4, 8, 8]]
-    samples[2].ignored_instances = ignored[:1]
-    assert collect_truth(samples, CPU, 4, (2, 2)).doubts is None
+    for others in (ignored[:1], InstanceData(), InstanceData(bboxes=ignored.bboxes)):
+        samples[2].ignored_instances = others
+        assert collect_truth(samples, CPU, 4, (2, 2)).doubts is None
 
 
 @given(st.integers(1, 3), st.integers(1, 23), st.integers(1, 23), st.integers(0, 2**30))

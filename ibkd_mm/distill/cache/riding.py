@@ -46,12 +46,12 @@ class LoadTeacherInstances(BaseTransform):
     Args:
         cache: the file.
         score_thr: what an instance's score must exceed.
-        truth_thr: from which score on an instance is also taken for true, as in pictures that nobody
-            labelled; None for no instance.
-        doubt_thr: from which score on an instance that is not taken for true is in doubt: what a YOLOv10
-            finds in its box is then neither right nor wrong. None to take it for background.
+        truth_thr: above which score an instance is also taken for true, as in pictures that nobody labelled;
+            None for no instance.
+        doubt_thr: above which score one that is not is in doubt: what a YOLOv10 finds in its box is neither
+            right nor wrong. None to take it for background.
         most_overlap: IoU of its mask with a true one, or of its box where no masks are loaded, from which
-            on it is taken for that one and not added to the true.
+            on it is taken for that one, and is neither true nor in doubt.
     """
 
     def __init__(
@@ -87,30 +87,30 @@ class LoadTeacherInstances(BaseTransform):
         labels = self._first + number * _IN_A_PICTURE + riders
         added = _with(picture, boxes, masks, labels, ignored=True)
         if self.truth_thr is not None:
-            added = self._with_unlabelled(added, picture, entry, self.truth_thr)
+            sure = entry.scores > self.truth_thr
+            added = self._with_new(added, entry, sure, doubted=False)
+            if self.doubt_thr is not None:
+                added = self._with_new(added, entry, (entry.scores > self.doubt_thr) & ~sure, doubted=True)
         return added.write(results)
 
-    def _with_unlabelled(
-        self, added: Picture, picture: Picture, entry: CachedEntry, truth_thr: float
+    def _with_new(
+        self, picture: Picture, entry: CachedEntry, chosen: NDArray[np.bool_], *, doubted: bool
     ) -> Picture:
-        """Add what no label says: as true what the teacher is sure of, the rest as in doubt."""
-        least = truth_thr if self.doubt_thr is None else self.doubt_thr
-        rows = np.flatnonzero(entry.scores > least)
-        boxes, masks = entry.boxes[rows], None
-        if picture.masks is not None:
-            masks = entry.restored(rows + entry.first)
+        """Add those that overlap no true instance, as true or as in doubt."""
+        rows = np.flatnonzero(chosen)
+        boxes = entry.boxes[rows]
+        masks = None if picture.masks is None else entry.restored(rows + entry.first)
         new = _unlabelled(picture, boxes, masks, self.most_overlap)
-        sure = entry.scores[rows[new]] > truth_thr
-        labels = np.where(sure, entry.top_classes[rows[new], 0].astype(np.int64), IN_DOUBT)
-        return _with(added, boxes[new], None if masks is None else masks[new], labels, ignored=~sure)
+        labels = np.full(len(new), IN_DOUBT) if doubted else entry.top_classes[rows[new], 0]
+        return _with(picture, boxes[new], None if masks is None else masks[new], labels, ignored=doubted)
 
 
 def _riders(
     entry: CachedEntry, rows: NDArray[Any], *, alone: bool
 ) -> tuple[NDArray[Any], NDArray[np.float32], _Masks]:
-    """Choose masks of some rows, of each its main one first: their places, boxes and, if not `alone`, they.
+    """Choose masks of some rows, of each its main one first; give their places, their boxes and them.
 
-    Main ones, or of several levels all that are not empty.
+    All that are not empty; with `alone`, where masks are not asked for, the main ones.
     """
     main = rows + entry.first
     if alone:
@@ -128,15 +128,15 @@ def _riders(
 
 
 def _with(
-    picture: Picture, boxes: NDArray[np.float32], masks: _Masks, labels: NDArray[Any], *, ignored: Any
+    picture: Picture, boxes: NDArray[np.float32], masks: _Masks, labels: NDArray[Any], *, ignored: bool
 ) -> Picture:
-    own = picture.masks
+    own: Any = picture.masks
     return Picture(
         picture.image,
         np.concatenate([picture.boxes, boxes]),
         np.concatenate([picture.labels, labels.astype(np.int64)]),
         np.concatenate([picture.ignored, np.full(len(labels), ignored)]),
-        None if own is None or masks is None else np.concatenate([own, masks]),
+        None if masks is None else np.concatenate([own, masks]),
     )
 
 
@@ -149,7 +149,7 @@ def _unlabelled(
         return np.arange(len(boxes))
     seen: Any
     real: Any
-    if picture.masks is None or masks is None:
+    if masks is None or picture.masks is None:
         seen, real = _places(boxes), _places(picture.boxes[true])
     else:
         seen, real = _runs(masks), _runs(picture.masks[true])

@@ -13,6 +13,7 @@ from ibkd_mm.datasets.transforms.picture import Picture
 from ibkd_mm.distill.cache import CachedEntry, CacheWriter, LoadTeacherInstances
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import TRANSFORMS
+from ibkd_mm.yolov10.truth import collect_truth
 
 CROWD = 3
 SCORES = [0.2, 0.35, 0.9, 0.6]
@@ -98,8 +99,34 @@ def test_what_the_teacher_is_less_sure_of_is_in_doubt_through_the_pipeline(seen:
     assert doubted.labels.tolist() == [IN_DOUBT]
     assert doubted.bboxes.tensor.tolist() == [[60 - 15 - 8, 4, 60 - 15, 12]]
     assert len(sample.teacher_instances) == 3  # it rides as before
-    labelled = through(picture(), load, PACK, CELLS, splitting(seen))
-    assert sorted(labelled.ignored_instances.labels.tolist()) == [CROWD, IN_DOUBT]
+    truth = collect_truth([sample, sample], torch.device("cpu"), 4, (10, 15))
+    assert truth.doubts is not None
+    assert truth.doubts.image.tolist() == [0, 1]
+    assert truth.doubts.boxes.tolist() == 2 * doubted.bboxes.tensor.tolist()
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_what_overlaps_a_true_one_or_one_that_is_taken_for_true_is_not_in_doubt(
+    tmp_path: Path, identity: dict[str, Any], masks: bool
+) -> None:
+    """Of the likeliest a half, of one that is labelled a half, of neither anything."""
+    boxes = np.array([[0, 0, 20, 20], [0, 0, 20, 10], [30, 0, 40, 20], [50, 0, 60, 20]], np.float32)
+    drawn = np.zeros((5, 40, 60), np.uint8)
+    for mask, (left, top, right, bottom) in zip(drawn, [*boxes.astype(int), (30, 0, 50, 20)], strict=True):
+        mask[top:bottom, left:right] = 1
+    path, scores = tmp_path / "some.sqlite", np.array([0.9, 0.5, 0.5, 0.5], np.float32)
+    odds = np.eye(8, dtype=np.float32)[:4] * 0.9
+    with CacheWriter(path, identity) as writer:
+        writer.write([("5", CachedEntry.of(boxes, scores, odds, drawn[:4], 2))])
+    own = np.array([[30, 0, 50, 20]], np.float32), np.array([6]), np.array([False])
+    shown = Picture(np.zeros((40, 60, 3), np.uint8), *own, drawn[4:] if masks else None)
+    found = LoadTeacherInstances(str(path), truth_thr=0.8, doubt_thr=0.3)(shown.write({"img_id": 5}))
+    assert found is not None
+    labels, ignored = found["gt_bboxes_labels"], found["gt_ignore_flags"]
+    assert labels[~ignored].tolist() == [6, 0]
+    assert (labels == IN_DOUBT).nonzero()[0].tolist() == [len(labels) - 1]
+    assert found["gt_bboxes"].tensor[-1].tolist() == [50, 0, 60, 20]
+    assert ("gt_masks" in found) is masks
 
 
 @pytest.mark.parametrize("truth", [None, 0.3, 0.2])
