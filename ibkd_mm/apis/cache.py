@@ -16,7 +16,7 @@ from ibkd_mm.apis.config import ConfigLike, Options, load_config
 from ibkd_mm.apis.explain import explained
 from ibkd_mm.apis.launch import join_processes, leave_processes
 from ibkd_mm.apis.overrides import apply_overrides
-from ibkd_mm.distill.cache.entry import levels_of
+from ibkd_mm.distill.cache.entry import levels_of, part_share_of
 from ibkd_mm.distill.cache.identity import identity_of, kept
 from ibkd_mm.distill.cache.making import TeacherRun, make_cache
 from ibkd_mm.distill.cache.pictures import (
@@ -169,7 +169,8 @@ def teacher_run(config: Config) -> TeacherRun:
     teacher = build_teacher(config.model.teacher, config.model.get("teacher_ckpt")).to(device)
     settings = config.teacher_cache
     connector, frozen = MODELS.build(settings.instances), FrozenTeacher(teacher, preprocessor)
-    return TeacherRun(frozen, preprocessor, connector, settings.top, levels_of(settings))
+    limits = levels_of(settings), part_share_of(settings)
+    return TeacherRun(frozen, preprocessor, connector, settings.top, *limits)
 
 
 def _want_teacher(config: Config) -> None:

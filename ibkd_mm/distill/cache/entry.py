@@ -8,15 +8,17 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.errors import UserError
 
 _HEAD = struct.Struct("<BHHHBH")
 _CORNERS = struct.Struct("<4H")
-VERSION = 3
+VERSION = 4
 """Goes up when entries are laid out otherwise, or hold other instances of the same teacher."""
 _RLE, _BITMAP = 0, 1
 _WHOLE = np.float32(65535)
@@ -37,6 +39,32 @@ def levels_of(settings: Mapping[str, Any]) -> tuple[float, ...]:
         f"Expected teacher_cache.levels of 1 to {MOST_LEVELS} probabilities that rise, above 0 and below 1, "
         f"found {found!r}. Set it to (0.5,) for hard masks, or such as (0.25, 0.5, 0.75) for soft ones."
     )
+
+
+def part_share_of(settings: Mapping[str, Any]) -> float:
+    """Read `teacher_cache.part_share`, see `without_fragments`; 0 where it is not set."""
+    found = settings.get("part_share", 0.0)
+    if isinstance(found, int | float) and 0 <= found <= 1:
+        return float(found)
+    raise UserError(f"Expected a teacher_cache.part_share from 0 to 1, found {found!r}.")
+
+
+def without_fragments(mask: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    """Leave out the parts of a mask that have less than a share of the pixels of its largest.
+
+    A query of a Mask2Former strews some pixels over the picture, and its box is then that of all of them.
+    Pixels that touch at a corner are of one part.
+    """
+    left, top, right, bottom = extents(mask)
+    inner = mask[top:bottom, left:right]
+    if not share or not inner.size:
+        return mask
+    _, parts, about, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(inner), connectivity=8)
+    pixels = about[:, cv2.CC_STAT_AREA]
+    pixels[0] = 0  # what is no part
+    whole = np.zeros_like(mask)
+    whole[top:bottom, left:right] = inner & (pixels >= share * pixels.max())[parts]
+    return whole
 
 
 def main_of(levels: Sequence[float]) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ibkd_mm.datasets.picture_folder import pictures_in
-from ibkd_mm.distill.cache.entry import HARD, VERSION, levels_of
+from ibkd_mm.distill.cache.entry import HARD, VERSION, levels_of, part_share_of
 from ibkd_mm.distill.teacher import describe
 from ibkd_mm.engine.digest import hash_of_file, hash_of_value
 from ibkd_mm.engine.sources import locate
@@ -54,7 +54,12 @@ def kept(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Take of a config's `teacher_cache` what the entries depend on; hard masks are not named."""
     levels = levels_of(settings)
     soft = {} if levels == HARD else {"levels": list(levels)}
-    return {"instances": settings["instances"], "top": settings["top"], **soft}
+    always = {
+        "instances": settings["instances"],
+        "top": settings["top"],
+        "part_share": part_share_of(settings),
+    }
+    return {**always, **soft}
 
 
 def pictures_hash(path: Path) -> str:

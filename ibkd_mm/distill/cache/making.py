@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 from ibkd_mm.datasets.transforms.warp import extents
-from ibkd_mm.distill.cache.entry import HARD, CachedEntry, main_of, packed_mask
+from ibkd_mm.distill.cache.entry import HARD, CachedEntry, main_of, packed_mask, without_fragments
 from ibkd_mm.distill.cache.pictures import Pictures, Unread
 from ibkd_mm.distill.cache.store import CacheReader, CacheWriter
 from ibkd_mm.distill.instances import TeacherInstances
@@ -42,6 +42,8 @@ class Seen:
     """The picture's."""
     levels: tuple[float, ...] = HARD
     """The probabilities at which masks are cut."""
+    part_share: float = 0.0
+    """What the parts of a mask must have of its largest."""
 
     @property
     def key(self) -> str:
@@ -55,10 +57,12 @@ class Seen:
         kept, boxes, packed = [], [], []
         for row, logits in enumerate(self.instances.mask_logits):
             cut = _in_picture(logits, self.size, self.meta, self.levels).to(torch.uint8).cpu().numpy()
-            if cut[main_of(self.levels)].any():
+            masks = [without_fragments(mask, self.part_share) for mask in cut]
+            main = masks[main_of(self.levels)]
+            if main.any():
                 kept.append(row)
-                boxes.append(extents(cut[main_of(self.levels)]))
-                packed.append([packed_mask(mask) for mask in cut])
+                boxes.append(extents(main))
+                packed.append([packed_mask(mask) for mask in masks])
         scores, probabilities = (
             each[kept].cpu().numpy() for each in (self.instances.scores, self.instances.probabilities)
         )
@@ -78,6 +82,7 @@ class TeacherRun:
         connector: makes instances of what the teacher puts out.
         top: how many classes of an instance are kept.
         levels: the probabilities at which masks are cut.
+        part_share: what the parts of a mask must have of its largest.
     """
 
     def __init__(
@@ -87,9 +92,10 @@ class TeacherRun:
         connector: Callable[[Any], TeacherInstances],
         top: int,
         levels: tuple[float, ...] = HARD,
+        part_share: float = 0.0,
     ) -> None:
         self.teacher, self.preprocessor = teacher, preprocessor
-        self.connector, self.top, self.levels = connector, top, levels
+        self.connector, self.top, self.levels, self.part_share = connector, top, levels, part_share
 
     def entries(self, batch: Any) -> list[tuple[str, CachedEntry]]:
         """Give each picture's key and entry."""
@@ -112,7 +118,13 @@ class TeacherRun:
         inputs, samples = data["inputs"], data["data_samples"]
         seen = self.connector(self.teacher.outputs(inputs, samples))
         return [
-            Seen(_chosen(seen, seen.image == index), inputs.shape[2:], sample.metainfo, self.levels)
+            Seen(
+                _chosen(seen, seen.image == index),
+                inputs.shape[2:],
+                sample.metainfo,
+                self.levels,
+                self.part_share,
+            )
             for index, sample in enumerate(samples)
         ]
 

@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from ibkd_mm.distill.cache import CachedEntry, pack, unpack
-from ibkd_mm.distill.cache.entry import VERSION
+from ibkd_mm.distill.cache.entry import VERSION, part_share_of, without_fragments
+from ibkd_mm.errors import UserError
 
 RUNS, BITMAP = 0, 1
 SIDES = st.integers(1, 40)
@@ -23,6 +24,50 @@ def of(masks: NDArray[np.uint8], top: int = 5) -> CachedEntry:
     boxes = rng.normal(0, 1e3, (count, 4)).astype(np.float32)
     odds = rng.dirichlet([0.5] * 8, count).astype(np.float32).reshape(count, 8)
     return CachedEntry.of(boxes, rng.uniform(0, 1, count).astype(np.float32), odds, masks, top)
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"), [(0.0, "abcd"), (0.1, "abcd"), (0.11, "abc"), (0.3, "abc"), (0.31, "ab"), (1.0, "a")]
+)
+def test_parts_smaller_than_a_share_of_the_largest_are_left_out(share: float, kept: str) -> None:
+    """Of 20, 14, 6 and 2 pixels: b of two that touch at a corner, c as often as its share of a is over it."""
+    mask = np.zeros((12, 30), np.uint8)
+    parts = {
+        "a": [(slice(2, 6), slice(1, 6))],
+        "b": [(slice(2, 4), slice(8, 12)), (slice(4, 6), slice(12, 15))],
+        "c": [(slice(8, 10), slice(20, 23))],
+        "d": [(slice(11, 12), slice(28, 30))],
+    }
+    for name, places in parts.items():
+        for place in places:
+            mask[place] = ord(name)
+    letters, mask = mask, (mask > 0).astype(np.uint8)
+    before = mask.copy()
+    expected = np.isin(letters, [ord(name) for name in kept])
+    for given_as in (mask, np.asfortranarray(mask)):
+        found = without_fragments(given_as, share)
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, expected)
+    assert np.array_equal(mask, before)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays.arrays(np.uint8, st.tuples(SIDES, SIDES), elements=st.integers(0, 1)), st.floats(0, 1))
+def test_what_is_left_of_a_mask_is_of_it_and_its_largest_part_stays(
+    mask: NDArray[np.uint8], share: float
+) -> None:
+    left = without_fragments(mask, share)
+    assert (left <= mask).all()
+    assert left.any() == mask.any()
+    assert np.array_equal(without_fragments(left, share), left)
+    assert np.array_equal(without_fragments(mask, 0.0), mask)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, "much", None])
+def test_a_share_is_from_0_to_1(wrong: object) -> None:
+    with pytest.raises(UserError, match=r"teacher_cache\.part_share from 0 to 1, found"):
+        part_share_of({"part_share": wrong})
+    assert part_share_of({}) == 0.0
 
 
 @settings(max_examples=60, deadline=None)

@@ -15,7 +15,7 @@ from ibkd_mm.distill.cache.store import want_same
 from ibkd_mm.errors import UserError
 
 PIPELINE = [{"type": "LoadImageFromFile"}, {"type": "Resize", "scale": (160, 160)}, {"type": "PackDetInputs"}]
-SETTINGS = {"instances": {"type": "ibkd_mm.QueryInstances", "score_thr": 0.2}, "top": 5}
+SETTINGS = {"instances": {"type": "ibkd_mm.QueryInstances", "score_thr": 0.2}, "top": 5, "part_share": 0.2}
 
 
 @pytest.fixture
@@ -60,6 +60,10 @@ def _other_threshold(given: dict[str, Any]) -> None:
     given["settings"]["instances"]["score_thr"] = 0.3
 
 
+def _other_parts(given: dict[str, Any]) -> None:
+    given["settings"] = kept({**given["settings"], "part_share": 0.3})
+
+
 def _other_order(given: dict[str, Any]) -> None:
     given["classes"].reverse()
 
@@ -74,6 +78,7 @@ def _other_order(given: dict[str, Any]) -> None:
         (_other_size, "pipeline"),
         (_fewer_classes, "settings"),
         (_other_threshold, "settings"),
+        (_other_parts, "settings"),
         (_other_order, "classes"),
     ],
 )
@@ -137,7 +142,10 @@ def test_levels_count_where_masks_are_soft(given: dict[str, Any]) -> None:
     assert made[0.5,] == SETTINGS
     assert made[0.25, 0.5] == {**SETTINGS, "levels": [0.25, 0.5]}
     hard, soft, other = (identity_of(**{**given, "settings": each}) for each in made.values())
-    for wanted, said in ((hard, "wanted .*'top': 5}"), (other, r"wanted .*'levels': \[0.25, 0.5, 0.75\]")):
+    for wanted, said in (
+        (hard, "wanted .*'part_share': 0.2}"),
+        (other, r"wanted .*'levels': \[0.25, 0.5, 0.75\]"),
+    ):
         with pytest.raises(UserError, match=rf"settings: the cache has .*'levels': \[0.25, 0.5\].*{said}"):
             want_same(Path("a.sqlite"), soft, wanted)
     with pytest.raises(UserError, match=r"teacher_cache.levels of 1 to 16 .* found \(0.75, 0.25\). Set it"):

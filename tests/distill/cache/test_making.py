@@ -139,6 +139,27 @@ def test_what_a_pad_adds_is_no_part_of_the_picture() -> None:
     assert entry.masks[0, :120].all()
 
 
+def test_fragments_are_left_out_of_masks_and_their_boxes() -> None:
+    """At each level by itself; an instance of which the main level has nothing is none."""
+    logits = torch.full((1, 40, 40), -9.0)
+    logits[:, 4:20, 4:12] = 2.0
+    logits[:, 30:34, 30:36] = 2.0  # 24 cells beside 128
+    logits[:, 30:38, 4:8] = -0.5  # over 0.3 alone, 32 cells
+    seen = TeacherInstances(
+        image=torch.zeros(1),
+        probabilities=torch.ones(1, 2),
+        scores=torch.ones(1),
+        mask_logits=logits,
+        boxes=torch.zeros(1, 4),
+    )
+    meta = {"img_id": 1, "ori_shape": (40, 40), "img_shape": (40, 40), "scale_factor": (1.0, 1.0)}
+    whole, parted = (Seen(seen, (40, 40), meta, (0.3, 0.5), share).entry(1) for share in (0.0, 0.2))
+    assert whole.boxes.tolist() == [[4, 4, 36, 34]]
+    assert parted.boxes.tolist() == [[4, 4, 12, 20]]
+    assert [mask.sum() for mask in whole.restored([0, 1])] == [128 + 24 + 32, 128 + 24]
+    assert [mask.sum() for mask in parted.restored([0, 1])] == [128 + 32, 128]
+
+
 @dataclass
 class Sight:
     """Stands for what was seen in a picture; making an entry of it may be held up, or fail."""
