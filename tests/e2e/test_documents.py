@@ -199,6 +199,23 @@ def test_there_are_commands_to_check():
     assert len(commands()) >= 15
 
 
+_CONFIGS = [
+    (str(document.relative_to(ROOT)), block)
+    for document in DOCUMENTS
+    for block in blocks(document, "python")
+    if block.startswith("_base_")
+]
+
+
+@pytest.mark.parametrize(("document", "config"), _CONFIGS)
+def test_every_config_of_the_documents_can_be_read(document, config, place, monkeypatch):
+    monkeypatch.chdir(place)
+    Path("shown.py").write_text(config)
+    shown = load_config("shown.py")
+    assert shown.model
+    assert shown.train_dataloader
+
+
 def _write_coco(root: Path, classes: tuple[str, ...]) -> None:
     """Two pictures a split, one polygon of each class in each."""
     rng = np.random.default_rng(0)
