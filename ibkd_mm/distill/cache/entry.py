@@ -56,14 +56,16 @@ def without_fragments(mask: NDArray[np.uint8], share: float) -> NDArray[np.uint8
     Pixels that touch at a corner are of one part.
     """
     left, top, right, bottom = extents(mask)
-    inner = mask[top:bottom, left:right]
-    if not share or not inner.size:
+    if not share or right <= left:
         return mask
+    whole = mask.copy()
+    inner = whole[top:bottom, left:right]
     _, parts, about, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(inner), connectivity=8)
-    pixels = about[:, cv2.CC_STAT_AREA]
-    pixels[0] = 0  # what is no part
-    whole = np.zeros_like(mask)
-    whole[top:bottom, left:right] = inner & (pixels >= share * pixels.max())[parts]
+    pixels = about[1:, cv2.CC_STAT_AREA]  # the first is what is no part
+    for part in 1 + np.flatnonzero(pixels < share * pixels.max()):
+        x, y, width, height = about[part, :4]
+        window = slice(y, y + height), slice(x, x + width)
+        inner[window][parts[window] == part] = 0
     return whole
 
 
