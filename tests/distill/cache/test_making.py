@@ -121,17 +121,22 @@ def test_at_levels_the_main_mask_is_that_of_a_hard_entry(run: TeacherRun, folder
         assert low.sum() > main.sum() > high.sum()
 
 
-def test_what_a_pad_adds_is_no_part_of_the_picture() -> None:
-    """Of 640x640 cells' pixels a picture of 240x320, twice as large, covers the upper 480 rows."""
-    logits = torch.full((1, 160, 160), -1.0)
-    logits[:, :60] = 1.0
-    seen = TeacherInstances(
+def _one(logits: torch.Tensor) -> TeacherInstances:
+    """Be sure of one instance, of (1, h, w) logits."""
+    return TeacherInstances(
         image=torch.zeros(1),
         probabilities=torch.ones(1, 2),
         scores=torch.ones(1),
         mask_logits=logits,
         boxes=torch.zeros(1, 4),
     )
+
+
+def test_what_a_pad_adds_is_no_part_of_the_picture() -> None:
+    """Of 640x640 cells' pixels a picture of 240x320, twice as large, covers the upper 480 rows."""
+    logits = torch.full((1, 160, 160), -1.0)
+    logits[:, :60] = 1.0
+    seen = _one(logits)
     meta = {"img_id": 1, "ori_shape": (240, 320), "img_shape": (640, 640), "scale_factor": (2.0, 2.0)}
     entry = Seen(seen, (640, 640), meta).entry(1)
     assert entry.masks.shape == (1, 240, 320)
@@ -145,13 +150,7 @@ def test_fragments_are_left_out_of_masks_and_their_boxes() -> None:
     logits[:, 4:20, 4:12] = 2.0
     logits[:, 30:34, 30:36] = 2.0  # 24 cells beside 128
     logits[:, 30:38, 4:8] = -0.5  # over 0.3 alone, 32 cells
-    seen = TeacherInstances(
-        image=torch.zeros(1),
-        probabilities=torch.ones(1, 2),
-        scores=torch.ones(1),
-        mask_logits=logits,
-        boxes=torch.zeros(1, 4),
-    )
+    seen = _one(logits)
     meta = {"img_id": 1, "ori_shape": (40, 40), "img_shape": (40, 40), "scale_factor": (1.0, 1.0)}
     whole, parted = (Seen(seen, (40, 40), meta, (0.3, 0.5), share).entry(1) for share in (0.0, 0.2))
     assert whole.boxes.tolist() == [[4, 4, 36, 34]]
