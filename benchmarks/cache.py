@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ibkd_mm.distill.cache import CachedEntry, CacheReader, CacheWriter
+from ibkd_mm.offline import CachedEntry, CacheReader, CacheWriter
 
 DRAWN = 200
 """Different entries: drawing them is not what is timed."""

@@ -19,10 +19,10 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from ibkd_mm.apis.cache import teacher_run
-from ibkd_mm.apis.running import build_runner, prepare
-from ibkd_mm.distill.cache.making import TeacherRun, make_cache
-from ibkd_mm.distill.cache.pictures import TrainPictures, bare_dataset, test_pipeline
+from ibkd_mm.apis.cache import build_predictor
+from ibkd_mm.apis.run_config import build_runner, prepare
+from ibkd_mm.offline.build_cache import InstancePredictor, build_cache
+from ibkd_mm.offline.images import TrainingSetImages, test_pipeline, training_dataset_config
 
 AHEAD = 2
 """Batches that a worker fetches ahead."""
@@ -65,13 +65,13 @@ def seconds_of(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def writing(run: TeacherRun, pictures: TrainPictures, size: int, folder: str) -> Callable[[], Any]:
+def writing(run: InstancePredictor, pictures: TrainingSetImages, size: int, folder: str) -> Callable[[], Any]:
     """Write a cache of the pictures, from reading them to the file."""
     files = (Path(folder) / f"{number}.sqlite" for number in range(10**6))
-    return lambda: list(make_cache(run, pictures, next(files), {}, batch_size=size, workers=0))
+    return lambda: list(build_cache(run, pictures, next(files), {}, batch_size=size, workers=0))
 
 
-def forwards(run: TeacherRun, batches: list[Any]) -> Callable[[], Any]:
+def forwards(run: InstancePredictor, batches: list[Any]) -> Callable[[], Any]:
     """Run the teacher over batches that lie ready."""
     ready = [run.preprocessor(batch, False) for batch in batches]
 
@@ -112,8 +112,8 @@ def main() -> None:
     print(f"a cached step takes {ratio:.2f} of the student's own (means)")
 
     config = steps["cached"][0]
-    run, size = teacher_run(config), config.teacher_cache.batch_size
-    pictures = TrainPictures(bare_dataset(config), test_pipeline(config))
+    run, size = build_predictor(config), config.teacher_cache.batch_size
+    pictures = TrainingSetImages(training_dataset_config(config), test_pipeline(config))
     pictures.keys = pictures.keys[: args.steps * size]
     batches = [
         pseudo_collate([pictures[index] for index in range(at, at + size)])

@@ -19,7 +19,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
-from ibkd_mm.apis.running import build_runner, prepare
+from ibkd_mm.apis.run_config import build_runner, prepare
 from ibkd_mm.distill import FrozenTeacherDistill
 
 

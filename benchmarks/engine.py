@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-from ibkd_mm.apis.running import build_runner, prepare
+from ibkd_mm.apis.run_config import build_runner, prepare
 
 
 class Clock(Hook):
@@ -35,7 +35,10 @@ def seconds_a_step(config: str, steps: int, guarded: bool, folder: str) -> tuple
     """Train some steps and return what each took, and what one save took."""
     options: dict[str, Any] = {"train_cfg.max_iters": steps, "default_hooks.logger.interval": 10 * steps}
     if not guarded:
-        options |= {f"guards.{name}": None for name in ("place", "preemption", "non_finite", "bad_samples")}
+        options |= {
+            f"default_hooks.{name}": None
+            for name in ("data_position", "preemption", "non_finite", "bad_samples")
+        }
     ready = prepare(config, "training", options, folder, "none")
     ready.val_cfg = ready.val_dataloader = ready.val_evaluator = None
     ready.default_hooks.checkpoint.interval, ready.default_hooks.checkpoint.save_last = -1, False

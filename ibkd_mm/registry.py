@@ -29,7 +29,7 @@ __all__ = [
 
 
 def _child(parent: Registry) -> Registry:
-    return Registry(parent.name, parent=parent, scope="ibkd_mm", locations=["ibkd_mm"])
+    return Registry(parent.name, parent=parent, scope="ibkd_mm", locations=["ibkd_mm.register_all"])
 
 
 RUNNERS = _child(_root.RUNNERS)

@@ -17,7 +17,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from torch import nn
 
-import ibkd_mm  # noqa: F401  (before any mmdet: what it imports finds mmcv's operators then)
+import ibkd_mm.register_all  # noqa: F401  (before any mmdet: what it imports finds mmcv's operators then)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 

@@ -1,6 +1,5 @@
 """What is built and installed is whole: packages, configs, weights, the command, and the pins."""
 
-import configparser
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("ibkd_mm", "tools", "configs", "requirements")
+SOURCES = ("ibkd_mm", "configs", "requirements")
 FILES = ("setup.cfg", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md")
 
 
@@ -63,26 +62,17 @@ def _content(wheel):
     return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
 
 
-def test_every_package_is_listed():
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg")
-    listed = set(setup["options"]["packages"].split())
-    there = {".".join(file.parent.relative_to(ROOT).parts) for file in ROOT.glob("ibkd_mm/**/__init__.py")}
-    assert listed == there | {"ibkd_tools"}, "packages in setup.cfg"
-
-
 def test_the_wheel_has_every_module_and_config_and_weight(wheel):
     modules = {
         str(file.relative_to(ROOT)) for file in ROOT.glob("ibkd_mm/**/*.py") if ".mim" not in file.parts
     }
-    tools = {f"ibkd_tools/{file.name}" for file in ROOT.glob("tools/*.py")}
     configs = {
         f"ibkd_mm/.mim/configs/{file.relative_to(ROOT / 'configs')}" for file in ROOT.glob("configs/**/*.py")
     }
     weights = {str(file.relative_to(ROOT)) for file in ROOT.glob("ibkd_mm/weights/*") if file.is_file()}
     others = {"ibkd_mm/py.typed", "ibkd_mm/.mim/model-index.yml"}
     assert len(configs) > 10
-    assert _content(wheel) == modules | tools | configs | weights | others
+    assert _content(wheel) == modules | configs | weights | others
 
 
 def test_the_wheel_from_the_source_archive_is_the_same(source, wheel, tmp_path):
@@ -104,14 +94,14 @@ def test_metadata(wheel):
     assert "Requires-Python: >=3.10" in metadata
     assert "Requires-Dist: torch>=2.6" in metadata
     assert 'Requires-Dist: pytest; extra == "tests"' in metadata
-    assert points.split() == ["[console_scripts]", "ibkd", "=", "ibkd_tools.cli:main"]
+    assert points.split() == ["[console_scripts]", "ibkd", "=", "ibkd_mm.cli:main"]
     assert len(licences) == 1
 
 
 def test_an_installed_wheel_lends_its_configs_to_another_project(installed, tmp_path):
     (tmp_path / "mine.py").write_text("_base_ = ['ibkd_mm::_base_/datasets/shapes_instance.py']\n")
     code = (
-        "import ibkd_mm\n"
+        "import ibkd_mm.register_all\n"
         "from mmengine.config import Config\n"
         "print(ibkd_mm.__file__)\n"
         "print(Config.fromfile('mine.py').train_dataloader.dataset.type)\n"
@@ -125,13 +115,13 @@ def test_an_installed_wheel_lends_its_configs_to_another_project(installed, tmp_
 
 def test_the_command_imports_nothing_heavy(installed, tmp_path):
     code = (
-        "import sys, ibkd_tools.cli\n"
-        "code = ibkd_tools.cli.main(['--help'])\n"
-        "heavy = {'ibkd_mm', 'torch', 'numpy', 'mmengine'} & set(sys.modules)\n"
-        "print(code, ibkd_tools.__file__, sorted(heavy))\n"
+        "import sys, ibkd_mm.cli\n"
+        "code = ibkd_mm.cli.main(['--help'])\n"
+        "heavy = {'torch', 'numpy', 'mmengine'} & set(sys.modules)\n"
+        "print(code, ibkd_mm.cli.__file__, sorted(heavy))\n"
     )
     done = _run(installed, tmp_path, sys.executable, "-c", code)
-    assert done.stdout.splitlines()[-1] == f"0 {installed}/ibkd_tools/__init__.py []", done.stderr
+    assert done.stdout.splitlines()[-1] == f"0 {installed}/ibkd_mm/cli/__init__.py []", done.stderr
     assert (installed / "bin" / "ibkd").is_file()
 
 

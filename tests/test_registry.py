@@ -67,7 +67,7 @@ def test_not_found_by_its_plain_name_in_the_scope_of_mmdet(thing):
 def test_custom_imports_are_all_that_a_config_needs(tmp_path):
     config = tmp_path / "config.py"
     config.write_text(
-        "custom_imports = dict(imports=['ibkd_mm'])\n"
+        "custom_imports = dict(imports=['ibkd_mm.register_all'])\n"
         "default_scope = 'mmdet'\n"
         "transform = dict(type='PackDetInputs')\n"
         "dataset = dict(type='ibkd_mm.ShapesDataset')\n"

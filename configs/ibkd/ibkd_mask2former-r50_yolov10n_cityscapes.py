@@ -10,4 +10,4 @@ model = dict(
     teacher="ibkd_mm::mask2former/mask2former_r50_cityscapes.py",
     teacher_ckpt="work_dirs/mask2former_r50_cityscapes/iter_90000.pth",
 )
-guards = _base_.distillation
+default_hooks = _base_.distillation_hooks

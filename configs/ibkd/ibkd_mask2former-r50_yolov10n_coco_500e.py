@@ -8,4 +8,4 @@ model = dict(
     distiller=_base_.distiller,
     teacher="ibkd_mm::mask2former/mask2former_r50_coco.py",
 )
-guards = _base_.distillation
+default_hooks = _base_.distillation_hooks

@@ -10,4 +10,4 @@ model = dict(
     teacher="ibkd_mm::mask2former/mask2former_r50_voc.py",
     teacher_ckpt="work_dirs/mask2former_r50_voc/iter_16000.pth",
 )
-guards = _base_.distillation
+default_hooks = _base_.distillation_hooks

@@ -12,4 +12,4 @@ model = dict(
 )
 # the same average, of what is trained: EMAHook would copy the teacher too
 custom_hooks = [dict(type="ibkd_mm.StudentEMAHook", decay=0.998, warmup=2000)]
-guards = _base_.distillation
+default_hooks = _base_.distillation_hooks

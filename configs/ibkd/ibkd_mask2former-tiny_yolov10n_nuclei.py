@@ -10,4 +10,4 @@ model = dict(
     teacher="ibkd_mm::mask2former/mask2former_tiny_nuclei.py",
     teacher_ckpt="work_dirs/mask2former_tiny_nuclei/iter_10000.pth",
 )
-guards = _base_.distillation
+default_hooks = _base_.distillation_hooks

@@ -6,4 +6,4 @@ inner = [*mixed.dataset.pipeline, dict(type="ibkd_mm.LoadTeacherInstances", **ca
 outer = [*mixed.pipeline, dict(type="ibkd_mm.SplitTeacherInstances", **cache)]
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=inner), pipeline=outer))
 model = dict(online=False, distiller=_base_.cached)
-guards = dict(teacher_check=None, cache_check=dict(type="ibkd_mm.CacheCheckHook"))
+default_hooks = dict(teacher_check=None, cache_check=dict(type="ibkd_mm.CacheCheckHook"))

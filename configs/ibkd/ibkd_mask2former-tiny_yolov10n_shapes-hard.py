@@ -12,5 +12,7 @@ model = dict(
     teacher_ckpt="ibkd_mm::mask2former_tiny_shapes.safetensors",
 )
 # what the student reaches alone in 2,000 iterations: a teacher that is no better is warned of
-guards = dict(_base_.distillation, teacher_check=dict(_base_.distillation.teacher_check, baseline=0.45))
+default_hooks = dict(
+    _base_.distillation_hooks, teacher_check=dict(_base_.distillation_hooks.teacher_check, baseline=0.45)
+)
 teacher_cache = dict(path="data/shapes/hard/mask2former_tiny.sqlite")

@@ -26,4 +26,4 @@ model = dict(
         ),
     )
 )
-guards = dict(distill_schedule=dict(schedules=dict(loss_auxiliary=dict(warmup=100, decay=0))))
+default_hooks = dict(distill_schedule=dict(schedules=dict(loss_auxiliary=dict(warmup=100, decay=0))))

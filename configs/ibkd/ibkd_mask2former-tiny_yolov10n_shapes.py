@@ -11,4 +11,4 @@ model = dict(
     teacher="ibkd_mm::mask2former/mask2former_tiny_shapes.py",
     teacher_ckpt="ibkd_mm::mask2former_tiny_shapes.safetensors",
 )
-guards = _base_.distillation
+default_hooks = _base_.distillation_hooks

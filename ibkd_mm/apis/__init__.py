@@ -1,11 +1,15 @@
 """The Python calls behind every command."""
 
-from ibkd_mm.apis.check import CheckResult, check
-from ibkd_mm.apis.config import load_config
-from ibkd_mm.apis.export import Exported, export
-from ibkd_mm.apis.publish import Published, publish
-from ibkd_mm.apis.test import TestResult, test
-from ibkd_mm.apis.train import TrainResult, train
+from ibkd_mm import stack
+
+stack.prepare()
+
+from ibkd_mm.apis.check import CheckResult, check  # noqa: E402
+from ibkd_mm.apis.export import Exported, export  # noqa: E402
+from ibkd_mm.apis.publish import Published, publish  # noqa: E402
+from ibkd_mm.apis.test import TestResult, test  # noqa: E402
+from ibkd_mm.apis.train import TrainResult, train  # noqa: E402
+from ibkd_mm.config.load import load_config  # noqa: E402
 
 __all__ = [
     "CheckResult",

@@ -11,26 +11,26 @@ import cv2
 import numpy as np
 import torch
 
-from ibkd_mm.apis.config import load_config, want_keys, without_teacher
-from ibkd_mm.apis.explain import explained
-from ibkd_mm.apis.running import want_checkpoint
+from ibkd_mm.apis.run_config import check_checkpoint_exists
+from ibkd_mm.benchmark.compare import compare
+from ibkd_mm.benchmark.exported import as_subject
+from ibkd_mm.benchmark.flops import Flops
+from ibkd_mm.benchmark.machine import all_versions, hardware, threads
+from ibkd_mm.benchmark.memory import growth_during
+from ibkd_mm.benchmark.onnx_model import load_onnx
+from ibkd_mm.benchmark.openvino_model import load_openvino
+from ibkd_mm.benchmark.pytorch_model import open_torch
+from ibkd_mm.benchmark.subject import Counts, Picture, Settings, Subject, unique_names
+from ibkd_mm.benchmark.table import Circumstances, Row, Table
+from ibkd_mm.config.load import check_keys, keep_student_only, load_config
+from ibkd_mm.config.read import find_config
+from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.datasets.shapes.build import ShapesSpec
-from ibkd_mm.deploy.benchmark.compare import compare
-from ibkd_mm.deploy.benchmark.exported import as_subject
-from ibkd_mm.deploy.benchmark.flops import Flops
-from ibkd_mm.deploy.benchmark.machine import all_versions, hardware, threads
-from ibkd_mm.deploy.benchmark.memory import growth_during
-from ibkd_mm.deploy.benchmark.onnx import load_onnx
-from ibkd_mm.deploy.benchmark.openvino import load_openvino
-from ibkd_mm.deploy.benchmark.pytorch import open_torch
-from ibkd_mm.deploy.benchmark.subject import Counts, Picture, Settings, Subject, unique_names
-from ibkd_mm.deploy.benchmark.table import Circumstances, Row, Table
-from ibkd_mm.deploy.packages import want_package
 from ibkd_mm.engine import load_weights
-from ibkd_mm.engine.config_file import find_config
-from ibkd_mm.engine.cores import usable_cores
-from ibkd_mm.engine.finished import whole_file
 from ibkd_mm.errors import UserError, did_you_mean
+from ibkd_mm.utils.atomic import atomic_write
+from ibkd_mm.utils.cores import usable_cores
+from ibkd_mm.utils.optional_packages import require_package
 
 _FILES = {".onnx": load_onnx, ".xml": load_openvino}
 _PACKAGES = {".onnx": "onnxruntime", ".xml": "openvino"}
@@ -72,7 +72,7 @@ def benchmark(
     """
     cores = usable_cores() if thread_count is None else thread_count
     settings = Settings(size, batch, cores, device, score)
-    _want_sense(settings, rounds, warmup, out)
+    _check_arguments(settings, rounds, warmup, out)
     for model in models:
         _find(model)
     picture, names, subjects, counts = _picture(image), unique_names(models), [], []
@@ -96,7 +96,7 @@ def benchmark(
     where = hardware(device), cores, device, rounds, warmup, picture.shape[:2], all_versions()
     table = Table(rows, Circumstances(*where))
     if out:
-        with whole_file(Path(out)) as partial:
+        with atomic_write(Path(out)) as partial:
             partial.write_text(json.dumps(table.plain(), indent=1))
         _say(f"Wrote {out}")
     return table
@@ -110,7 +110,7 @@ def answer_memory() -> None:
         settings = replace(settings, size=(settings.size[0], settings.size[1]))  # JSON has no tuples
     package = _PACKAGES.get(Path(model).suffix)
     if package:
-        want_package(package, f"Running {model}")
+        require_package(package, f"Running {model}")
 
     def work() -> None:
         subject = _open(model, picture, settings)
@@ -135,7 +135,7 @@ def _memory(model: str, name: str, image: str | None, settings: Settings) -> int
     return json.loads(child.stdout.splitlines()[-1])
 
 
-def _want_sense(settings: Settings, rounds: int, warmup: int, out: str | None) -> None:
+def _check_arguments(settings: Settings, rounds: int, warmup: int, out: str | None) -> None:
     """Refuse what cannot be, before anything is read."""
     least = {
         "--batch": (settings.batch, 1),
@@ -175,7 +175,7 @@ def _find(model: str) -> tuple[Path, str | None]:
         )
     config = find_config(first)
     if weights:
-        want_checkpoint(weights)
+        check_checkpoint_exists(weights)
     return config, weights or None
 
 
@@ -184,9 +184,9 @@ def _open(model: str, picture: Picture, settings: Settings) -> Subject:
     if path.suffix in _FILES:
         return as_subject(_FILES[path.suffix](path, settings), picture, settings)
     config = load_config(path)
-    want_keys(config, "test")
-    without_teacher(config)
-    with explained(config):
+    check_keys(config, "test")
+    keep_student_only(config)
+    with user_errors(config):
         return open_torch(config, load_weights(weights)["state_dict"] if weights else None, picture, settings)
 
 

@@ -12,24 +12,24 @@ from mmengine.dist import get_rank, init_dist, is_distributed
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import ProgressBar
 
-from ibkd_mm.apis.config import ConfigLike, Options, load_config
-from ibkd_mm.apis.explain import explained
-from ibkd_mm.apis.launch import join_processes, leave_processes
-from ibkd_mm.apis.overrides import apply_overrides
-from ibkd_mm.distill.cache.entry import levels_of, part_share_of
-from ibkd_mm.distill.cache.identity import identity_of, kept
-from ibkd_mm.distill.cache.making import TeacherRun, make_cache
-from ibkd_mm.distill.cache.pictures import (
-    FolderPictures,
-    TrainPictures,
-    bare_dataset,
-    classes_of,
-    test_pipeline,
-)
-from ibkd_mm.distill.cache.store import CacheReader
-from ibkd_mm.distill.cache.verify import Verified, verify
-from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher, want_order
+from ibkd_mm.config.load import ConfigLike, Options, load_config
+from ibkd_mm.config.overrides import apply_overrides
+from ibkd_mm.config.user_errors import user_errors
+from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher, check_order
+from ibkd_mm.engine.distributed import destroy_processes, init_processes
 from ibkd_mm.errors import UserError
+from ibkd_mm.offline.build_cache import InstancePredictor, build_cache
+from ibkd_mm.offline.identity import identity_of, kept
+from ibkd_mm.offline.images import (
+    FolderImages,
+    TrainingSetImages,
+    test_pipeline,
+    training_classes,
+    training_dataset_config,
+)
+from ibkd_mm.offline.instance_codec import mask_thresholds_of, min_component_ratio_of
+from ibkd_mm.offline.store import CacheReader
+from ibkd_mm.offline.verify import Verified, verify
 
 
 @dataclass(frozen=True)
@@ -85,38 +85,40 @@ def cache(
     """
     ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
     apply_overrides(ready, options or {})
-    _want_teacher(ready)
+    _check_teacher(ready)
     settings = ready.teacher_cache
     path = Path(out or settings.path)
     if path.is_dir():
         raise UserError(f"Expected a file as the teacher's cache, found the folder {path}.")
-    join_processes(ready, launcher)
+    init_processes(ready, launcher)
     if launcher != "none" and not is_distributed():  # with CUDA that is left to a runner, and here is none
         init_dist(launcher, **(ready.get("env_cfg") or {}).get("dist_cfg", {}))
     init_default_scope(ready.get("default_scope") or "mmdet")
-    with explained(ready):
+    with user_errors(ready):
         pipeline = test_pipeline(ready)
         pictures = (
-            FolderPictures(Path(images), pipeline) if images else TrainPictures(bare_dataset(ready), pipeline)
+            FolderImages(Path(images), pipeline)
+            if images
+            else TrainingSetImages(training_dataset_config(ready), pipeline)
         )
-        classes = classes_of(ready)
+        classes = training_classes(ready)
         teacher = ready.model.teacher, ready.model.get("teacher_ckpt")
         identity = identity_of(*teacher, pictures.source, pipeline, kept(settings), classes)
-        run = teacher_run(ready)
-        want_order(run.teacher.model, classes)
+        run = build_predictor(ready)
+        check_order(run.teacher.model, classes)
         verified = None
         if check:
             verified = verify(run, pictures, path, identity, check)
         else:
-            guard = (ready.get("guards") or {}).get("bad_samples") or {}
+            guard = (ready.get("default_hooks") or {}).get("bad_samples") or {}
             _make(run, pictures, path, identity, settings, guard.get("share", 1.0), progress)
-    leave_processes()
+    destroy_processes()
     with CacheReader(path) as reader:
         return CacheInfo(path, *reader.counts(), reader.identity, verified)
 
 
 def _make(
-    run: TeacherRun,
+    run: InstancePredictor,
     pictures: Any,
     path: Path,
     identity: dict[str, Any],
@@ -126,7 +128,7 @@ def _make(
 ) -> None:
     # on a CPU the teacher itself wants the cores
     workers = settings.get("workers", 2 if torch.cuda.is_available() else 0)
-    steps = make_cache(
+    steps = build_cache(
         run,
         pictures,
         path,
@@ -161,7 +163,7 @@ def _show(steps: Iterator[tuple[int, int]], path: Path) -> None:
         print()
 
 
-def teacher_run(config: Config) -> TeacherRun:
+def build_predictor(config: Config) -> InstancePredictor:
     """Make what `cache` runs over pictures, as a config says."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     student = config.model.architecture
@@ -169,11 +171,11 @@ def teacher_run(config: Config) -> TeacherRun:
     teacher = build_teacher(config.model.teacher, config.model.get("teacher_ckpt")).to(device)
     settings = config.teacher_cache
     connector, frozen = MODELS.build(settings.instances), FrozenTeacher(teacher, preprocessor)
-    limits = levels_of(settings), part_share_of(settings)
-    return TeacherRun(frozen, preprocessor, connector, settings.top, *limits)
+    limits = mask_thresholds_of(settings), min_component_ratio_of(settings)
+    return InstancePredictor(frozen, preprocessor, connector, settings.top, *limits)
 
 
-def _want_teacher(config: Config) -> None:
+def _check_teacher(config: Config) -> None:
     if config.get("teacher_cache") is None or config.model.get("teacher") is None:
         raise UserError(
             f"{config.filename or 'The config'} has no teacher to cache: expected a distillation's, with "

@@ -9,10 +9,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from ibkd_mm.apis.config import ConfigLike, Options, load_config
-from ibkd_mm.apis.explain import explained
-from ibkd_mm.apis.overrides import apply_overrides
-from ibkd_mm.datasets.check import ERROR, NOTE, WARNING, Report, check_parts, find_parts
+from ibkd_mm.config.load import ConfigLike, Options, load_config
+from ibkd_mm.config.overrides import apply_overrides
+from ibkd_mm.config.user_errors import user_errors
+from ibkd_mm.data_check import ERROR, NOTE, WARNING, Report, check_parts, find_parts
 from ibkd_mm.errors import UserError
 
 
@@ -60,7 +60,7 @@ def check(
     ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
     apply_overrides(ready, options or {})
     init_default_scope(ready.get("default_scope") or "mmdet")
-    with explained(ready):
+    with user_errors(ready):
         parts = find_parts(ready)
     result = CheckResult(check_parts(parts, workers), out)
     if out:

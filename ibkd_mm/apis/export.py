@@ -8,16 +8,16 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from ibkd_mm.apis.config import ConfigLike, Options, load_config, want_keys, without_teacher
-from ibkd_mm.apis.explain import explained
-from ibkd_mm.apis.overrides import apply_overrides
-from ibkd_mm.deploy.describe import class_names
-from ibkd_mm.deploy.export import Checked, Settings, want_free, write_student
+from ibkd_mm.config.load import ConfigLike, Options, check_keys, keep_student_only, load_config
+from ibkd_mm.config.overrides import apply_overrides
+from ibkd_mm.config.user_errors import user_errors
+from ibkd_mm.deploy.export import Checked, Settings, check_output_free, write_student
 from ibkd_mm.deploy.formats import files_of, packages_for
-from ibkd_mm.deploy.packages import want_package
+from ibkd_mm.deploy.model_info import class_names
 from ibkd_mm.deploy.runtime import ModelInfo
-from ibkd_mm.engine import check_fit, load_weights
+from ibkd_mm.engine import load_matching_weights, load_weights
 from ibkd_mm.errors import UserError
+from ibkd_mm.utils.optional_packages import require_package
 from ibkd_mm.yolov10 import YOLOv10
 
 
@@ -63,14 +63,14 @@ def export(
     """
     path, settings = Path(out), settings or Settings()
     for package in packages_for(path):
-        want_package(package, "Export")
-    want_free(path, settings)
+        require_package(package, "Export")
+    check_output_free(path, settings)
     ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
     apply_overrides(ready, options or {})
-    want_keys(ready, "test")
-    without_teacher(ready)
+    check_keys(ready, "test")
+    keep_student_only(ready)
     init_default_scope(ready.get("default_scope") or "mmdet")
-    with explained(ready):
+    with user_errors(ready):
         detector, classes = _load(ready, checkpoint)
         info, checked = write_student(detector, classes, ready, path, settings)
     return Exported(path, info, checked)
@@ -86,7 +86,7 @@ def _load(config: Config, checkpoint: str) -> tuple[Any, list[str]]:
             f"{config.filename or 'the config'} has {config.model.type}."
         )
     loaded = load_weights(checkpoint)
-    misfit = check_fit(detector, loaded["state_dict"])
-    if misfit:
-        raise UserError(f"The checkpoint does not fit the model of the config (YOLOv10):\n{misfit}")
+    mismatch = load_matching_weights(detector, loaded["state_dict"])
+    if mismatch:
+        raise UserError(f"The checkpoint does not fit the model of the config (YOLOv10):\n{mismatch}")
     return detector, class_names(config, detector.bbox_head.num_classes, loaded.get("meta"))

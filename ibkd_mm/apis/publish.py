@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save
 
 from ibkd_mm.engine import load_weights
-from ibkd_mm.engine.checkpoint import classes_in, safetensors_meta
-from ibkd_mm.engine.finished import whole_file
+from ibkd_mm.engine.checkpoint.load import checkpoint_classes, safetensors_metadata
 from ibkd_mm.errors import UserError
+from ibkd_mm.utils.atomic import atomic_write
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ def publish(checkpoint: str, out: str, *, half: bool = True) -> Published:
         raise UserError(f"{out} exists. Give another name, or delete it first.")
     loaded = load_weights(checkpoint)
     weights = {name: _lean(value, half) for name, value in loaded["state_dict"].items()}
-    _want_finite(weights, checkpoint)
+    _check_finite(weights, checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         # save_file would make it readable to its owner alone
-        partial.write_bytes(save(weights, safetensors_meta(classes_in(loaded))))
+        partial.write_bytes(save(weights, safetensors_metadata(checkpoint_classes(loaded))))
     return Published(path, len(weights), sum(value.numel() for value in weights.values()))
 
 
@@ -58,7 +58,7 @@ def _lean(value: torch.Tensor, half: bool) -> torch.Tensor:
     return value.half() if half and value.is_floating_point() else value
 
 
-def _want_finite(weights: dict[str, torch.Tensor], checkpoint: str) -> None:
+def _check_finite(weights: dict[str, torch.Tensor], checkpoint: str) -> None:
     wrong = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if wrong:
         raise UserError(

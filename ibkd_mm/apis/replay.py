@@ -16,16 +16,16 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
-from ibkd_mm.apis.batch_report import describe_batch
-from ibkd_mm.apis.config import ConfigLike, load_config
-from ibkd_mm.apis.explain import explained
+from ibkd_mm.config.load import ConfigLike, load_config
+from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.distill import FrozenTeacherDistill
-from ibkd_mm.engine import check_fit
-from ibkd_mm.engine.finite import bad_owners, loss_terms, shown_few
-from ibkd_mm.engine.layout import lay_out
-from ibkd_mm.engine.replay_file import Step, read_step, versions
-from ibkd_mm.engine.seeding import seed_all
-from ibkd_mm.engine.wrappers import optim_wrappers
+from ibkd_mm.engine import load_matching_weights
+from ibkd_mm.engine.finite import join_first, loss_terms, non_finite_owners
+from ibkd_mm.engine.memory_format import to_memory_format
+from ibkd_mm.engine.model_wrappers import optim_wrappers
+from ibkd_mm.engine.replay.describe_batch import describe_batch
+from ibkd_mm.engine.replay.file import Step, read_step, versions
+from ibkd_mm.engine.resume.seeding import seed_everything
 from ibkd_mm.errors import UserError
 
 
@@ -42,7 +42,7 @@ class Term:
     def row(self) -> tuple[str, ...]:
         """What a table shows of it."""
         then = "" if self.then is None else f"{self.then:.9g}"
-        gradient = f"not finite: {shown_few(self.spoilt)}" if self.spoilt else "finite"
+        gradient = f"not finite: {join_first(self.spoilt)}" if self.spoilt else "finite"
         return self.name, f"{self.value:.9g}", then, gradient
 
 
@@ -83,7 +83,7 @@ def replay(file: str, *, config: ConfigLike | None = None) -> Replayed:
         raise UserError(f"There is no {step.config} beside {path}. Give the training's config by --config.")
     ready = config if isinstance(config, Config) else load_config(config or path.parent / step.config)
     batch = describe_batch(step.batch)
-    with explained(ready):
+    with user_errors(ready):
         model = _build(ready, step)
         losses, module = _forward(ready, model, step)
     terms = [
@@ -99,10 +99,10 @@ def _build(config: Config, step: Step) -> Any:
     if config.get("data_preprocessor"):
         settings.setdefault("data_preprocessor", config.data_preprocessor)
     model = revert_sync_batchnorm(MODELS.build(settings).to(get_device()))
-    lay_out(model, config.get("memory_format"))
-    misfit = check_fit(model, step.state_dict)
-    if misfit:
-        raise UserError(f"The weights in the file do not fit the model of {config.filename}:\n{misfit}")
+    to_memory_format(model, config.get("memory_format"))
+    mismatch = load_matching_weights(model, step.state_dict)
+    if mismatch:
+        raise UserError(f"The weights in the file do not fit the model of {config.filename}:\n{mismatch}")
     if isinstance(model, FrozenTeacherDistill):
         model.load_training_only_state(step.training_only)
         model.distiller.factors.update(step.training_only["factors"])
@@ -113,7 +113,7 @@ def _build(config: Config, step: Step) -> Any:
 def _forward(config: Config, model: Any, step: Step) -> tuple[dict[str, Any], str | None]:
     wrapper = optim_wrappers(build_optim_wrapper(model, config.optim_wrapper))[0]
     MessageHub.get_current_instance().update_info("iter", step.place[2])  # some losses have schedules
-    seed_all(*step.place)
+    seed_everything(*step.place)
     with wrapper.optim_context(model), _watched(model) as found:
         data = model.data_preprocessor(step.batch, True)
         losses = model(**data, mode="loss") if isinstance(data, dict) else model(*data, mode="loss")
@@ -153,7 +153,9 @@ def _spoilt(term: Tensor, model: nn.Module) -> list[str]:
     if not term.requires_grad:
         return []
     found = torch.autograd.grad(term, list(parameters.values()), retain_graph=True, allow_unused=True)
-    return bad_owners({name: one for name, one in zip(parameters, found, strict=True) if one is not None})
+    return non_finite_owners(
+        {name: one for name, one in zip(parameters, found, strict=True) if one is not None}
+    )
 
 
 def _notes(step: Step) -> list[str]:

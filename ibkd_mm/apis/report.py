@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ibkd_mm.apis.report_evaluation import evaluate as run_models
 from ibkd_mm.errors import UserError
-from ibkd_mm.evaluation.page import Table
-from ibkd_mm.evaluation.report import Content, Evaluation, ap_table, as_text, group, read_runs, write
-from ibkd_mm.evaluation.report.equal import unequal as name_differences
-from ibkd_mm.evaluation.report.style import LeftOutError
+from ibkd_mm.report import Content, Evaluation, ap_table, as_text, group, read_runs, write
+from ibkd_mm.report.evaluation_runs import evaluate as run_models
+from ibkd_mm.report.fairness import unequal as name_differences
+from ibkd_mm.report.page import Table
+from ibkd_mm.report.style import LeftOutError
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
-from ibkd_mm.apis.augment import set_tta
-from ibkd_mm.apis.config import ConfigLike, Options
-from ibkd_mm.apis.explain import explained
-from ibkd_mm.apis.launch import leave_processes
-from ibkd_mm.apis.running import build_runner, prepare, want_checkpoint
+from ibkd_mm.apis.run_config import build_runner, check_checkpoint_exists, prepare
+from ibkd_mm.config.load import ConfigLike, Options
+from ibkd_mm.config.tta import enable_tta
+from ibkd_mm.config.user_errors import user_errors
+from ibkd_mm.engine.distributed import destroy_processes
 from ibkd_mm.errors import UserError
 
 
@@ -65,17 +65,17 @@ def test(
     if out is not None and not out.endswith((".pkl", ".pickle")):
         raise UserError(f"--out writes a pickle: expected a name ending in .pkl, found '{out}'.")
     ready = prepare(config, "test", options, work_dir, launcher)
-    want_checkpoint(checkpoint)
+    check_checkpoint_exists(checkpoint)
     ready.load_from, ready.resume = checkpoint, False
     pictures = _set_drawing(ready, show, show_dir, wait_time) if show or show_dir else None
     if tta:
-        set_tta(ready)
-    with explained(ready):
+        enable_tta(ready)
+    with user_errors(ready):
         runner = build_runner(ready, "test")
         if out:
             runner.test_evaluator.metrics.append(_dump(ready, out))
         metrics = runner.test()
-    leave_processes()
+    destroy_processes()
     files = {"predictions": Path(out)} if out else {}
     if pictures:
         files["pictures"] = Path(runner.log_dir) / pictures

@@ -9,11 +9,11 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ibkd_mm.apis.config import ConfigLike, Options
-from ibkd_mm.apis.explain import explained
-from ibkd_mm.apis.launch import leave_processes
-from ibkd_mm.apis.running import build_runner, prepare, want_checkpoint
-from ibkd_mm.engine.saving import find_resumable, pointed
+from ibkd_mm.apis.run_config import build_runner, check_checkpoint_exists, prepare
+from ibkd_mm.config.load import ConfigLike, Options
+from ibkd_mm.config.user_errors import user_errors
+from ibkd_mm.engine.checkpoint.save import find_resumable, last_checkpoint
+from ibkd_mm.engine.distributed import destroy_processes
 from ibkd_mm.errors import UserError
 
 _CPU_AMP = "ibkd_mm.CpuAmpOptimWrapper"
@@ -64,12 +64,12 @@ def train(
         _set_amp(ready)
     if auto_scale_lr:
         _set_scaled_lr(ready)
-    with explained(ready):
+    with user_errors(ready):
         runner = build_runner(ready, "resume" if ready.get("resume") else "load_from")
         for hook in hooks:
             runner.register_hook(hook)
         runner.train()
-    leave_processes()
+    destroy_processes()
     return _result(runner)
 
 
@@ -86,7 +86,7 @@ def _set_resume(config: Config, resume: str | bool | None) -> None:
     elif resume:
         config.resume, config.load_from = True, str(resume)
     if config.get("load_from"):
-        want_checkpoint(config.load_from)
+        check_checkpoint_exists(config.load_from)
 
 
 def _set_amp(config: Config) -> None:
@@ -119,4 +119,4 @@ def _result(runner: Runner) -> TrainResult:
     work_dir = Path(runner.work_dir)
     info = runner.message_hub.runtime_info
     best = Path(info["best_ckpt"]) if info.get("best_ckpt") else None
-    return TrainResult(work_dir, Path(runner.log_dir), pointed(work_dir), best)
+    return TrainResult(work_dir, Path(runner.log_dir), last_checkpoint(work_dir), best)

@@ -1,7 +1,11 @@
 """What enters a model: the embedded data, and how samples are made of pictures."""
 
-from ibkd_mm.datasets import transforms as transforms
-from ibkd_mm.datasets.picture_folder import PictureFolder
-from ibkd_mm.datasets.shapes import ShapesDataset
+from ibkd_mm import stack
 
-__all__ = ["PictureFolder", "ShapesDataset"]
+stack.prepare()
+
+from ibkd_mm.datasets import transforms as transforms  # noqa: E402
+from ibkd_mm.datasets.image_folder import ImageFolder  # noqa: E402
+from ibkd_mm.datasets.shapes import ShapesDataset  # noqa: E402
+
+__all__ = ["ImageFolder", "ShapesDataset"]

@@ -1,1 +1,1 @@
-"""Trained students as files that run anywhere: export, its check, and a runtime that needs no other part."""
+"""Trained models as files that run without PyTorch: export, comparison with the model, and a runtime."""

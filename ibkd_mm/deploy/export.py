@@ -10,18 +10,18 @@ import numpy as np
 from mmengine.config import Config
 
 from ibkd_mm.deploy import runtime as runtime_file
-from ibkd_mm.deploy.describe import describe
+from ibkd_mm.deploy.average_precision import Precision, average_precision
+from ibkd_mm.deploy.check_images import Pictures, check_pictures, pictures_of
 from ibkd_mm.deploy.formats import OPENVINO, Forward, files_of, open_model, save_onnx, save_openvino
-from ibkd_mm.deploy.graph import MOST_INSTANCES, DeployedStudent
+from ibkd_mm.deploy.model_info import describe
 from ibkd_mm.deploy.parity import Parity, check_parity
-from ibkd_mm.deploy.pictures import Pictures, check_pictures, pictures_of
-from ibkd_mm.deploy.precision import Precision, average_precision
 from ibkd_mm.deploy.quantise import quantise
 from ibkd_mm.deploy.runtime import ModelInfo, letterbox
 from ibkd_mm.deploy.trace import trace
-from ibkd_mm.engine.finished import PARTIAL, take_place, whole_file
 from ibkd_mm.errors import UserError
+from ibkd_mm.utils.atomic import PARTIAL, atomic_write, commit
 from ibkd_mm.yolov10 import YOLOv10
+from ibkd_mm.yolov10.export_graph import MOST_INSTANCES, DeployedStudent
 
 _RUNTIME = "runtime.py"
 _CHECKED = {"fp32": 16, "fp16": 16, "int8": 200}
@@ -112,14 +112,14 @@ def write_student(
             if not checked.result.passed:
                 return info, checked
         for written, final in zip(files_of(draft), files_of(out), strict=True):
-            take_place(written, final)
+            commit(written, final)
     if settings.runtime:
-        with whole_file(out.with_name(_RUNTIME)) as partial:
+        with atomic_write(out.with_name(_RUNTIME)) as partial:
             shutil.copyfile(runtime_file.__file__, partial)
     return info, checked
 
 
-def want_free(out: Path, settings: Settings) -> None:
+def check_output_free(out: Path, settings: Settings) -> None:
     """Refuse to overwrite anything."""
     wanted = [*files_of(out), *([out.with_name(_RUNTIME)] if settings.runtime else [])]
     taken = [str(file) for file in wanted if file.exists() and not _is_runtime(file)]

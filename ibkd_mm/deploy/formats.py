@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ibkd_mm.deploy.graph import INPUT
 from ibkd_mm.deploy.runtime import ModelInfo
 from ibkd_mm.errors import UserError
+from ibkd_mm.yolov10.export_graph import INPUT
 
 ONNX, OPENVINO = ".onnx", ".xml"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")

@@ -9,8 +9,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from ibkd_mm.deploy.formats import Forward
-from ibkd_mm.deploy.graph import DeployedStudent
 from ibkd_mm.deploy.runtime import Frame, ModelInfo, letterbox, share_of, to_instances
+from ibkd_mm.yolov10.export_graph import DeployedStudent
 
 Outputs = Mapping[str, np.ndarray]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ibkd_mm.deploy.graph import INPUT
-from ibkd_mm.deploy.quiet import quiet
+from ibkd_mm.utils.silence import quiet
+from ibkd_mm.yolov10.export_graph import INPUT
 
 QUANTISED = ("Conv", "ConvTranspose", "MaxPool", "Concat", "Add", "Mul", "Sigmoid", "Resize", "Split")
 

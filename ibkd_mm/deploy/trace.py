@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ibkd_mm.deploy.graph import INPUT, DeployedStudent
-from ibkd_mm.deploy.quiet import quiet
+from ibkd_mm.utils.silence import quiet
+from ibkd_mm.yolov10.export_graph import INPUT, DeployedStudent
 
 OPSET = 18
 """The one that PyTorch's translations are written in; ONNX Runtime knows it since 1.14, of 2023."""

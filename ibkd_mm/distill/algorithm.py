@@ -11,11 +11,11 @@ from mmrazor.models.algorithms import SingleTeacherDistill
 from mmrazor.models.utils import add_prefix
 from torch import Tensor, nn
 
-from ibkd_mm.distill.draws import drawn_aside
-from ibkd_mm.distill.teacher import Absent, FrozenTeacher, TeacherLike, build_teacher
-from ibkd_mm.engine.fit import check_fit
+from ibkd_mm.distill.teacher import FrozenTeacher, NullTeacher, TeacherLike, build_teacher
+from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
+from ibkd_mm.utils.rng import preserve_rng_state
 
 _STUDENT, _BESIDE = "architecture.", "distiller."
 _DRY_SIDE = 128
@@ -55,8 +55,8 @@ class FrozenTeacherDistill(SingleTeacherDistill):
     ) -> None:
         student = MODELS.build(architecture) if isinstance(architecture, Mapping) else architecture
         # what is built besides must not shift the draws that the student is initialised with
-        with drawn_aside():
-            model = build_teacher(teacher, teacher_ckpt) if online else Absent()
+        with preserve_rng_state():
+            model = build_teacher(teacher, teacher_ckpt) if online else NullTeacher()
             frozen = FrozenTeacher(model, student.data_preprocessor)
             object.__setattr__(self, "frozen", frozen)
             super().__init__(
@@ -91,7 +91,7 @@ class FrozenTeacherDistill(SingleTeacherDistill):
     def init_weights(self) -> None:
         """Initialise the student as if it were alone, then the rest."""
         self.student.init_weights()
-        with drawn_aside():
+        with preserve_rng_state():
             self.distiller.init_weights()
 
     def loss(self, batch_inputs: Tensor, data_samples: Sequence[Any] | None = None) -> dict[str, Any]:
@@ -101,15 +101,15 @@ class FrozenTeacherDistill(SingleTeacherDistill):
             if not self.calculate_student_loss:
                 raise UserError(
                     "With calculate_student_loss=False and no loss of the distiller counting, there is "
-                    "nothing to train by. See distill_losses' weights and guards.distill_schedule."
+                    "nothing to train by. See distill_losses' weights and default_hooks.distill_schedule."
                 )
             return self._connected(add_prefix(self.student(batch_inputs, samples, mode="loss"), "student"))
         self.distiller.set_deliveries_override(False)
         with self.distiller.teacher_recorders, self.distiller.deliveries:
             self.frozen.forward(batch_inputs, samples)
-        self.distiller.digest_teacher()
+        self.distiller.consume_teacher_records()
         self.distiller.set_deliveries_override(True)
-        samples = self.distiller.extended(samples, batch_inputs)
+        samples = self.distiller.with_extra_targets(samples, batch_inputs)
         with self.distiller.student_recorders, self.distiller.deliveries:
             own = self.student(batch_inputs, samples, mode="loss")
         losses = add_prefix(own, "student") if self.calculate_student_loss else {}
@@ -134,12 +134,12 @@ class FrozenTeacherDistill(SingleTeacherDistill):
 
     def load_training_only_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `training_only_state` gave; factors are for the config's schedule to say."""
-        misfit = check_fit(self.distiller, state["distiller"])
-        if misfit:
+        mismatch = load_matching_weights(self.distiller, state["distiller"])
+        if mismatch:
             raise UserError(
                 "The checkpoint was written with other connectors or losses than the config's distiller "
                 "has:\n"
-                f"{misfit}\nGo on with the config that it was trained with, or take its weights alone: "
+                f"{mismatch}\nGo on with the config that it was trained with, or take its weights alone: "
                 "--cfg-options load_from=PATH instead of --resume."
             )
 
@@ -166,9 +166,9 @@ def _find_student(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) ->
         state[prefix + _STUDENT + name.removeprefix(prefix)] = state.pop(name)
 
 
-def _name_as_student(_: nn.Module, misfit: Any) -> None:
+def _name_as_student(_: nn.Module, mismatch: Any) -> None:
     """Say what does not fit by the student's own names; connectors are not missed."""
-    for names in misfit:
+    for names in mismatch:
         names[:] = [name.removeprefix(_STUDENT) for name in names if not name.startswith(_BESIDE)]
 
 

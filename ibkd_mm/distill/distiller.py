@@ -9,18 +9,18 @@ from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules import RecorderManager
 from torch import Tensor, nn
 
-from ibkd_mm.distill.reading import Asked, RecordReader
-from ibkd_mm.distill.recorders import stop_when_recorded, want_kinds, want_sources
-from ibkd_mm.distill.records import (
+from ibkd_mm.distill.mapping_checks import (
     chain,
+    check_extra,
+    check_names,
+    check_records,
+    check_signature,
     listed,
     taken,
-    want_extra,
-    want_names,
-    want_records,
-    want_signature,
 )
-from ibkd_mm.distill.teacher import Absent
+from ibkd_mm.distill.record_reader import RecordReader, RecordRequest
+from ibkd_mm.distill.recorders import check_kinds, check_sources, stop_when_recorded
+from ibkd_mm.distill.teacher import NullTeacher
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
 
@@ -70,14 +70,14 @@ class CheckedDistiller(ConfigurableDistiller):
     ) -> None:
         losses, mappings = dict(distill_losses or {}), dict(loss_forward_mappings or {})
         recorders = {True: dict(student_recorders or {}), False: dict(teacher_recorders or {})}
-        want_names(losses, mappings)
+        check_names(losses, mappings)
         for side, given in recorders.items():
-            want_kinds(given, _SIDES[side])
+            check_kinds(given, _SIDES[side])
         extra = dict(extra_targets or {})
         extra_from = extra.pop("teacher", None)
-        want_records(mappings, recorders, connectors or {})
+        check_records(mappings, recorders, connectors or {})
         if extra:
-            want_extra(extra_from, recorders, connectors or {})
+            check_extra(extra_from, recorders, connectors or {})
         # what only losses that never count would use is not built: it would be trained to no end
         used = _used_connectors(
             [each for name, each in mappings.items() if losses[name].get("loss_weight", 1)]
@@ -88,12 +88,12 @@ class CheckedDistiller(ConfigurableDistiller):
                 recorders[True], recorders[False], distill_deliveries, built, losses, init_cfg=init_cfg
             )
         for loss, arguments in mappings.items():
-            want_signature(loss, self.distill_losses[loss], arguments)
+            check_signature(loss, self.distill_losses[loss], arguments)
         self.loss_forward_mappings = mappings
         self.teacher_recorders: RecorderManager
         self.reader = RecordReader(self.student_recorders, self.teacher_recorders, self.connectors)
         self._recorders = recorders
-        self._extra = Asked(extra_from, {}, "distiller.extra_targets.teacher") if extra else None
+        self._extra = RecordRequest(extra_from, {}, "distiller.extra_targets.teacher") if extra else None
         self.extra_targets = MODELS.build(extra) if extra else None
         self.factors = dict.fromkeys([*losses, *([_EXTRA] if extra else [])], 1.0)
         """What each loss counts at the moment: schedules change it, and at 0 the loss is left out.
@@ -112,7 +112,7 @@ class CheckedDistiller(ConfigurableDistiller):
         return [self.distill_losses[loss] for loss in filter(self._counts, self.loss_forward_mappings)]
 
     @property
-    def _adding(self) -> Asked | None:
+    def _adding(self) -> RecordRequest | None:
         """What extra targets ask for, while they are added."""
         return self._extra if self.factors.get(_EXTRA, 0.0) > 0 else None
 
@@ -121,7 +121,7 @@ class CheckedDistiller(ConfigurableDistiller):
 
     def prepare_from_student(self, model: nn.Module) -> None:
         """Attach the student's recorders, and show the student to what wants to know it."""
-        want_sources(self._recorders[True], model, _SIDES[True])
+        check_sources(self._recorders[True], model, _SIDES[True])
         super().prepare_from_student(model)
         for part in (*self.distill_losses.values(), self.extra_targets):
             if hasattr(part, "attach"):
@@ -129,7 +129,7 @@ class CheckedDistiller(ConfigurableDistiller):
 
     def prepare_from_teacher(self, model: nn.Module) -> None:
         """Attach the teacher's recorders, so that it runs as far as they ask."""
-        if isinstance(model, Absent):
+        if isinstance(model, NullTeacher):
             if self._wanted():
                 raise UserError(
                     f"With online=False no teacher runs, and {', '.join(self._wanting())} asks for its "
@@ -138,7 +138,7 @@ class CheckedDistiller(ConfigurableDistiller):
                 )
             self.teacher_recorders = self.reader.managers[False] = RecorderManager()
             return
-        want_sources(self._recorders[False], model, _SIDES[False])
+        check_sources(self._recorders[False], model, _SIDES[False])
         super().prepare_from_teacher(model)
         if not self.deliveries.deliveries:  # these take what comes at any place
             stop_when_recorded(self.teacher_recorders, self._wanted, model)
@@ -156,16 +156,16 @@ class CheckedDistiller(ConfigurableDistiller):
         asked = (each.where.split(".") for each in self._asked() if not each.info["from_student"])
         return sorted({parts[2 if parts[1] == "loss_forward_mappings" else 1] for parts in asked})
 
-    def _asked(self) -> Iterator[Asked]:
+    def _asked(self) -> Iterator[RecordRequest]:
         """Tell all that is asked for in this step."""
         for loss in filter(self._counts, self.loss_forward_mappings):
             yield from (self._argument(loss, name) for name in self.loss_forward_mappings[loss])
         if self._adding is not None:
             yield self._adding
 
-    def _argument(self, loss: str, name: str) -> Asked:
+    def _argument(self, loss: str, name: str) -> RecordRequest:
         arguments = self.loss_forward_mappings[loss]
-        return Asked(arguments[name], arguments, f"distiller.loss_forward_mappings.{loss}.{name}")
+        return RecordRequest(arguments[name], arguments, f"distiller.loss_forward_mappings.{loss}.{name}")
 
     @torch.no_grad()
     def show_records(self) -> None:
@@ -185,9 +185,9 @@ class CheckedDistiller(ConfigurableDistiller):
                     "too (mode='tensor'), not what losses alone need."
                 )
 
-    def digest_teacher(self) -> None:
+    def consume_teacher_records(self) -> None:
         """Do what needs the teacher's records alone, as soon as they are there."""
-        self.reader.digest_teacher(self._asked())
+        self.reader.consume_teacher_records(self._asked())
 
     def compute_distill_losses(self) -> dict[str, Tensor]:
         """Compute the losses that count, each times what it counts."""
@@ -204,7 +204,7 @@ class CheckedDistiller(ConfigurableDistiller):
         self.reader.forget()
         return losses
 
-    def extended(self, samples: list[Any], inputs: Tensor) -> list[Any]:
+    def with_extra_targets(self, samples: list[Any], inputs: Tensor) -> list[Any]:
         """Give the samples of (B, 3, H, W) inputs what the teacher saw besides, if the distillation is to."""
         if self.extra_targets is None or self._adding is None:
             return samples

@@ -14,11 +14,11 @@ from ibkd_mm.registry import TASK_UTILS
 _BY_MODULE = ("ModuleOutputs", "ModuleInputs")
 
 
-class Enough(Exception):  # noqa: N818  (no error: it ends a forward whose rest nobody wants)
+class StopForward(Exception):  # noqa: N818  (no error: it ends a forward whose rest nobody wants)
     """Raised inside a model when all that is asked for is recorded."""
 
 
-def want_kinds(recorders: Mapping[str, Any], of: str) -> None:
+def check_kinds(recorders: Mapping[str, Any], of: str) -> None:
     """Refuse a recorder of no kind that there is, or without a source.
 
     Args:
@@ -34,7 +34,7 @@ def want_kinds(recorders: Mapping[str, Any], of: str) -> None:
             raise UserError(f"{where}: no recorder of type '{kind}'.{did_you_mean(kind, known)}")
 
 
-def want_sources(recorders: Mapping[str, Any], model: nn.Module, of: str) -> None:
+def check_sources(recorders: Mapping[str, Any], model: nn.Module, of: str) -> None:
     """Refuse a recorder of a module that the model has not.
 
     Args:
@@ -102,4 +102,4 @@ class _Stop:
             and len(self.inside[name].data_buffer) >= count
             for name, count in asked.items()
         ):
-            raise Enough
+            raise StopForward

@@ -21,7 +21,7 @@ class Renormaliser:
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
-        _want_divisor(student, teacher)
+        _check_divisor(student, teacher)
         self.student, self.teacher = student, teacher
         self.flip = _flips(student) != _flips(teacher)
 
@@ -66,7 +66,7 @@ def _pad_value(preprocessor: nn.Module) -> float:
     return float(getattr(preprocessor, "pad_value", 0))
 
 
-def _want_divisor(student: nn.Module, teacher: nn.Module) -> None:
+def _check_divisor(student: nn.Module, teacher: nn.Module) -> None:
     own, wanted = (getattr(each, "pad_size_divisor", None) or 1 for each in (student, teacher))
     if own % wanted:
         raise UserError(

@@ -13,11 +13,11 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from ibkd_mm.distill.recorders import Enough
+from ibkd_mm.config.read import read_config
+from ibkd_mm.distill.recorders import StopForward
 from ibkd_mm.distill.renormalise import Renormaliser
-from ibkd_mm.engine.checkpoint import classes_in, load_weights
-from ibkd_mm.engine.config_file import read_config
-from ibkd_mm.engine.fit import check_fit
+from ibkd_mm.engine.checkpoint.load import checkpoint_classes, load_weights
+from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
 
@@ -84,28 +84,28 @@ def _load(teacher: Any, checkpoint: str) -> None:
         loaded = load_weights(checkpoint)
     except UserError as error:
         raise UserError(f"The teacher's weights (teacher_ckpt): {error}") from error
-    teacher.trained_classes = classes_in(loaded)
-    misfit = check_fit(teacher, loaded["state_dict"])
-    if misfit:
+    teacher.trained_classes = checkpoint_classes(loaded)
+    mismatch = load_matching_weights(teacher, loaded["state_dict"])
+    if mismatch:
         raise UserError(
             f"The teacher's checkpoint {checkpoint} does not fit its config "
-            f"({type(teacher).__name__}):\n{misfit}"
+            f"({type(teacher).__name__}):\n{mismatch}"
         )
     print_log(f"Teacher: {type(teacher).__name__} with the weights of {checkpoint}", "current")
 
 
-def want_order(teacher: BaseModel, classes: Sequence[str] | None) -> None:
+def check_order(teacher: BaseModel, classes: Sequence[str] | None) -> None:
     """Refuse a teacher of other classes than the data's, or of another order, as far as both are known."""
     trained = getattr(teacher, "trained_classes", ())
     if classes and trained and tuple(classes) != tuple(trained):
         raise UserError(
             f"The teacher's checkpoint was trained on the classes {', '.join(trained[:5])}..., and the "
             f"training set has {', '.join(classes[:5])}...: they must be the same, in the same order. Name "
-            "the data's classes in metainfo in that order, or distil maps alone (guards.teacher_check=None)."
+            "the data's classes in metainfo in that order, or distil maps alone (default_hooks.teacher_check=None)."
         )
 
 
-class Absent(BaseModel):
+class NullTeacher(BaseModel):
     """Stands for a teacher that does not run, since what it saw is read from a cache."""
 
     def forward(self, *_: Any, **__: Any) -> Any:
@@ -127,9 +127,9 @@ class FrozenTeacher:
     @torch.no_grad()
     def forward(self, inputs: Tensor, samples: Sequence[Any]) -> None:
         """Run it as far as its recorders ask; they hold what it said."""
-        if isinstance(self.model, Absent):
+        if isinstance(self.model, NullTeacher):
             return
-        with suppress(Enough):
+        with suppress(StopForward):
             self.model(self.renormalise(inputs, samples), samples, mode="tensor")
 
     @torch.no_grad()

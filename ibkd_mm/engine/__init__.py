@@ -1,34 +1,38 @@
-"""What any method's training needs. Importing it makes every checkpoint go through the one safe loader."""
+"""What the training of any method needs. Importing it routes every checkpoint through the one safe loader."""
 
-from ibkd_mm.engine.amp import CpuAmpOptimWrapper
-from ibkd_mm.engine.bad_samples import BadSampleGuard
-from ibkd_mm.engine.checkpoint import load_weights
-from ibkd_mm.engine.close_mosaic import CloseMosaicHook
-from ibkd_mm.engine.ema import StudentEMAHook
-from ibkd_mm.engine.fit import CheckpointGuard, check_fit
-from ibkd_mm.engine.loops import EpochLoop, IterLoop
-from ibkd_mm.engine.non_finite import NonFiniteGuard
-from ibkd_mm.engine.param_groups import FewGroupsConstructor
-from ibkd_mm.engine.place import PlaceHook
-from ibkd_mm.engine.preemption import Preempted, PreemptionHook
-from ibkd_mm.engine.runner import TrustedRunner
-from ibkd_mm.engine.saving import WholeCheckpointHook
+from ibkd_mm import stack
+
+stack.prepare()
+
+from ibkd_mm.engine.checkpoint.load import load_weights  # noqa: E402
+from ibkd_mm.engine.checkpoint.save import WholeCheckpointHook  # noqa: E402
+from ibkd_mm.engine.checkpoint.state_dict_match import CheckpointGuard, load_matching_weights  # noqa: E402
+from ibkd_mm.engine.hooks.bad_samples import BadSampleGuard  # noqa: E402
+from ibkd_mm.engine.hooks.close_mosaic import CloseMosaicHook  # noqa: E402
+from ibkd_mm.engine.hooks.non_finite import NonFiniteGuard  # noqa: E402
+from ibkd_mm.engine.hooks.preemption import Preempted, PreemptionHook  # noqa: E402
+from ibkd_mm.engine.hooks.student_ema import StudentEMAHook  # noqa: E402
+from ibkd_mm.engine.loops import ResumableEpochLoop, ResumableIterLoop  # noqa: E402
+from ibkd_mm.engine.optim.cpu_amp import CpuAmpOptimWrapper  # noqa: E402
+from ibkd_mm.engine.optim.param_groups import FewGroupsConstructor  # noqa: E402
+from ibkd_mm.engine.resume.data_position import DataPositionHook  # noqa: E402
+from ibkd_mm.engine.runner import ResumableRunner  # noqa: E402
 
 __all__ = [
     "BadSampleGuard",
     "CheckpointGuard",
     "CloseMosaicHook",
     "CpuAmpOptimWrapper",
-    "EpochLoop",
+    "DataPositionHook",
     "FewGroupsConstructor",
-    "IterLoop",
     "NonFiniteGuard",
-    "PlaceHook",
     "Preempted",
     "PreemptionHook",
+    "ResumableEpochLoop",
+    "ResumableIterLoop",
+    "ResumableRunner",
     "StudentEMAHook",
-    "TrustedRunner",
     "WholeCheckpointHook",
-    "check_fit",
+    "load_matching_weights",
     "load_weights",
 ]

@@ -34,26 +34,29 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     return any(bool(get_total_norm(filled, order).isfinite()) for order in (2.0, inf))
 
 
-def bad_terms(terms: Mapping[str, Tensor]) -> list[str]:
+def non_finite_terms(terms: Mapping[str, Tensor]) -> list[str]:
     """Name the loss terms that are not finite, with their values."""
     return [f"{name} is {float(value)}" for name, value in terms.items() if not value.isfinite()]
 
 
-def bad_modules(model: nn.Module, statistics: Mapping[str, Tensor]) -> list[str]:
+def non_finite_modules(model: nn.Module, statistics: Mapping[str, Tensor]) -> list[str]:
     """Name the modules whose gradient is not finite, and those whose statistics are not."""
     gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
-    found = [("the gradient of", bad_owners(gradients)), ("the statistics of", bad_owners(statistics))]
-    named = [f"{what} {shown_few(modules)} is not finite" for what, modules in found if modules]
+    found = [
+        ("the gradient of", non_finite_owners(gradients)),
+        ("the statistics of", non_finite_owners(statistics)),
+    ]
+    named = [f"{what} {join_first(modules)} is not finite" for what, modules in found if modules]
     return named or ["a gradient is not finite, of a parameter that is not the model's"]
 
 
-def bad_owners(tensors: Mapping[str, Tensor]) -> list[str]:
+def non_finite_owners(tensors: Mapping[str, Tensor]) -> list[str]:
     """Name the modules, in the given order, that own a tensor which is not finite."""
     wrong = [name.rpartition(".")[0] or name for name, value in tensors.items() if not all_finite([value])]
     return list(dict.fromkeys(wrong))
 
 
-def shown_few(names: Sequence[str]) -> str:
+def join_first(names: Sequence[str]) -> str:
     """Name the first few and count the rest."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

@@ -9,8 +9,8 @@ from mmengine.dist import get_rank
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from ibkd_mm.engine.draws import DrawnDataset, PlacedBatches, draw_by_place
-from ibkd_mm.engine.seeding import seed_all
+from ibkd_mm.engine.resume.seeded_samples import PositionedBatches, SeededDataset, seed_by_position
+from ibkd_mm.engine.resume.seeding import seed_everything
 from ibkd_mm.registry import LOOPS
 
 Batch = Sequence[dict[str, Any]]
@@ -19,7 +19,7 @@ Batch = Sequence[dict[str, Any]]
 def _placed(runner: Runner, loader: DataLoader[Any] | dict[str, Any]) -> DataLoader[Any]:
     differ = runner._randomness_cfg.get("diff_rank_seed", False)
     built = runner.build_dataloader(loader, seed=runner.seed, diff_rank_seed=differ)
-    return draw_by_place(built, runner.seed, get_rank(), Path(runner.log_dir) / faults_name(get_rank()))
+    return seed_by_position(built, runner.seed, get_rank(), Path(runner.log_dir) / faults_name(get_rank()))
 
 
 def faults_name(rank: int | str) -> str:
@@ -27,23 +27,23 @@ def faults_name(rank: int | str) -> str:
     return f"unreadable_samples_{rank}.jsonl"
 
 
-class Placed:
+class ResumableLoop:
     """What the two loops share: where their loader stands."""
 
     dataloader: DataLoader[Any]
 
     @property
-    def place(self) -> PlacedBatches:
+    def place(self) -> PositionedBatches:
         """The batches as they are drawn."""
         batches = self.dataloader.batch_sampler
-        assert isinstance(batches, PlacedBatches)
+        assert isinstance(batches, PositionedBatches)
         return batches
 
     @property
-    def drawn(self) -> DrawnDataset:
+    def drawn(self) -> SeededDataset:
         """The data set as it is drawn from."""
         dataset = self.dataloader.dataset
-        assert isinstance(dataset, DrawnDataset)
+        assert isinstance(dataset, SeededDataset)
         return dataset
 
     def reseed(self, seed: int) -> None:
@@ -55,7 +55,7 @@ class Placed:
 
 
 @LOOPS.register_module()
-class EpochLoop(Placed, EpochBasedTrainLoop):
+class ResumableEpochLoop(ResumableLoop, EpochBasedTrainLoop):
     """`EpochBasedTrainLoop` that can begin in the middle of an epoch."""
 
     def __init__(self, runner: Runner, dataloader: Any, **kwargs: Any) -> None:
@@ -68,20 +68,20 @@ class EpochLoop(Placed, EpochBasedTrainLoop):
         for index, batch in enumerate(self.dataloader, start=self.place.begin(self._epoch)):
             self.place.taken = index + 1
             self.run_iter(index, batch)
-        self.place.want_any()
+        self.place.require_batch()
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
     def run_iter(self, idx: int, data_batch: Batch) -> None:
         """Train on one batch, with randomness of its own."""
-        seed_all(self.drawn.seed, get_rank(), self._iter)
+        seed_everything(self.drawn.seed, get_rank(), self._iter)
         super().run_iter(idx, data_batch)
 
 
 class EndlessBatches:
     """The batches of a loader, turn after turn; mmengine's own draws the skipped ones when it resumes."""
 
-    def __init__(self, loader: DataLoader[Any], place: PlacedBatches) -> None:
+    def __init__(self, loader: DataLoader[Any], place: PositionedBatches) -> None:
         self.loader, self.place = loader, place
         self._iterator: Any = None
 
@@ -93,7 +93,7 @@ class EndlessBatches:
             self._iterator = iter(self.loader)
         batch = next(self._iterator, None)
         if batch is None:
-            self.place.want_any()
+            self.place.require_batch()
             self.place.begin(self.place.turn + 1)
             self._iterator = iter(self.loader)
             batch = next(self._iterator)
@@ -105,7 +105,7 @@ class EndlessBatches:
 
 
 @LOOPS.register_module()
-class IterLoop(Placed, IterBasedTrainLoop):
+class ResumableIterLoop(ResumableLoop, IterBasedTrainLoop):
     """`IterBasedTrainLoop` that resumes without loading what it skips."""
 
     def __init__(self, runner: Runner, dataloader: Any, **kwargs: Any) -> None:
@@ -120,5 +120,5 @@ class IterLoop(Placed, IterBasedTrainLoop):
 
     def run_iter(self, data_batch: Batch) -> None:
         """Train on one batch, with randomness of its own."""
-        seed_all(self.drawn.seed, get_rank(), self._iter)
+        seed_everything(self.drawn.seed, get_rank(), self._iter)
         super().run_iter(data_batch)

@@ -1,48 +1,58 @@
 """mmengine's Runner, where nothing saved is lost and going on is exact."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from ibkd_mm.engine.compiling import compile_network
-from ibkd_mm.engine.cores import usable_cores
-from ibkd_mm.engine.layout import lay_out, lay_out_state
-from ibkd_mm.engine.loops import Placed
-from ibkd_mm.engine.param_groups import FEW_GROUPS
-from ibkd_mm.engine.saving import (
+from ibkd_mm.engine.checkpoint.save import (
     TRAINING_ONLY,
+    checkpoint_file,
     load_training_only,
     on_cpu,
-    saved_file,
     schedules,
     training_state,
 )
-from ibkd_mm.engine.workers import end_workers, leave_signals
-from ibkd_mm.engine.wrappers import optim_wrappers, unwrapped
+from ibkd_mm.engine.compile import compile_network
+from ibkd_mm.engine.loops import ResumableLoop
+from ibkd_mm.engine.memory_format import match_state_to_weights, to_memory_format
+from ibkd_mm.engine.model_wrappers import optim_wrappers, unwrap_model
+from ibkd_mm.engine.optim.param_groups import FEW_GROUPS
+from ibkd_mm.engine.workers import ignore_signals_in_workers, shut_down_workers
 from ibkd_mm.errors import UserError
-from ibkd_mm.registry import HOOKS, RUNNERS
+from ibkd_mm.registry import RUNNERS
+from ibkd_mm.utils.cores import usable_cores
 
-_LOOPS = {"EpochBasedTrainLoop": "ibkd_mm.EpochLoop", "IterBasedTrainLoop": "ibkd_mm.IterLoop"}
+_LOOPS = {
+    "EpochBasedTrainLoop": "ibkd_mm.ResumableEpochLoop",
+    "IterBasedTrainLoop": "ibkd_mm.ResumableIterLoop",
+}
 _HOOKS = {"CheckpointHook": "ibkd_mm.WholeCheckpointHook"}
+SAFETY_HOOKS = {
+    "data_position": {"type": "ibkd_mm.DataPositionHook"},
+    "preemption": {"type": "ibkd_mm.PreemptionHook"},
+    "non_finite": {"type": "ibkd_mm.NonFiniteGuard"},
+    "bad_samples": {"type": "ibkd_mm.BadSampleGuard"},
+}
+"""Entries of `default_hooks` that every training has unless its config sets them to None."""
+_MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
 _PROGRESS = ("last_step", "_global_step", "_last_value", "base_values")
 
 
 @RUNNERS.register_module()
-class TrustedRunner(Runner):
-    """A Runner that saves whole files, resumes to the bit, and has the hooks of the config's `guards`.
+class ResumableRunner(Runner):
+    """A Runner that writes checkpoints atomically, resumes exactly, and adds `SAFETY_HOOKS`.
 
     mmengine's two training loops and its checkpoint hook are replaced by ours, which take the same
-    settings; a config names upstream's or ours. Parameters of equal settings are one group. `guards` is a
-    dictionary of hooks; None takes one out. `memory_format='channels_last'` lays maps out in memory so that
+    settings; a config names upstream's or ours. Parameters of equal settings are one group. `memory_format='channels_last'` lays maps out in memory so that
     a CPU's convolutions are faster. `compile` compiles the backbone and the neck.
     `env_cfg=dict(threads='spare')` computes on the cores that the loader's workers leave: on small pictures,
     threads that wait for a core which a worker has are slower than none. OMP_NUM_THREADS wins.
@@ -61,17 +71,17 @@ class TrustedRunner(Runner):
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Lay the weights out as maps are to lie, before a wrapper makes buckets of them."""
         if self.cfg.get("memory_format") is not None:
-            lay_out(model, self.cfg.memory_format)
+            to_memory_format(model, self.cfg.memory_format)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def _init_model_weights(self) -> None:
         """Draw the first weights in one order, however they are to lie."""
         layout = self.cfg.get("memory_format")
         if layout is not None:
-            lay_out(unwrapped(self.model), None)
+            to_memory_format(unwrap_model(self.model), None)
         super()._init_model_weights()
         if layout is not None:
-            lay_out(unwrapped(self.model), layout)
+            to_memory_format(unwrap_model(self.model), layout)
 
     def _maybe_compile(self, target: str) -> None:
         """Compile what is worth it, whichever step is to be run."""
@@ -99,26 +109,18 @@ class TrustedRunner(Runner):
         dataloader: DataLoader[Any] | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader[Any]:
         """Build a loader, of validation too, whose workers outlive the signal that ends a training."""
-        return leave_signals(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
+        return ignore_signals_in_workers(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
-        """Register mmengine's hooks, the one that saves checkpoints replaced by ours."""
-        chosen = {"checkpoint": {"type": "CheckpointHook", "interval": 1}, **(hooks or {})}
+        """Register mmengine's hooks, the one that saves checkpoints replaced by ours, and the safety hooks."""
+        chosen = {"checkpoint": {"type": "CheckpointHook", "interval": 1}, **with_safety_hooks(hooks or {})}
         saving = chosen["checkpoint"]
         if isinstance(saving, dict):
             chosen["checkpoint"] = {**saving, "type": _ours(saving["type"], _HOOKS)}
-        super().register_default_hooks(chosen)
-
-    def register_hooks(
-        self,
-        default_hooks: dict[str, Any] | None = None,
-        custom_hooks: list[Hook | dict[str, Any]] | None = None,
-    ) -> None:
-        """Register the hooks of the config, and its guards."""
-        super().register_hooks(default_hooks, custom_hooks)
-        for guard in (self.cfg.get("guards") or {}).values():
-            if guard is not None:
-                self.register_hook(HOOKS.build(guard))
+        # mmengine drops its own hooks when they are None, and fails on others
+        super().register_default_hooks(
+            {name: hook for name, hook in chosen.items() if hook is not None or name in _MMENGINE_HOOKS}
+        )
 
     def train(self) -> nn.Module:
         """Train; whatever happens, signals, module hooks and workers are given back."""
@@ -130,21 +132,21 @@ class TrustedRunner(Runner):
                 if close is not None:
                     close()
             for loop in (self._train_loop, self._val_loop):
-                end_workers(loop)
+                shut_down_workers(loop)
 
     def val(self) -> dict[str, float]:
         """Validate, and give the workers back."""
         try:
             return super().val()
         finally:
-            end_workers(self._val_loop)
+            shut_down_workers(self._val_loop)
 
     def test(self) -> dict[str, float]:
         """Test, and give the workers back."""
         try:
             return super().test()
         finally:
-            end_workers(self._test_loop)
+            shut_down_workers(self._test_loop)
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load the weights of a checkpoint, and keep at hand what is trained beside them."""
@@ -167,12 +169,12 @@ class TrustedRunner(Runner):
             ) from error
         if isinstance(self.optim_wrapper, OptimWrapper):
             for wrapper in optim_wrappers(self.optim_wrapper):
-                lay_out_state(wrapper.optimizer)
-        load_training_only(unwrapped(self.model), self._loaded)
+                match_state_to_weights(wrapper.optimizer)
+        load_training_only(unwrap_model(self.model), self._loaded)
         self._loaded.clear()
         for change in _overruled(planned, schedules(self.param_schedulers or []), "param_scheduler"):
             self.logger.warning(f"{change}: a schedule goes on as it began.")
-        if isinstance(self.train_loop, Placed):
+        if isinstance(self.train_loop, ResumableLoop):
             self.train_loop.reseed(self.seed)
 
     @master_only
@@ -195,7 +197,7 @@ class TrustedRunner(Runner):
             checkpoint["param_schedulers"] = schedules(self.param_schedulers)
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         with (
-            saved_file(Path(out_dir) / filename, Path(self.work_dir)) as partial,
+            checkpoint_file(Path(out_dir) / filename, Path(self.work_dir)) as partial,
             partial.open("wb") as file,
         ):
             torch.save(checkpoint, file)
@@ -213,6 +215,16 @@ def _overruled(planned: Any, resumed: Any, at: str) -> list[str]:
         for key, value in planned.items()
         if key not in _PROGRESS and resumed.get(key) != value
     ]
+
+
+def with_safety_hooks(hooks: Mapping[str, Any]) -> dict[str, Any]:
+    """Add `SAFETY_HOOKS` to a config's `default_hooks`; a setting of one keeps the others."""
+    added = {
+        name: {**default, **(hooks.get(name) or {})}
+        for name, default in SAFETY_HOOKS.items()
+        if hooks.get(name, default) is not None
+    }
+    return {**hooks, **added}
 
 
 def _ours(kind: Any, replaced: dict[str, str]) -> Any:

@@ -30,14 +30,14 @@ class WorkerStart:
             self.inner(worker)
 
 
-def leave_signals(loader: DataLoader[Any]) -> DataLoader[Any]:
+def ignore_signals_in_workers(loader: DataLoader[Any]) -> DataLoader[Any]:
     """Make the workers that a loader will start leave signals to the main process."""
     if not isinstance(loader.worker_init_fn, WorkerStart):
         loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
     return loader
 
 
-def end_workers(loop: Any) -> None:
+def shut_down_workers(loop: Any) -> None:
     """End the workers of a loop, if it was built: torch waits five seconds for each that becomes garbage."""
     for holder in ("dataloader", "dataloader_iterator"):
         held = getattr(loop, holder, None)

@@ -1,15 +1,9 @@
-"""The one seam to other people's packages: what is wrong upstream is mended here and nowhere else."""
-
-from ibkd_mm.stack import bool_masks, config_text, ops, quiet, razor, scope
-
-__all__ = ["bool_masks", "config_text", "ops", "prepare", "quiet", "razor", "scope"]
+"""The one seam to other people's packages: what is wrong upstream is worked around here and nowhere else."""
 
 
 def prepare() -> None:
-    """Make mmcv's ops importable, mmengine aware of our configs and mmrazor importable. Idempotent."""
-    ops.install()
-    scope.install()
-    config_text.install()
-    quiet.install()
-    razor.install()
-    bool_masks.install()
+    """Make mmcv's operators importable, mmengine aware of our configs and mmrazor importable. Idempotent."""
+    from ibkd_mm.stack import bool_masks, config_text, mmdet_datasets, ops, razor, scope
+
+    for part in (ops, scope, config_text, mmdet_datasets, razor, bool_masks):
+        part.install()

@@ -1,18 +1,10 @@
-"""`ibkd doctor`: what of the installation works, what does not, and the one line that mends it.
+"""`ibkd doctor`: what of the installation works, what does not, and the command that fixes it.
 
-It must run where `import ibkd_mm` fails, so it imports only the standard library and is loaded by its path:
-
-    package = importlib.util.find_spec("ibkd_mm")  # finds it, and does not import it
-    path = Path(package.submodule_search_locations[0]) / "stack" / "doctor.py"
-    spec = importlib.util.spec_from_file_location("ibkd_doctor", path)
-    doctor = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(doctor)
-    code = doctor.main(argv)
+It runs where the packages below are broken, so it imports only the standard library at the top.
 """
 
 from __future__ import annotations  # so that a Python too old for the rest can say that it is
 
-import argparse
 import contextlib
 import importlib
 import importlib.metadata
@@ -76,18 +68,27 @@ def examine() -> list[Check]:
     return _with_causes(checks)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print what was found, as text or as JSON alone; return 1 where the installation is unusable."""
-    parser = argparse.ArgumentParser(prog="ibkd doctor", description="What of this installation works.")
-    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
-    as_json = parser.parse_args(argv).json
-    checks = examine()
-    usable = all(check.state != BROKEN for check in checks)
-    if as_json:
-        print(json.dumps({"usable": usable, "checks": [check._asdict() for check in checks]}, indent=2))
-    else:
-        print(_text(checks))
-    return 0 if usable else 1
+class Diagnosis(NamedTuple):
+    """All checks of an installation."""
+
+    checks: list[Check]
+    as_json: bool
+
+    @property
+    def exit_code(self) -> int:
+        """1 if the installation is unusable, else 0."""
+        return int(any(check.state == BROKEN for check in self.checks))
+
+    def __str__(self) -> str:
+        if not self.as_json:
+            return _text(self.checks)
+        checks = [check._asdict() for check in self.checks]
+        return json.dumps({"usable": not self.exit_code, "checks": checks}, indent=2)
+
+
+def diagnose(*, as_json: bool = False) -> Diagnosis:
+    """Examine the installation."""
+    return Diagnosis(examine(), as_json)
 
 
 def _looks() -> list[tuple[str, Callable[[], Check]]]:
@@ -375,7 +376,3 @@ def _text(checks: list[Check]) -> str:
     broken = [check.name for check in checks if check.state == BROKEN]
     lines.append(f"unusable: {', '.join(broken)}" if broken else "usable")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ibkd_mm.stack.put_off import StandIn, put_off
+from ibkd_mm.stack.lazy_modules import LazyModule, lazy_modules
 
 # mmrazor 1.0.0 asserts `mmcv <= 2.1.0` although nothing of its distillation part minds a newer one.
 _NEWEST_MMCV_IT_ACCEPTS = "2.1.0"
@@ -33,7 +33,7 @@ _PROMISED = (
 )
 
 
-class _Placeholder(StandIn):
+class _Placeholder(LazyModule):
     """Stands for a module that cannot be imported; whatever is asked of it fails only when it is called."""
 
     def part(self, name: str) -> Callable[..., Any]:
@@ -81,7 +81,7 @@ def install() -> None:
         return  # somebody's mmrazor imports by itself: nothing to mend
     for name in _DEAD_MODULES:
         sys.modules.setdefault(name, _Placeholder(name))
-    with _shown_mmcv_version(_NEWEST_MMCV_IT_ACCEPTS), _kept_recursion_limit(), put_off("scipy.stats"):
+    with _shown_mmcv_version(_NEWEST_MMCV_IT_ACCEPTS), _kept_recursion_limit(), lazy_modules("scipy.stats"):
         for name in _PROMISED:
             try:
                 importlib.import_module(name)

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from ibkd_mm.registry import TASK_UTILS
 from ibkd_mm.yolov10.box_loss import complete_iou
 from ibkd_mm.yolov10.groups import rank_within
-from ibkd_mm.yolov10.structures import Assignment, Doubts, GroundTruth, Pairs
+from ibkd_mm.yolov10.structures import Assignment, GroundTruth, IgnoreRegions, Pairs
 
 
-def pairs_inside(points: Tensor, truth: GroundTruth | Doubts) -> Pairs:
+def pairs_inside(points: Tensor, truth: GroundTruth | IgnoreRegions) -> Pairs:
     """Pair each instance with the anchors strictly inside its box; the same for every branch.
 
     Args:
@@ -22,7 +22,9 @@ def pairs_inside(points: Tensor, truth: GroundTruth | Doubts) -> Pairs:
     return Pairs(*inside.nonzero(as_tuple=True))
 
 
-def spared(points: Tensor, doubts: Doubts | None, assigned: Assignment, pictures: int) -> Tensor | None:
+def ignored_anchors(
+    points: Tensor, ignore_regions: IgnoreRegions | None, assigned: Assignment, pictures: int
+) -> Tensor | None:
     """Find the anchors inside what is in doubt that nobody was given, (B, A); None where nothing is.
 
     Args:
@@ -31,11 +33,11 @@ def spared(points: Tensor, doubts: Doubts | None, assigned: Assignment, pictures
         assigned: who was given whom.
         pictures: B.
     """
-    if doubts is None:
+    if ignore_regions is None:
         return None
-    doubt, anchor = pairs_inside(points, doubts)
+    doubt, anchor = pairs_inside(points, ignore_regions)
     found = torch.zeros(pictures, len(points), dtype=torch.bool, device=points.device)
-    found[doubts.image[doubt], anchor] = True
+    found[ignore_regions.image[doubt], anchor] = True
     found[assigned.image, assigned.anchor] = False
     return found
 

@@ -8,7 +8,7 @@ from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
 from ibkd_mm.registry import MODELS, TASK_UTILS
-from ibkd_mm.yolov10.assigner import spared
+from ibkd_mm.yolov10.assigner import ignored_anchors
 from ibkd_mm.yolov10.distances import encode_distances
 from ibkd_mm.yolov10.structures import Assignment, BranchStep, GroundTruth, HeadOutputs, Pairs
 
@@ -76,7 +76,7 @@ class BranchCriterion(nn.Module):
                 assigned,
                 truth.labels[instance],
                 scores,
-                spared(anchors[:, :2], truth.doubts, assigned, len(boxes)),
+                ignored_anchors(anchors[:, :2], truth.ignore_regions, assigned, len(boxes)),
             ),
             "loss_bbox": self.loss_bbox(boxes[image, anchor], targets, score, scores),
             "loss_dfl": self.loss_dfl(

@@ -27,7 +27,7 @@ class AssignedScoreLoss(nn.Module):
         assigned: Assignment,
         labels: Tensor,
         normaliser: Tensor,
-        spared: Tensor | None = None,
+        ignored_anchors: Tensor | None = None,
     ) -> Tensor:
         """Sum over everything, divided by the normaliser.
 
@@ -40,7 +40,7 @@ class AssignedScoreLoss(nn.Module):
         """
         positive = class_logits[assigned.image, labels, assigned.anchor]
         punished = F.softplus(class_logits)
-        if spared is not None:
-            punished = punished.masked_fill(spared.unsqueeze(1), 0)
+        if ignored_anchors is not None:
+            punished = punished.masked_fill(ignored_anchors.unsqueeze(1), 0)
         total = punished.sum() - (positive * assigned.score).sum()
         return self.loss_weight * total / normaliser

@@ -42,10 +42,10 @@ class GroundTruth:
     """(T, h, w), bytes: how many pixels of a prototype's cell are the instance's. None for boxes alone."""
     mask_stride: int
     """Pixels along the side of such a cell."""
-    doubts: "Doubts | None" = None
+    ignore_regions: "IgnoreRegions | None" = None
 
 
-class Doubts(NamedTuple):
+class IgnoreRegions(NamedTuple):
     """What may be an instance or not: anchors inside are not told that there is none."""
 
     image: Tensor

@@ -9,9 +9,9 @@ from mmdet.structures.bbox import get_box_tensor
 from torch import Tensor
 from torch.nn import functional as F
 
-from ibkd_mm.datasets.transforms import IN_DOUBT, count_cells
+from ibkd_mm.datasets.transforms import IGNORE_LABEL, count_cells
 from ibkd_mm.errors import UserError
-from ibkd_mm.yolov10.structures import Doubts, GroundTruth
+from ibkd_mm.yolov10.structures import GroundTruth, IgnoreRegions
 
 
 def collect_truth(
@@ -33,22 +33,22 @@ def collect_truth(
         labels=torch.cat([instances.labels.to(device) for instances in found]),
         masks=None if size is None else torch.cat([_cells(each, device, stride, size) for each in samples]),
         mask_stride=stride,
-        doubts=_doubts(samples, device),
+        ignore_regions=_doubts(samples, device),
     )
 
 
-def _doubts(samples: Sequence[DetDataSample], device: torch.device) -> Doubts | None:
+def _doubts(samples: Sequence[DetDataSample], device: torch.device) -> IgnoreRegions | None:
     ignored = [(image, getattr(sample, "ignored_instances", None)) for image, sample in enumerate(samples)]
     labelled = [(image, each) for image, each in ignored if each is not None and "labels" in each]
     if not labelled:
         return None
     labels = torch.cat([each.labels for _, each in labelled])
-    doubted = (labels == IN_DOUBT).nonzero().flatten()
+    doubted = (labels == IGNORE_LABEL).nonzero().flatten()
     if not len(doubted):
         return None
     images = torch.cat([torch.full_like(each.labels, image) for image, each in labelled])
     boxes = torch.cat([get_box_tensor(each.bboxes) for _, each in labelled])
-    return Doubts(images[doubted].to(device), boxes[doubted].to(device).float())
+    return IgnoreRegions(images[doubted].to(device), boxes[doubted].to(device).float())
 
 
 def _cells(sample: DetDataSample, device: torch.device, stride: int, size: tuple[int, int]) -> Tensor:

@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from ibkd_tools import cli
 from onnx import TensorProto, helper, numpy_helper
 
+from ibkd_mm import cli
 from ibkd_mm.apis import TrainResult
 from ibkd_mm.apis import benchmark as module
 from ibkd_mm.apis.benchmark import benchmark

@@ -10,14 +10,14 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from ibkd_tools import cli
 
+from ibkd_mm import cli
 from ibkd_mm.apis import load_config
 from ibkd_mm.apis.cache import CacheInfo, cache, cache_info
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
-from ibkd_mm.distill.cache import CacheReader
-from ibkd_mm.engine.checkpoint import load_weights
+from ibkd_mm.engine.checkpoint.load import load_weights
 from ibkd_mm.errors import UserError
+from ibkd_mm.offline import CacheReader
 
 CONFIG = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard.py"
 SPEC = {"preset": "easy", "train": 5, "val": 1, "size": 64}
@@ -173,7 +173,7 @@ def test_with_cuda_too_several_processes_join(
     def join(launcher: str, **settings: Any) -> None:
         raise Joined(launcher, settings)
 
-    monkeypatch.setattr("ibkd_mm.apis.cache.join_processes", lambda *_: None)
+    monkeypatch.setattr("ibkd_mm.apis.cache.init_processes", lambda *_: None)
     monkeypatch.setattr("ibkd_mm.apis.cache.init_dist", join)
     with pytest.raises(Joined) as joined:
         cache(CONFIG, options=options, launcher="pytorch")

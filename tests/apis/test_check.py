@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from ibkd_tools import cli
 
+from ibkd_mm import cli
 from ibkd_mm.apis import check
 from ibkd_mm.errors import UserError
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from ibkd_tools import cli
 
+from ibkd_mm import cli
 from ibkd_mm.apis import TrainResult
 
 

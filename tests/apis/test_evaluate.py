@@ -96,8 +96,8 @@ def test_flipping_merges_each_picture_with_its_mirror_image(
     evaluate(tiny, str(trained.last), out="tta.pkl", tta=True, work_dir="tta", options=options)
     assert [[view[:2] for view in of] for of in views] == [[(i, True), (i, False)] for i in range(8)]
     with open("tta.pkl", "rb") as file:
-        merged = pickle.load(file)
-    for (mirrored, plain), one in zip(views, merged, strict=True):
+        merge_groups = pickle.load(file)
+    for (mirrored, plain), one in zip(views, merge_groups, strict=True):
         left, top, right, bottom = mirrored[2].unbind(1)
         there = torch.cat([torch.stack([64 - right, top, 64 - left, bottom], 1), plain[2]])
         boxes = one["pred_instances"]["bboxes"]

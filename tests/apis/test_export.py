@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from ibkd_tools import cli
 
+from ibkd_mm import cli
 from ibkd_mm.apis import load_config
 from ibkd_mm.apis.export import Exported
-from ibkd_mm.deploy.describe import class_names, describe
 from ibkd_mm.deploy.export import Checked
+from ibkd_mm.deploy.model_info import class_names, describe
 from ibkd_mm.deploy.parity import TOLERANCES, Parity
 from ibkd_mm.errors import UserError
 
@@ -72,7 +72,7 @@ def test_a_missing_package_is_named_with_how_to_get_it(capsys, monkeypatch, pack
             raise ImportError(f"No module named '{name}'")
         return real(name, *rest)
 
-    monkeypatch.setattr("ibkd_mm.deploy.packages.import_module", without)
+    monkeypatch.setattr("ibkd_mm.utils.optional_packages.import_module", without)
     said = _refused(capsys, STUDENT, "b.pth", out)
     assert f"Export needs {package}" in said
     assert "pip install -r requirements/deploy.txt" in said

@@ -2,11 +2,11 @@ import os
 
 import pytest
 import torch
-from ibkd_tools import cli
 from safetensors.torch import load_file
 
+from ibkd_mm import cli
 from ibkd_mm.apis import publish
-from ibkd_mm.engine.checkpoint import classes_in, load_weights
+from ibkd_mm.engine.checkpoint.load import checkpoint_classes, load_weights
 from ibkd_mm.errors import UserError
 
 
@@ -32,9 +32,9 @@ def test_the_names_of_classes_are_kept(tmp_path):
     meta = {"dataset_meta": {"classes": ("cat", "dog")}}
     torch.save({"state_dict": {"a": torch.ones(1)}, "meta": meta}, tmp_path / "a.pth")
     done = publish(str(tmp_path / "a.pth"), str(tmp_path / "a.safetensors"))
-    assert classes_in(load_weights(str(done.path))) == ("cat", "dog")
+    assert checkpoint_classes(load_weights(str(done.path))) == ("cat", "dog")
     bare = publish(_checkpoint(tmp_path / "b.pth", torch.ones(1)), str(tmp_path / "b.safetensors"))
-    assert classes_in(load_weights(str(bare.path))) == ()
+    assert checkpoint_classes(load_weights(str(bare.path))) == ()
 
 
 def test_others_may_read_it(tmp_path):

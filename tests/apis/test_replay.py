@@ -1,31 +1,27 @@
 """A step that a training left is run again, and shows where its numbers come from."""
 
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from ibkd_tools import cli
+from helpers.spoilt_steps import CONFIG
 
+from ibkd_mm import cli
 from ibkd_mm.apis import train
 from ibkd_mm.apis.replay import replay
-from ibkd_mm.engine.replay_file import read_step, write_step
+from ibkd_mm.engine.replay.file import read_step, write_step
 from ibkd_mm.errors import UserError
-
-ENGINE = Path(__file__).parents[1] / "engine"
-CONFIG = runpy.run_path(str(ENGINE / "spoilt_steps.py"))["CONFIG"]
 
 
 @pytest.fixture
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Train until the last of some kinds of steps stops it, and return the file that it left."""
-    monkeypatch.syspath_prepend(str(ENGINE))
 
     def stop(*kinds: str, wrapper: str = "OptimWrapper") -> Path:
         config = tmp_path / "spoilt.py"
         config.write_text(CONFIG.format(kinds=list(kinds), steps=len(kinds)))
-        options = ["guards.non_finite.patience=1", f"optim_wrapper.type={wrapper}"]
+        options = ["default_hooks.non_finite.patience=1", f"optim_wrapper.type={wrapper}"]
         with pytest.raises(UserError, match="`ibkd replay "):
             train(config, options=options, work_dir=str(tmp_path / "run"))
         return tmp_path / "run" / f"non_finite_iter_{len(kinds)}.replay"

@@ -3,27 +3,24 @@
 import copy
 import json
 import re
-import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from ibkd_tools import cli
+from helpers import synthetic_work_dirs as MADE
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from ibkd_mm.apis import load_config, report_models
+from ibkd_mm import cli
+from ibkd_mm.apis import load_config
 from ibkd_mm.apis.report import report
-from ibkd_mm.apis.report_models import Validation
-from ibkd_mm.evaluation.report import Evaluated
+from ibkd_mm.report import Evaluated
+from ibkd_mm.report import evaluate_models as report_models
+from ibkd_mm.report.evaluate_models import Validation
 
-MADE = SimpleNamespace(
-    **runpy.run_path(str(Path(__file__).parents[1] / "evaluation" / "report" / "synthetic.py"))
-)
 TEACHER = "ibkd_mm::mask2former/mask2former_tiny_shapes.py"
 WEIGHTS = "ibkd_mm::mask2former_tiny_shapes.safetensors"
 

@@ -12,8 +12,8 @@ from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, PARAM_SCHEDULERS
 
-from ibkd_mm.distill.cache import CacheWriter
-from ibkd_mm.engine.pipelines import innermost
+from ibkd_mm.engine.dataset_tree import innermost_dataset
+from ibkd_mm.offline import CacheWriter
 
 CONFIG_ROOT = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(
@@ -62,7 +62,10 @@ def test_there_are_configs_of_every_method_so_far() -> None:
 def test_is_short_and_asks_for_nothing_but_this_package(name: str) -> None:
     path = CONFIG_ROOT / name
     assert len(path.read_text().splitlines()) <= MAX_LINES
-    assert Config.fromfile(path).custom_imports == {"imports": ["ibkd_mm"], "allow_failed_imports": False}
+    assert Config.fromfile(path).custom_imports == {
+        "imports": ["ibkd_mm.register_all"],
+        "allow_failed_imports": False,
+    }
 
 
 def test_loading_what_a_dump_of_it_says_gives_the_same_config(built: Built, tmp_path: Path) -> None:
@@ -86,7 +89,7 @@ def test_another_project_inherits_the_same_by_the_packages_name(name: str, tmp_p
 
 def test_heads_have_as_many_classes_as_the_data(built: Built) -> None:
     names = {
-        split: class_names(innermost(built.config[f"{split}_dataloader"].dataset))
+        split: class_names(innermost_dataset(built.config[f"{split}_dataloader"].dataset))
         for split in ("train", "val")
     }
     assert names["train"] == names["val"]
@@ -125,7 +128,7 @@ def test_pipelines_start_with_a_file_and_end_with_what_the_model_takes(
 
 def test_evaluators_measure_masks_on_the_validation_file(built: Built) -> None:
     for split in ("val", "test"):
-        dataset = innermost(built.config[f"{split}_dataloader"].dataset)
+        dataset = innermost_dataset(built.config[f"{split}_dataloader"].dataset)
         for evaluator in as_list(built.config[f"{split}_evaluator"]):
             files = {"ann_file": None} if "ann_file" in evaluator else {}
             assert METRICS.build({**evaluator, **files}).metrics == METRICS_OF[built.config.default_scope]
@@ -164,7 +167,7 @@ def test_schedule_ends_with_the_training_and_never_exceeds_the_rate_asked_for(bu
 
 
 def test_hooks_and_guards_are_built_with_their_settings(built: Built) -> None:
-    guards = [guard for guard in built.config.guards.values() if guard]
+    guards = [guard for guard in built.config.default_hooks.values() if guard]
     for hook in [*built.config.get("custom_hooks", []), *guards]:
         assert type(HOOKS.build(hook)) is HOOKS.get(hook["type"])
     checks = {guard["type"] for guard in guards} & {"ibkd_mm.TeacherCheckHook", "ibkd_mm.CacheCheckHook"}

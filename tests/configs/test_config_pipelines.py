@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from ibkd_mm.datasets.shapes import ShapesSpec, ensure_shapes
-from ibkd_mm.engine.pipelines import innermost
+from ibkd_mm.engine.dataset_tree import innermost_dataset
 
 CONFIG_ROOT = Path(__file__).parents[2] / "configs"
 SHAPES = sorted(
@@ -43,7 +43,7 @@ def unflipped(array: NDArray, direction: str | None) -> NDArray:
 def test_shapes_come_through_as_they_were_drawn(
     load: Callable, tmp_path: Path, name: str, split: str
 ) -> None:
-    config = innermost(load(name)[f"{split}_dataloader"].dataset)
+    config = innermost_dataset(load(name)[f"{split}_dataloader"].dataset)
     spec = ShapesSpec(**{**config["spec"], "train": 6, "val": 6})
     ensure_shapes(tmp_path / "shapes", spec, workers=1)
     dataset = DATASETS.build({**config, "data_root": str(tmp_path / "shapes"), "spec": {**vars(spec)}})
@@ -100,7 +100,7 @@ class Tiny:
 
     def dataset(self, config: dict[str, Any]) -> Any:
         """Build the config's own data set, pipeline and filter included, on this picture."""
-        config = innermost(config)
+        config = innermost_dataset(config)
         with DATASETS.switch_scope_and_registry(None) as registry:
             metainfo = config.get("metainfo") or registry.get(config["type"]).METAINFO
         (self.root / "a.json").write_text(json.dumps(self.annotations(tuple(metainfo["classes"]))))

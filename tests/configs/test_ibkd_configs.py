@@ -22,7 +22,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from ibkd_mm.apis import load_config
-from ibkd_mm.apis.overrides import apply_overrides, read_by_runner
+from ibkd_mm.config.overrides import apply_overrides, effective_settings
 from ibkd_mm.distill import FrozenTeacherDistill
 from ibkd_mm.distill.hooks.teacher_check import _for_these
 from ibkd_mm.errors import UserError
@@ -121,15 +121,17 @@ def without_riders(node: Any) -> Any:
 
 @cache
 def settings(path: Path | str) -> dict[str, Any]:
-    return plain(read_by_runner(load_config(path)))
+    return plain(effective_settings(load_config(path)))
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_with_and_without_a_teacher_data_and_schedule_are_equal(name: str) -> None:
     alone = ALONE[name] if "::" in ALONE[name] else FOLDER.parent / ALONE[name]
-    own, other = (plain(read_by_runner(load_config(path))) for path in (FOLDER / f"{name}.py", f"{alone}.py"))
+    own, other = (
+        plain(effective_settings(load_config(path))) for path in (FOLDER / f"{name}.py", f"{alone}.py")
+    )
     distilled, student = own.pop("model"), other.pop("model")
-    guards = own.pop("guards"), other.pop("guards", {})
+    hooks = own.pop("default_hooks"), other.pop("default_hooks", {})
     own.pop("teacher_cache", None)
     if name == f"{HARD}_tenth":
         own["train_dataloader"]["dataset"] = own["train_dataloader"]["dataset"]["datasets"][0]["dataset"]
@@ -143,7 +145,7 @@ def test_with_and_without_a_teacher_data_and_schedule_are_equal(name: str) -> No
             assert own.pop(key)
     assert own == other
     assert distilled["architecture"] == student
-    assert guards[1].items() <= guards[0].items()
+    assert hooks[1].items() <= hooks[0].items()
 
 
 def test_pictures_without_labels_are_the_other_nine_tenths_and_come_three_times_as_often() -> None:
@@ -154,7 +156,7 @@ def test_pictures_without_labels_are_the_other_nine_tenths_and_come_three_times_
     steps = [step["type"].removeprefix("ibkd_mm.") for step in others.pipeline]
     assert steps[:3] == ["LoadImageFromFile", "NoAnnotations", "LoadTeacherInstances"]
     riders = labelled.dataset.pipeline[2]
-    assert others.pipeline[2] == {**riders, "truth_thr": 0.5}
+    assert others.pipeline[2] == {**riders, "pseudo_label_thr": 0.5}
     assert steps[3:] == [step["type"].removeprefix("ibkd_mm.") for step in labelled.dataset.pipeline[3:]]
 
 
@@ -361,7 +363,7 @@ def test_the_teacher_of_nuclei_is_scored_on_its_pictures_alone(
     }
     for image in range(2):
         evaluator.process([{"img_id": image, "ori_shape": (64, 64), "pred_instances": seen}])
-    assert evaluator.evaluate(2)[config.guards.teacher_check.get("metric", "coco/segm_mAP")] == 1.0
+    assert evaluator.evaluate(2)[config.default_hooks.teacher_check.get("metric", "coco/segm_mAP")] == 1.0
 
 
 def test_the_readmes_config_for_own_data_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,11 +118,11 @@ def test_backbone_learns_at_a_tenth_and_norms_queries_and_embeddings_do_not_deca
     found = groups(built.config, built.model)
     assert found.keys() == {name for name, p in built.model.named_parameters() if p.requires_grad}
     norms = {name for name, module in built.model.named_modules() if isinstance(module, NORMS)}
-    spared = {"query_embed", "query_feat", "level_embed", "relative_position_bias_table"}
+    ignored_anchors = {"query_embed", "query_feat", "level_embed", "relative_position_bias_table"}
     for name, (lr, decay) in found.items():
         assert lr == pytest.approx(rate * (0.1 if name.startswith("backbone.") else 1)), name
         *owner, _ = name.split(".")
-        no_decay = ".".join(owner) in norms or not spared.isdisjoint(name.split("."))
+        no_decay = ".".join(owner) in norms or not ignored_anchors.isdisjoint(name.split("."))
         assert decay == (0.0 if no_decay else 0.05), name
 
 

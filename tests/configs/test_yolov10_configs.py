@@ -14,7 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, METRICS, MODELS, PARAM_SCHEDULERS
 from pycocotools import mask as rle
 
-from ibkd_mm.engine.pipelines import innermost
+from ibkd_mm.engine.dataset_tree import innermost_dataset
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "configs" / "yolov10").glob("*.py"))
 SIZES = {
@@ -31,8 +31,8 @@ def path(data: str) -> str:
     return f"yolov10/yolov10n-seg_{data}.py"
 
 
-def classes_of(config: Config) -> tuple[str, ...]:
-    dataset = innermost(config.train_dataloader.dataset)
+def training_classes(config: Config) -> tuple[str, ...]:
+    dataset = innermost_dataset(config.train_dataloader.dataset)
     with DATASETS.switch_scope_and_registry(None) as registry:
         return (dataset.get("metainfo") or registry.get(dataset["type"]).METAINFO)["classes"]
 
@@ -82,7 +82,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]]
 
 def dataset_of(config: Config, split: str, root: Path) -> Any:
     dataset = config[f"{split}_dataloader"].dataset
-    innermost(dataset).update(data_root=str(root), ann_file="all.json", data_prefix={"img": ""})
+    innermost_dataset(dataset).update(data_root=str(root), ann_file="all.json", data_prefix={"img": ""})
     return DATASETS.build(dataset)
 
 
@@ -91,7 +91,7 @@ def test_boxes_masks_and_pixels_agree_behind_the_whole_training_pipeline(
     load: Callable, data: Callable, name: str
 ) -> None:
     config = load(path(name))
-    dataset = dataset_of(config, "train", data(classes_of(config)))
+    dataset = dataset_of(config, "train", data(training_classes(config)))
     width, height = SIZES[name]
     counts, overlaps = [], 0
     for seed in range(8):
@@ -123,7 +123,7 @@ def test_boxes_masks_and_pixels_agree_behind_the_whole_training_pipeline(
 @pytest.mark.parametrize("name", SIZES)
 def test_a_picture_by_itself_once_mosaics_are_off(load: Callable, data: Callable, name: str) -> None:
     config = load(path(name))
-    dataset = dataset_of(config, "train", data(classes_of(config)))
+    dataset = dataset_of(config, "train", data(training_classes(config)))
     around = dataset
     while hasattr(around, "dataset"):
         around.pipeline[0].close()
@@ -131,7 +131,7 @@ def test_a_picture_by_itself_once_mosaics_are_off(load: Callable, data: Callable
     index = next(i for i in range(len(dataset)) if around.get_data_info(i)["img_id"] == 0)
     for _ in range(8):
         labels = dataset[index]["data_samples"].gt_instances.labels.tolist()
-        assert set(labels) <= {0, 1 % len(classes_of(config))}
+        assert set(labels) <= {0, 1 % len(training_classes(config))}
         assert len(labels) <= 2
 
 
@@ -140,13 +140,13 @@ def test_pictures_of_nothing_are_learnt_from_where_there_are_any(
     load: Callable, data: Callable, name: str, pictures: int
 ) -> None:
     config = load(path(name))
-    assert len(dataset_of(config, "train", data(classes_of(config)))) == pictures
+    assert len(dataset_of(config, "train", data(training_classes(config)))) == pictures
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_whole_pictures_are_tested_at_the_size_of_training(load: Callable, data: Callable, name: str) -> None:
     config = load(path(name))
-    dataset = dataset_of(config, "val", data(classes_of(config)))
+    dataset = dataset_of(config, "val", data(training_classes(config)))
     for index, (height, width) in enumerate([(300, 400), (200, 200), (512, 1024)]):
         sample = dataset[index]["data_samples"]
         factor = min(SIZES[name][0] / width, SIZES[name][1] / height)

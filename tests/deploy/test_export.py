@@ -15,14 +15,14 @@ from mmengine.config import Config
 from ibkd_mm.apis.export import Settings, export
 from ibkd_mm.deploy import export as export_module
 from ibkd_mm.deploy import runtime
+from ibkd_mm.deploy.average_precision import Precision
 from ibkd_mm.deploy.formats import open_model
-from ibkd_mm.deploy.graph import DeployedStudent
 from ibkd_mm.deploy.parity import Parity, Tolerance
-from ibkd_mm.deploy.precision import Precision
 from ibkd_mm.deploy.quantise import exact_nodes
 from ibkd_mm.deploy.runtime import ModelInfo
 from ibkd_mm.deploy.trace import OPSET
 from ibkd_mm.errors import UserError
+from ibkd_mm.yolov10.export_graph import DeployedStudent
 
 SHAPES = ["disc", "square", "triangle", "pentagon", "star", "cross", "ring", "crescent"]
 

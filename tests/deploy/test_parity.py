@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ibkd_mm.deploy.graph import DeployedStudent
 from ibkd_mm.deploy.parity import Parity, Tolerance, check_parity, compare, intersection_over_union
 from ibkd_mm.deploy.runtime import FORMAT, Frame, ModelInfo
+from ibkd_mm.yolov10.export_graph import DeployedStudent
 
 INFO = ModelInfo(
     format=FORMAT,

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ibkd_mm.distill import FrozenTeacherDistill
 from ibkd_mm.engine import CpuAmpOptimWrapper, StudentEMAHook
-from ibkd_mm.engine.ema import trained_entries
-from ibkd_mm.engine.fit import check_fit
+from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
+from ibkd_mm.engine.hooks.student_ema import trained_entries
 
 ADAMW = {"type": "OptimWrapper", "optimizer": {"type": "AdamW", "lr": 1e-3, "weight_decay": 0.05}}
 
@@ -110,7 +110,7 @@ def test_the_state_dict_is_the_plain_students_and_loads_strict_either_way(
     assert model.state_dict()._metadata["backbone.stem.bn"] == {"version": 2}
     other = distilled(architecture=student_config())
     other.load_state_dict(plain.state_dict(), strict=True)
-    assert not check_fit(other, plain.state_dict())
+    assert not load_matching_weights(other, plain.state_dict())
     assert contents(other.architecture) == contents(plain) != contents(model.architecture)
     plain.load_state_dict(model.state_dict(), strict=True)
     assert contents(plain) == contents(model.architecture)
@@ -121,9 +121,9 @@ def test_what_does_not_fit_is_told_by_the_students_names(
 ) -> None:
     described = student_config()
     described["bbox_head"]["num_classes"] = 3
-    misfit = check_fit(distilled(), built(described).state_dict())
-    assert "the same architecture with another number of classes" in str(misfit)
-    assert not misfit.missing
+    mismatch = load_matching_weights(distilled(), built(described).state_dict())
+    assert "the same architecture with another number of classes" in str(mismatch)
+    assert not mismatch.missing
     found = distilled().load_state_dict({"backbone.stme": torch.zeros(1)}, strict=False)
     assert found.unexpected_keys == ["backbone.stme"]
     assert "backbone.stem.conv.weight" in found.missing_keys

@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from mmrazor.models.task_modules import RecorderManager
 from torch import Tensor, nn
 
-from ibkd_mm.distill.recorders import Enough, stop_when_recorded, want_sources
+from ibkd_mm.distill.recorders import StopForward, check_sources, stop_when_recorded
 from ibkd_mm.errors import UserError
 
 
@@ -52,7 +52,7 @@ def test_a_mistyped_module_path_is_refused_with_the_nearest_real_one(
     detector: nn.Module, kind: str, source: str, hint: str
 ) -> None:
     with pytest.raises(UserError) as error:
-        want_sources({"feats": {"type": kind, "source": source}}, detector, "teacher_recorders")
+        check_sources({"feats": {"type": kind, "source": source}}, detector, "teacher_recorders")
     expected = f"distiller.teacher_recorders.feats: Sequential has no '{source}'. {hint}"
     assert str(error.value) == expected
 
@@ -60,7 +60,7 @@ def test_a_mistyped_module_path_is_refused_with_the_nearest_real_one(
 def test_a_mistyped_parameter_is_refused_with_the_nearest_real_one(detector: nn.Module) -> None:
     recorder = {"type": "Parameter", "source": "backbone.layer1.wieght"}
     with pytest.raises(UserError, match=r"student_recorders\.w: .*mean 'backbone\.layer1\.weight'\?"):
-        want_sources({"w": recorder}, detector, "student_recorders")
+        check_sources({"w": recorder}, detector, "student_recorders")
 
 
 def test_paths_that_are_there_pass_and_functions_are_no_paths(detector: nn.Module) -> None:
@@ -70,7 +70,7 @@ def test_paths_that_are_there_pass_and_functions_are_no_paths(detector: nn.Modul
         "parameter": {"type": "Parameter", "source": "backbone.layer1.weight"},
         "function": {"type": "FunctionOutputs", "source": "torch.nn.functional.relu"},
     }
-    want_sources(recorders, detector, "student_recorders")
+    check_sources(recorders, detector, "student_recorders")
 
 
 def prepared(parts: nn.Module, wanted: dict[str, int], **recorders: str | dict[str, Any]) -> RecorderManager:
@@ -93,7 +93,7 @@ def chain() -> nn.Sequential:
 
 def test_the_forward_ends_with_the_last_record_that_is_wanted(chain: nn.Sequential) -> None:
     manager = prepared(chain, {"a": 1, "b": 1}, a="first", b="second")
-    with manager, pytest.raises(Enough):
+    with manager, pytest.raises(StopForward):
         chain(torch.zeros(1))
     assert [part.calls for part in chain] == [1, 1, 0]
     assert manager.get_recorder("a").data_buffer == [torch.ones(1)]
@@ -103,7 +103,7 @@ def test_the_forward_ends_with_the_last_record_that_is_wanted(chain: nn.Sequenti
 def test_it_ends_so_in_every_step(chain: nn.Sequential) -> None:
     manager = prepared(chain, {"a": 1}, a="second")
     for step in range(3):
-        with manager, pytest.raises(Enough):
+        with manager, pytest.raises(StopForward):
             chain(torch.full((1,), float(step)))
         assert manager.get_recorder("a").data_buffer == [torch.full((1,), step + 2.0)]
     assert [part.calls for part in chain] == [3, 3, 0]
@@ -112,7 +112,7 @@ def test_it_ends_so_in_every_step(chain: nn.Sequential) -> None:
 def test_without_recording_the_forward_is_whole(chain: nn.Sequential) -> None:
     manager = prepared(chain, {"a": 1}, a="first")
     assert chain(torch.zeros(1)).item() == 3
-    with manager, pytest.raises(Enough):
+    with manager, pytest.raises(StopForward):
         chain(torch.zeros(1))
     # what was recorded is still there, and nobody records
     assert chain(torch.zeros(1)).item() == 3
@@ -123,7 +123,7 @@ def test_a_module_that_is_called_twice_ends_it_with_the_record_that_is_wanted() 
     twice, behind = Counted(), Counted()
     parts = nn.Sequential(OrderedDict(one=twice, again=twice, last=behind))
     manager = prepared(parts, {"a": 2}, a="one")
-    with manager, pytest.raises(Enough):
+    with manager, pytest.raises(StopForward):
         parts(torch.zeros(1))
     assert (twice.calls, behind.calls) == (2, 0)
     assert [record.item() for record in manager.get_recorder("a").data_buffer] == [1, 2]
@@ -131,14 +131,14 @@ def test_a_module_that_is_called_twice_ends_it_with_the_record_that_is_wanted() 
 
 def test_a_record_that_nobody_wants_is_not_waited_for(chain: nn.Sequential) -> None:
     manager = prepared(chain, {"a": 1}, a="first", unused="third")
-    with manager, pytest.raises(Enough):
+    with manager, pytest.raises(StopForward):
         chain(torch.zeros(1))
     assert [part.calls for part in chain] == [1, 0, 0]
 
 
 def test_inputs_of_a_module_are_recorded_before_it_ends(chain: nn.Sequential) -> None:
     manager = prepared(chain, {"a": 1}, a={"type": "ModuleInputs", "source": "second"})
-    with manager, pytest.raises(Enough):
+    with manager, pytest.raises(StopForward):
         chain(torch.zeros(1))
     assert manager.get_recorder("a").data_buffer == [(torch.ones(1),)]
 
@@ -146,10 +146,10 @@ def test_inputs_of_a_module_are_recorded_before_it_ends(chain: nn.Sequential) ->
 def test_what_is_wanted_may_change_from_step_to_step(chain: nn.Sequential) -> None:
     wanted = {"a": 1}
     manager = prepared(chain, wanted, a="first", b="second")
-    with manager, pytest.raises(Enough):
+    with manager, pytest.raises(StopForward):
         chain(torch.zeros(1))
     wanted["b"] = 1
-    with manager, pytest.raises(Enough):
+    with manager, pytest.raises(StopForward):
         chain(torch.zeros(1))
     assert [part.calls for part in chain] == [2, 1, 0]
 
@@ -159,7 +159,7 @@ def test_a_copy_of_the_model_ends_by_its_own_records(chain: nn.Sequential) -> No
     copied, own = copy.deepcopy((chain, manager))
     with manager:
         assert copied(torch.zeros(1)).item() == 3
-    with own, pytest.raises(Enough):
+    with own, pytest.raises(StopForward):
         copied(torch.zeros(1))
     assert not manager.get_recorder("a").data_buffer
 

@@ -37,8 +37,8 @@ def _one_thread() -> Iterator[None]:
 
 
 DISTIL: dict[str, Any] = {
-    "guards.teacher_check.images": 2,
-    "guards.distill_schedule.schedules.all.warmup": 3,
+    "default_hooks.teacher_check.images": 2,
+    "default_hooks.distill_schedule.schedules.all.warmup": 3,
     "model.distiller.connectors.instances.score_thr": 0.05,
     "model.distiller.distill_losses.loss_instance.loss_weight": 1.0,
     "model.distiller.distill_losses.loss_instance.weighting": {"type": "ibkd_mm.ContextWeights"},
@@ -179,8 +179,8 @@ def test_a_step_that_is_not_finite_is_replayed_with_its_bridges_and_factors(
     """Bridges of other weights, or a warm-up that is over, would give another loss of maps."""
     spoilt = {
         "model.distiller.distill_losses.loss_instance.loss_weight": 1e39,
-        "guards.non_finite.patience": 2,
-        "guards.teacher_check": None,
+        "default_hooks.non_finite.patience": 2,
+        "default_hooks.teacher_check": None,
     }
     with pytest.raises(UserError, match="Stopped at iteration 2, which is not finite"):
         run("spoilt", DISTILLED, {**DISTIL, **spoilt})

@@ -1,7 +1,6 @@
 """Training on two processes: the commands of docs/distributed.md, on a CPU with gloo."""
 
 import os
-import runpy
 import socket
 import subprocess
 import sys
@@ -9,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny_detector import write_tiny
 from torch import distributed
 
 from ibkd_mm.apis import train
-from ibkd_mm.apis.config import load_config
-from ibkd_mm.apis.launch import join_processes, leave_processes
+from ibkd_mm.config.load import load_config
 from ibkd_mm.engine import load_weights
+from ibkd_mm.engine.distributed import destroy_processes, init_processes
 from ibkd_mm.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-write_tiny = runpy.run_path(str(ROOT / "tests" / "apis" / "tiny_detector.py"))["write_tiny"]
 
 
 def _free_port() -> int:
@@ -79,7 +78,7 @@ def test_the_ranks_of_slurm_and_mpi_are_taken_over(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     config = load_config(write_tiny(tmp_path))
     try:
-        join_processes(config, launcher)
+        init_processes(config, launcher)
         assert (distributed.get_backend(), distributed.get_rank(), distributed.get_world_size()) == (
             "gloo",
             0,
@@ -89,7 +88,7 @@ def test_the_ranks_of_slurm_and_mpi_are_taken_over(
         assert config.launcher == launcher
         assert config.model_wrapper_cfg.device_ids is None
     finally:
-        leave_processes()
+        destroy_processes()
     assert not distributed.is_initialized()
 
 
@@ -100,7 +99,7 @@ def test_mpi_on_several_machines_asks_for_the_first_ones_address(
     for name, value in {"RANK": "0", "SIZE": "4", "LOCAL_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", value)
     with pytest.raises(UserError, match="expected the launcher to set MASTER_ADDR"):
-        join_processes(load_config(write_tiny(tmp_path)), "mpi")
+        init_processes(load_config(write_tiny(tmp_path)), "mpi")
 
 
 def test_without_scontrol_slurm_asks_for_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,4 +110,4 @@ def test_without_scontrol_slurm_asks_for_the_address(tmp_path: Path, monkeypatch
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"Cannot tell the first host of node\[1-2\].*Set MASTER_ADDR"):
-        join_processes(load_config(write_tiny(tmp_path)), "slurm")
+        init_processes(load_config(write_tiny(tmp_path)), "slurm")

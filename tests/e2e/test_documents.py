@@ -3,7 +3,6 @@
 What is understood but not run is skipped, with the reason.
 """
 
-import importlib
 import json
 import re
 import shlex
@@ -16,12 +15,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from ibkd_tools import cli
-from ibkd_tools.cli import COMMANDS, module_of
 from mmengine.registry import MODELS
 
+from ibkd_mm import cli
 from ibkd_mm.apis import load_config
-from ibkd_mm.engine.sources import locate
+from ibkd_mm.engine.checkpoint.sources import locate
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/README.md")])
@@ -82,11 +80,12 @@ def _understand(words: list[str]) -> None:
     if found is None:
         return
     name, arguments = found
-    assert name in COMMANDS
+    name = {"check_dataset": "check", "cache_teacher": "cache"}.get(name, name)
+    assert name in cli.command_names()
     if name == "doctor":
         assert set(arguments) <= {"--json"}
         return
-    args = importlib.import_module(module_of(name)).parser().parse_args(arguments)
+    args = cli.build_parser(name).parse_args(arguments)
     if getattr(args, "config", "my_config.py") != "my_config.py":
         config = load_config(args.config, args.cfg_options)
         student = config.model.get("architecture", config.model)
@@ -109,7 +108,7 @@ def place(tmp_path, monkeypatch, traced_once):
             torch.save({"state_dict": weights}, "fetched.pth")
         return Path("fetched.pth").absolute()
 
-    monkeypatch.setattr("ibkd_mm.engine.sources._download", fetch)
+    monkeypatch.setattr("ibkd_mm.engine.checkpoint.sources._download", fetch)
     monkeypatch.setenv("LOCAL_RANK", "0")  # the commands set it; this takes it back
     return tmp_path
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import ibkd_mm  # noqa: F401
-from ibkd_mm.distill.cache import CachedEntry, CacheReader, CacheWriter, making, pack
-from ibkd_mm.distill.cache.making import make_cache
+from ibkd_mm.offline import CachedEntry, CacheReader, CacheWriter, pack
+from ibkd_mm.offline import build_cache as making
+from ibkd_mm.offline.build_cache import build_cache
 
 PICTURES, BATCH = 900, 4
 KILLS = int(os.environ.get("IBKD_KILLS", "10"))
@@ -62,7 +63,7 @@ class Keys:
 
 
 def steps(path: Path) -> Iterator[tuple[int, int]]:
-    return make_cache(Teacher(), Keys(), path, IDENTITY, batch_size=BATCH, workers=0)  # type: ignore[arg-type]
+    return build_cache(Teacher(), Keys(), path, IDENTITY, batch_size=BATCH, workers=0)  # type: ignore[arg-type]
 
 
 def write(path: Path) -> tuple[Any, Any]:

@@ -2,7 +2,6 @@
 
 import os
 import random
-import runpy
 import signal
 import socket
 import subprocess
@@ -12,15 +11,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny_detector import write_tiny
 
 from ibkd_mm.apis import train
 from ibkd_mm.engine import load_weights
 
 ROOT = Path(__file__).parents[2]
-write_tiny = runpy.run_path(str(ROOT / "tests" / "apis" / "tiny_detector.py"))["write_tiny"]
+
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
 STEPS, KILLS = 60, int(os.environ.get("IBKD_KILLS", "1"))
-OPTIONS = [f"train_cfg.max_iters={STEPS}", "default_hooks.checkpoint.interval=7", "guards.non_finite=None"]
+OPTIONS = [
+    f"train_cfg.max_iters={STEPS}",
+    "default_hooks.checkpoint.interval=7",
+    "default_hooks.non_finite=None",
+]
 OPTIONS += ["default_hooks.checkpoint.max_keep_ckpts=2", "default_hooks.logger.interval=1"]
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ibkd_mm.engine.finite import all_finite, bad_modules, bad_terms, loss_terms, shown_few
+from ibkd_mm.engine.finite import all_finite, join_first, loss_terms, non_finite_modules, non_finite_terms
 
 NAN, INF = float("nan"), float("inf")
 
@@ -43,7 +43,7 @@ def test_large_numbers_are_finite_though_their_squares_are_not() -> None:
 
 def test_terms_are_named_with_their_values() -> None:
     terms = {"loss_a": torch.tensor(NAN), "loss_b": torch.tensor(1.0), "loss_c": torch.tensor(-INF)}
-    assert bad_terms(terms) == ["loss_a is nan", "loss_c is -inf"]
+    assert non_finite_terms(terms) == ["loss_a is nan", "loss_c is -inf"]
 
 
 def test_modules_are_named_in_order_and_the_rest_counted() -> None:
@@ -52,14 +52,14 @@ def test_modules_are_named_in_order_and_the_rest_counted() -> None:
         model[index].weight.grad, model[index].bias.grad = torch.full((1, 1), NAN), torch.full((1,), NAN)
     model[2].weight.grad = torch.ones(1, 1)
     statistics = {"neck.bn.running_var": torch.tensor(INF), "neck.bn.running_mean": torch.tensor(0.0)}
-    assert bad_modules(model, statistics) == [
+    assert non_finite_modules(model, statistics) == [
         "the gradient of 0, 1, 4 and 1 more is not finite",
         "the statistics of neck.bn is not finite",
     ]
-    assert bad_modules(nn.Linear(1, 1), {}) == [
+    assert non_finite_modules(nn.Linear(1, 1), {}) == [
         "a gradient is not finite, of a parameter that is not the model's"
     ]
 
 
 def test_few_names_are_all_shown() -> None:
-    assert shown_few(["a", "b", "c"]) == "a, b, c"
+    assert join_first(["a", "b", "c"]) == "a, b, c"

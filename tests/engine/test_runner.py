@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ibkd_mm.engine import TrustedRunner, runner
+from ibkd_mm.engine import ResumableRunner, runner
 from ibkd_mm.errors import UserError
 
-Toy = Callable[..., TrustedRunner]
+Toy = Callable[..., ResumableRunner]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from ibkd_mm.engine.workers import WorkerStart, leave_signals
+from ibkd_mm.engine.workers import WorkerStart, ignore_signals_in_workers
 
 fork = get_context("fork")
 
@@ -48,10 +48,10 @@ def test_the_main_process_ends_it(worker: BaseProcess) -> None:
 
 def test_a_loader_is_prepared_once() -> None:
     loader = DataLoader([1, 2], worker_init_fn=print)
-    start = leave_signals(loader).worker_init_fn
+    start = ignore_signals_in_workers(loader).worker_init_fn
     assert isinstance(start, WorkerStart)
     assert start.inner is print
-    assert leave_signals(loader).worker_init_fn is start
+    assert ignore_signals_in_workers(loader).worker_init_fn is start
 
 
 def test_a_training_and_a_validation_leave_no_worker(toy: Callable[..., Any], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ibkd_mm.yolov10 import BranchStep, GroundTruth, HeadOutputs, criterion
 from ibkd_mm.yolov10.anchors import make_anchors
 from ibkd_mm.yolov10.assigner import pairs_inside
-from ibkd_mm.yolov10.structures import Doubts
+from ibkd_mm.yolov10.structures import IgnoreRegions
 
 SIZE = 64
 
@@ -81,8 +81,8 @@ def test_of_what_is_in_doubt_only_those_that_were_given_somebody_are_scored(head
     given, instances = outputs(2), truth([0, 0, 1], BOXES)
     sure = step(head, given, instances)
     boxes = torch.tensor([[0.0, 0.0, 33.0, 64.0], [30.0, 30.0, 50.0, 50.0], [60.0, 60.0, 61.0, 61.0]])
-    doubts = Doubts(torch.tensor([0, 0, 1]), boxes)  # the last holds no anchor
-    doubted = step(head, given, dataclasses.replace(instances, doubts=doubts))
+    ignore_regions = IgnoreRegions(torch.tensor([0, 0, 1]), boxes)  # the last holds no anchor
+    doubted = step(head, given, dataclasses.replace(instances, ignore_regions=ignore_regions))
     image, anchor, instance, score = sure.assignment
     assert all(map(torch.equal, sure.assignment, doubted.assignment))
     for name in ("loss_bbox", "loss_dfl", "loss_mask"):
@@ -92,9 +92,9 @@ def test_of_what_is_in_doubt_only_those_that_were_given_somebody_are_scored(head
     for place, (x, y, _) in enumerate(anchors().tolist()):
         if any(left < x < right and top < y < bottom for left, top, right, bottom in boxes[:2].tolist()):
             asked[0, place] = 0
-    spared = int((1 - asked).sum())
+    ignored_anchors = int((1 - asked).sum())
     asked[image, anchor] = 1
-    assert 0 < int((1 - asked).sum()) < spared
+    assert 0 < int((1 - asked).sum()) < ignored_anchors
     targets = torch.zeros_like(given.class_logits)
     targets[image, instances.labels[instance], anchor] = score
     each = nn.functional.binary_cross_entropy_with_logits(given.class_logits, targets, reduction="none")

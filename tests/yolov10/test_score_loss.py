@@ -30,9 +30,9 @@ def test_value_by_hand() -> None:
 
 def test_of_spared_anchors_nothing_is_asked() -> None:
     logits = torch.zeros(1, 2, 3, requires_grad=True)
-    spared = torch.tensor([[True, False, False]])
+    ignored_anchors = torch.tensor([[True, False, False]])
     positives = assigned([0], [2], [0.7])
-    loss = build()(logits, positives, torch.tensor([1]), torch.tensor(1.0), spared)
+    loss = build()(logits, positives, torch.tensor([1]), torch.tensor(1.0), ignored_anchors)
     assert loss.item() == pytest.approx(4 * math.log(2))
     loss.backward()
     assert logits.grad[0].tolist() == [[0, 0.5, 0.5], [0, 0.5, pytest.approx(-0.2)]]

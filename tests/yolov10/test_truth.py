@@ -9,7 +9,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 
-from ibkd_mm.datasets.transforms import IN_DOUBT
+from ibkd_mm.datasets.transforms import IGNORE_LABEL
 from ibkd_mm.errors import UserError
 from ibkd_mm.yolov10.truth import collect_truth
 
@@ -52,17 +52,17 @@ def test_no_instances_at_all(sample: Callable) -> None:
 def test_what_is_in_doubt_stands_beside_and_a_crowd_does_not(sample: Callable) -> None:
     samples = [sample([[0, 0, 8, 4]], [2], (8, 8)) for _ in range(3)]
     ignored = InstanceData(
-        bboxes=torch.tensor([[1.0, 2, 3, 4], [4, 4, 8, 8]]), labels=torch.tensor([0, IN_DOUBT])
+        bboxes=torch.tensor([[1.0, 2, 3, 4], [4, 4, 8, 8]]), labels=torch.tensor([0, IGNORE_LABEL])
     )
     samples[2].ignored_instances = ignored
     truth = collect_truth(samples, CPU, 4, (2, 2))
     assert truth.labels.tolist() == [2, 2, 2]
-    assert truth.doubts is not None
-    assert truth.doubts.image.tolist() == [2]
-    assert truth.doubts.boxes.tolist() == [[4, 4, 8, 8]]
+    assert truth.ignore_regions is not None
+    assert truth.ignore_regions.image.tolist() == [2]
+    assert truth.ignore_regions.boxes.tolist() == [[4, 4, 8, 8]]
     for others in (ignored[:1], InstanceData(), InstanceData(bboxes=ignored.bboxes)):
         samples[2].ignored_instances = others
-        assert collect_truth(samples, CPU, 4, (2, 2)).doubts is None
+        assert collect_truth(samples, CPU, 4, (2, 2)).ignore_regions is None
 
 
 @given(st.integers(1, 3), st.integers(1, 23), st.integers(1, 23), st.integers(0, 2**30))

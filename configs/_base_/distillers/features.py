@@ -1,7 +1,7 @@
 # Maps of a Mask2Former to those of any detector with a neck, at strides 8, 16 and 32. A config that inherits
 # it beside a student's sets
 #   model = dict(_delete_=True, architecture=_base_.model, distiller=_base_.distiller, teacher=..., ...)
-#   guards = _base_.distillation
+#   default_hooks = _base_.distillation_hooks
 # since mmengine refuses bases that share a key.
 distiller = dict(
     type="ibkd_mm.CheckedDistiller",
@@ -23,7 +23,7 @@ distiller = dict(
         ),
     ),
 )
-distillation = dict(
+distillation_hooks = dict(
     # Refuse a teacher from which nothing is to be learnt, before the first step.
     teacher_check=dict(type="ibkd_mm.TeacherCheckHook", images=50, least=0.02),
     # What each loss counts over the training; `all` is for those not named.

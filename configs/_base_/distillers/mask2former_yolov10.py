@@ -35,7 +35,7 @@ teacher_cache = dict(
     instances=dict(type="ibkd_mm.QueryInstances", score_thr=0.2),
     top=5,  # the likeliest classes of each
     levels=(0.5,),  # probabilities at which masks are cut; (0.25, 0.5, 0.75) keeps soft ones
-    part_share=0.2,  # parts of a mask that have less of its largest are left out
+    min_component_ratio=0.2,  # parts of a mask that have less of its largest are left out
     batch_size=16,
 )
 cached = dict(

@@ -15,9 +15,9 @@ from pycocotools import mask as rle
 
 from ibkd_mm.datasets.shapes.outlines import CLASSES
 from ibkd_mm.datasets.shapes.scene import PRESETS, Scene, draw
-from ibkd_mm.engine.cores import usable_cores
-from ibkd_mm.engine.finished import finished_folder, only_one
 from ibkd_mm.errors import UserError
+from ibkd_mm.utils.atomic import atomic_folder, file_lock
+from ibkd_mm.utils.cores import usable_cores
 
 SPLITS = ("train", "val")
 _SPEC_FILE = "shapes.json"
@@ -58,10 +58,10 @@ def ensure_shapes(root: str | Path, spec: ShapesSpec, workers: int | None = None
     root = Path(root)
     if _is_made(root, spec):
         return False
-    with only_one(root):
+    with file_lock(root):
         if _is_made(root, spec):
             return False
-        with finished_folder(root) as draft:
+        with atomic_folder(root) as draft:
             for split in SPLITS:
                 _write_split(draft, spec, split, workers)
             (draft / _SPEC_FILE).write_text(json.dumps(_described(spec), indent=1))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ibkd_mm.datasets.transforms.affine import Affine, area_factor, is_upright, map_boxes
-from ibkd_mm.datasets.transforms.picture import Picture, Worth
+from ibkd_mm.datasets.transforms.annotated_image import Picture, Worth
 from ibkd_mm.datasets.transforms.warp import (
     Window,
     around,

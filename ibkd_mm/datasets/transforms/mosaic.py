@@ -8,8 +8,8 @@ from mmcv.transforms import BaseTransform
 from mmdet.structures.bbox import autocast_box_type
 
 from ibkd_mm.datasets.transforms.affine import Affine, chain, rotate, shear, shift, stretch
+from ibkd_mm.datasets.transforms.annotated_image import Picture, Worth
 from ibkd_mm.datasets.transforms.canvas import Canvas
-from ibkd_mm.datasets.transforms.picture import Picture, Worth
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import TRANSFORMS
 

@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.structures.bbox import autocast_box_type
 from numpy.typing import NDArray
 
-from ibkd_mm.datasets.transforms.picture import Picture, Worth
+from ibkd_mm.datasets.transforms.annotated_image import Picture, Worth
 from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import TRANSFORMS

@@ -8,7 +8,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
 from ibkd_mm.distill.distiller import CheckedDistiller
-from ibkd_mm.engine.wrappers import unwrapped
+from ibkd_mm.engine.model_wrappers import unwrap_model
 from ibkd_mm.errors import UserError, did_you_mean
 from ibkd_mm.registry import HOOKS
 
@@ -80,7 +80,7 @@ class DistillScheduleHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Refuse a loss that is not there, and an average of more than the student."""
         self._distiller = distiller_of(runner, "DistillScheduleHook")
-        want_no_copies(runner)
+        check_no_copies(runner)
         for name in self.schedules:
             if name != _ALL and name not in self._distiller.factors:
                 raise UserError(
@@ -97,7 +97,7 @@ class DistillScheduleHook(Hook):
                 factors[name] = schedule.factor(runner.iter, runner.max_iters)
 
 
-def want_no_copies(runner: Runner) -> None:
+def check_no_copies(runner: Runner) -> None:
     """Refuse mmengine's average, which would copy the teacher and average it with itself."""
     if any(isinstance(hook, EMAHook) for hook in runner.hooks):
         raise UserError(
@@ -108,10 +108,10 @@ def want_no_copies(runner: Runner) -> None:
 
 def distiller_of(runner: Runner, hook: str) -> CheckedDistiller:
     """Get the distiller that a training has."""
-    distiller = getattr(unwrapped(runner.model), "distiller", None)
+    distiller = getattr(unwrap_model(runner.model), "distiller", None)
     if not isinstance(distiller, CheckedDistiller):
         raise UserError(
             f"{hook} is for a FrozenTeacherDistill with a CheckedDistiller, found a "
-            f"{type(unwrapped(runner.model)).__name__}. Take the hook out, or set it to None in `guards`."
+            f"{type(unwrap_model(runner.model)).__name__}. Take the hook out, or set it to None in `default_hooks`."
         )
     return distiller

@@ -14,13 +14,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ibkd_mm.distill.algorithm import FrozenTeacherDistill
-from ibkd_mm.distill.draws import drawn_aside
-from ibkd_mm.distill.hooks.schedule import want_no_copies
-from ibkd_mm.distill.losses import InstanceDistillLoss
-from ibkd_mm.distill.teacher import Absent, want_order
-from ibkd_mm.engine.wrappers import unwrapped
+from ibkd_mm.distill.hooks.schedule import check_no_copies
+from ibkd_mm.distill.teacher import NullTeacher, check_order
+from ibkd_mm.engine.model_wrappers import unwrap_model
 from ibkd_mm.errors import UserError
+from ibkd_mm.methods.ibkd import InstanceDistillLoss
 from ibkd_mm.registry import HOOKS
+from ibkd_mm.utils.rng import preserve_rng_state
 
 
 @HOOKS.register_module()
@@ -52,13 +52,13 @@ class TeacherCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Score the teacher and say what came of it."""
-        model = unwrapped(runner.model)
-        if not isinstance(model, FrozenTeacherDistill) or isinstance(model.teacher, Absent):
+        model = unwrap_model(runner.model)
+        if not isinstance(model, FrozenTeacherDistill) or isinstance(model.teacher, NullTeacher):
             return
-        want_no_copies(runner)
+        check_no_copies(runner)
         if runner.iter:
             return
-        _want_order(runner, model)
+        _check_order(runner, model)
         if not runner.cfg.get("val_dataloader"):
             runner.logger.warning("The teacher is not scored: there is no val_dataloader.")
             return
@@ -76,7 +76,7 @@ class TeacherCheckHook(Hook):
                 f"{said}, and at least {self.least} is wanted (TeacherCheckHook.least): nothing is to be "
                 "learnt from it. Are its weights (teacher_ckpt), its classes and their order, and its own "
                 "data_preprocessor those that it was trained with? To distil the maps of one that knows "
-                "other classes, set guards.teacher_check=None."
+                "other classes, set default_hooks.teacher_check=None."
             )
         runner.logger.info(f"{said}.")
         if self.baseline is not None and score <= self.baseline:
@@ -86,7 +86,7 @@ class TeacherCheckHook(Hook):
             )
 
     @torch.no_grad()
-    @drawn_aside()
+    @preserve_rng_state()
     def _score(self, runner: Runner, model: FrozenTeacherDistill) -> tuple[dict[str, float], int]:
         loader = self._loader(runner)
         with TemporaryDirectory() as folder:
@@ -96,7 +96,7 @@ class TeacherCheckHook(Hook):
             data = model.data_preprocessor(batch, False)
             with runner.optim_wrapper.optim_context(model):  # in the precision that it will teach in
                 predicted = model.frozen.predict(data["inputs"], data["data_samples"])
-            _want_known(predicted, loader.dataset.metainfo.get("classes"))
+            _check_known(predicted, loader.dataset.metainfo.get("classes"))
             evaluator.process(data_samples=predicted, data_batch=data)
         return evaluator.evaluate(len(loader.dataset)), len(loader.dataset)
 
@@ -122,15 +122,15 @@ def _for_these(evaluator: Any, dataset: BaseDataset, folder: Path) -> Any:
     return evaluator
 
 
-def _want_order(runner: Runner, model: FrozenTeacherDistill) -> None:
+def _check_order(runner: Runner, model: FrozenTeacherDistill) -> None:
     """Refuse a teacher of other classes, or of another order, where what it says of them counts."""
     distiller = model.distiller
     of_classes = any(isinstance(one, InstanceDistillLoss) for one in distiller.counting)
     if of_classes or distiller.extra_targets is not None:
-        want_order(model.teacher, runner.train_dataloader.dataset.metainfo.get("classes"))
+        check_order(model.teacher, runner.train_dataloader.dataset.metainfo.get("classes"))
 
 
-def _want_known(predicted: list[Any], classes: Sequence[str] | None) -> None:
+def _check_known(predicted: list[Any], classes: Sequence[str] | None) -> None:
     """Refuse a teacher that finds classes which the data do not have: a metric would fail on them."""
     labels = [each.pred_instances.labels for each in predicted if "pred_instances" in each]
     most = max((int(each.max()) for each in labels if len(each)), default=-1)
@@ -138,5 +138,5 @@ def _want_known(predicted: list[Any], classes: Sequence[str] | None) -> None:
         raise UserError(
             f"The teacher finds class number {most}, and the validation set has {len(classes)} classes "
             f"({', '.join(classes[:5])}...). Give one that was trained on these, in this order; to distil "
-            "the maps of another one, set guards.teacher_check=None."
+            "the maps of another one, set default_hooks.teacher_check=None."
         )

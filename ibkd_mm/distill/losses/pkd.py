@@ -3,7 +3,7 @@
 from mmrazor.models.losses import PKDLoss
 from torch import Tensor
 
-from ibkd_mm.distill.standardise import standardised
+from ibkd_mm.distill.losses.standardise import standardised
 from ibkd_mm.registry import MODELS
 
 

@@ -20,7 +20,7 @@ from mmengine.structures import InstanceData
 
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
 from ibkd_mm.distill import TeacherCheckHook
-from ibkd_mm.engine import TrustedRunner
+from ibkd_mm.engine import ResumableRunner
 from ibkd_mm.errors import UserError
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -43,7 +43,7 @@ def runner(shapes: Path, distilled: Callable, caplog: pytest.LogCaptureFixture) 
     config.val_evaluator.ann_file = str(shapes / "annotations" / "val.json")
     caplog.set_level(logging.INFO)
     logger = logging.getLogger("teacher_check")
-    build = TrustedRunner.build_dataloader
+    build = ResumableRunner.build_dataloader
     with DefaultScope.overwrite_default_scope("mmdet"):
         yield SimpleNamespace(
             model=distilled(),

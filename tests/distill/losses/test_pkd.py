@@ -42,8 +42,8 @@ def test_maps_are_one_batch_over_processes(monkeypatch: pytest.MonkeyPatch) -> N
     places = torch.tensor(float(whole[2:, 0].numel()))
     sums = whole[2:].sum((0, 2, 3), keepdim=True), centred.square().sum((0, 2, 3), keepdim=True)
     others = iter([places, *sums])
-    monkeypatch.setattr("ibkd_mm.distill.standardise.get_world_size", lambda: 2)
-    monkeypatch.setattr("ibkd_mm.distill.standardise.all_reduce", lambda own: own + next(others))
+    monkeypatch.setattr("ibkd_mm.distill.losses.standardise.get_world_size", lambda: 2)
+    monkeypatch.setattr("ibkd_mm.distill.losses.standardise.all_reduce", lambda own: own + next(others))
     torch.testing.assert_close(loss.norm(whole[:2]), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -54,8 +54,8 @@ def test_processes_may_have_maps_of_other_sizes(monkeypatch: pytest.MonkeyPatch)
     mean, deviation = (each[None, :, None, None] for each in (channels.mean(1), channels.std(1)))
     squares = (other - mean).square().sum((0, 2, 3), keepdim=True)
     others = iter([torch.tensor(18.0), other.sum((0, 2, 3), keepdim=True), squares])
-    monkeypatch.setattr("ibkd_mm.distill.standardise.get_world_size", lambda: 2)
-    monkeypatch.setattr("ibkd_mm.distill.standardise.all_reduce", lambda sums: sums + next(others))
+    monkeypatch.setattr("ibkd_mm.distill.losses.standardise.get_world_size", lambda: 2)
+    monkeypatch.setattr("ibkd_mm.distill.losses.standardise.all_reduce", lambda sums: sums + next(others))
     found = SyncedPKDLoss().norm(own)
     torch.testing.assert_close(found, (own - mean) / deviation, atol=1e-5, rtol=1e-5)
 

@@ -1,0 +1,5 @@
+"""Models timed beside each other."""
+
+from ibkd_mm import stack
+
+stack.prepare()

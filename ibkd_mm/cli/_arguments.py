@@ -1,0 +1,73 @@
+"""Arguments that several commands share. Standard library only."""
+
+import os
+from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
+
+TRUST = "IBKD_TRUST_CHECKPOINT"
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+def add_config(parser: ArgumentParser, *, optional: bool = False) -> None:
+    """Add the config and the options that override it."""
+    parser.add_argument(
+        "config",
+        nargs="?" if optional else None,
+        help="config file, or one inside a package: mmdet::folder/name.py, ibkd_mm::...",
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        type=_option,
+        default=[],
+        metavar="KEY=VALUE",
+        help="override settings of the config: key.of.setting=value; lists as key=1,2 or key='[1,2]', an "
+        "element of a list as key.0.name=value",
+    )
+
+
+def add_run(parser: ArgumentParser) -> None:
+    """Add what every command that runs a config takes."""
+    add_config(parser)
+    parser.add_argument(
+        "--work-dir", help="folder for logs and checkpoints (default: ./work_dirs/<config name>)"
+    )
+    add_launcher(parser)
+    add_trust(parser)
+
+
+def add_launcher(parser: ArgumentParser) -> None:
+    """Add the arguments of commands that run as several processes."""
+    parser.add_argument(
+        "--launcher", choices=LAUNCHERS, default="none", help="how the processes were started"
+    )
+    parser.add_argument(
+        "--local-rank", "--local_rank", type=int, default=0, help="set by old launchers; leave it"
+    )
+
+
+def add_trust(parser: ArgumentParser) -> None:
+    """Add the switch that allows the code in a refused checkpoint to run."""
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="append",
+        type=_file,
+        default=[],
+        metavar="PATH",
+        help=f"allow the code in this file to run if it is refused ({TRUST}=PATH does the same); repeatable",
+    )
+
+
+def _file(text: str) -> str:
+    path = Path(text).expanduser().resolve()
+    if not path.is_file() or os.pathsep in str(path):
+        raise ArgumentTypeError(f"expected a file, without '{os.pathsep}' in its path, found '{text}'")
+    return str(path)
+
+
+def _option(text: str) -> str:
+    key, equals, _ = text.partition("=")
+    if not equals or not key:
+        raise ArgumentTypeError(f"expected KEY=VALUE, found '{text}'")
+    return text

@@ -1,0 +1,44 @@
+"""Time models side by side, in PyTorch, ONNX Runtime or OpenVINO.
+
+Also shows their parameters, FLOPs and memory. A MODEL is any .onnx file, an .xml file of OpenVINO, or for
+PyTorch CONFIG or CONFIG,WEIGHTS.
+
+example: ibkd benchmark student.onnx student.xml CONFIG,CHECKPOINT --size 640 640 --out table.json
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from ibkd_mm.cli._arguments import add_trust
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of `ibkd benchmark`."""
+    add = parser.add_argument
+    add("models", nargs="+", metavar="MODEL", help="the first is what the others are compared with")
+    add("--size", nargs=2, type=int, metavar=("H", "W"), help="of the input (default: each model's own)")
+    add("--batch", type=int, default=1, help="images in a forward pass (default: 1)")
+    add("--rounds", type=int, default=50, help="how often each is timed (default: 50)")
+    add("--warmup", type=int, default=5, help="rounds before these (default: 5)")
+    add("--threads", type=int, help="for each runtime (default: all cores)")
+    add("--score", type=float, help="least score of an instance (default: each model's own)")
+    add("--image", metavar="FILE", help="the image (default: a generated one)")
+    add("--out", metavar="FILE.json", help="write the table and all timings")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="what runs them (default: cpu)")
+    add(
+        "--no-memory", action="store_true", help="do not measure memory, which takes a process for each model"
+    )
+    add_trust(parser)
+
+
+def run(args: Namespace) -> object:
+    """Benchmark."""
+    from ibkd_mm.apis.benchmark import benchmark
+
+    return benchmark(
+        args.models,
+        size=tuple(args.size) if args.size else None,
+        **{name: getattr(args, name) for name in ("batch", "rounds", "warmup", "score", "image", "out")},
+        thread_count=args.threads,
+        device=args.device,
+        memory=not args.no_memory,
+    )

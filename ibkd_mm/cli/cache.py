@@ -1,0 +1,45 @@
+"""Run a teacher once over the training images and keep its predictions in a file.
+
+Runs the teacher of a distillation's CONFIG over the training images as they are on disk, without augmentation.
+A student trains on that file at nearly its own speed. An interrupted run continues where it stopped.
+
+examples:
+  ibkd cache configs/ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard_cached.py
+  ibkd cache CONFIG --images folder/ --out folder.sqlite
+  ibkd cache --info teacher.sqlite
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from ibkd_mm.cli._arguments import add_config, add_launcher, add_trust
+from ibkd_mm.errors import UserError
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of `ibkd cache`."""
+    add_config(parser, optional=True)  # --info needs none
+    add = parser.add_argument
+    add("--out", metavar="FILE", help="default: the config's teacher_cache.path")
+    add("--images", metavar="FOLDER", help="unlabelled images, instead of the training set")
+    add("--verify", type=int, default=0, metavar="N", help="run the teacher on N images again and compare")
+    add("--info", metavar="FILE", help="show what a cache holds, and do nothing else")
+    add_launcher(parser)
+    add_trust(parser)
+
+
+def run(args: Namespace) -> object:
+    """Write, verify or describe a cache."""
+    from ibkd_mm.apis.cache import cache, cache_info
+
+    if args.info:
+        return cache_info(args.info)
+    if not args.config:
+        raise UserError("Expected a CONFIG whose teacher is to be run, or --info FILE.")
+    return cache(
+        args.config,
+        options=args.cfg_options,
+        out=args.out,
+        images=args.images,
+        launcher=args.launcher,
+        check=args.verify,
+    )

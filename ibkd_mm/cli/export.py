@@ -1,0 +1,43 @@
+"""Write a student as ONNX or OpenVINO, and check that it predicts the same.
+
+Writes the model of CHECKPOINT as ONNX (OUT.onnx) or as OpenVINO files (OUT.xml), from pixels to instances, and
+compares it with the model before it gets its name.
+
+examples:
+  ibkd export CONFIG CHECKPOINT student.onnx
+  ibkd export CONFIG CHECKPOINT student.onnx --dynamic --runtime
+  ibkd export CONFIG CHECKPOINT student.onnx --int8 200
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from ibkd_mm.cli._arguments import add_config, add_trust
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of `ibkd export`."""
+    add_config(parser)
+    add = parser.add_argument
+    add("checkpoint", help=".pth or .safetensors file, URL, or weights that ship: ibkd_mm::NAME")
+    add("out", help="the file to write, ending in .onnx or .xml")
+    add("--size", nargs=2, type=int, metavar=("H", "W"), help="default: that of the test pipeline")
+    add("--batch", type=int, default=1, help="images in a batch")
+    add("--dynamic", action="store_true", help="dynamic batch size, height and width")
+    add("--half", action="store_true", help="the network in half precision")
+    add("--int8", type=int, default=0, metavar="N", help="quantise, calibrated on N training images")
+    add("--max-instances", type=int, metavar="N", help="most instances of an image (default: 100)")
+    add("--no-check", dest="check", action="store_false", help="skip the comparison with the model")
+    add("--check-images", type=int, metavar="N", help="default: 16; for int8 200")
+    add("--runtime", action="store_true", help="write runtime.py, which runs the file, beside it")
+    add_trust(parser)
+
+
+def run(args: Namespace) -> object:
+    """Export."""
+    from ibkd_mm.apis.export import Settings, export
+
+    names = ("batch", "dynamic", "half", "int8", "max_instances", "check", "check_images", "runtime")
+    settings = Settings(
+        size=tuple(args.size) if args.size else None, **{name: getattr(args, name) for name in names}
+    )
+    return export(args.config, args.checkpoint, args.out, options=args.cfg_options, settings=settings)

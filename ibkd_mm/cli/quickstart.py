@@ -1,0 +1,32 @@
+"""See in ten minutes what distillation brings, on generated images or on your own.
+
+Trains a student alone and with a teacher, on images of which few are labelled, and compares both with the
+teacher on a page. Interrupted and started again with the same command, it continues.
+
+examples:
+  ibkd quickstart
+  ibkd quickstart --data annotations.json --minutes 30
+  ibkd quickstart --data images/ --teacher CONFIG --teacher-weights CHECKPOINT
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from ibkd_mm.cli._arguments import add_trust
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of `ibkd quickstart`."""
+    add = parser.add_argument
+    add("--out-dir", default="quickstart", help="folder for data, weights and the page (default: quickstart)")
+    add("--minutes", type=float, default=10, help="for everything (default: 10)")
+    add("--data", metavar="PATH", help="a COCO JSON, or a folder with one (default: generate Shapes)")
+    add("--teacher", metavar="CONFIG", help="a Mask2Former for the same classes (default: one is trained)")
+    add("--teacher-weights", metavar="FILE", help="checkpoint of that teacher")
+    add_trust(parser)
+
+
+def run(args: Namespace) -> object:
+    """Run the quickstart."""
+    from ibkd_mm.quickstart import run
+
+    return run(args.out_dir, args.minutes, args.data, args.teacher, args.teacher_weights)

@@ -1,0 +1,45 @@
+"""Train the model that a config describes.
+
+examples:
+  ibkd train configs/mask_rcnn/mask_rcnn_r18_fpn_shapes.py
+  ibkd train CONFIG --resume                        continue from the last checkpoint in the work dir
+  ibkd train CONFIG --cfg-options train_dataloader.batch_size=4 randomness.seed=1
+  torchrun --nproc_per_node 4 tools/train.py CONFIG --launcher pytorch
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from ibkd_mm.cli._arguments import add_run
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of `ibkd train`."""
+    add_run(parser)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="auto|PATH",
+        help="continue from a checkpoint; alone or as 'auto': from the last one in the work dir",
+    )
+    parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate from the config's base batch size to ours",
+    )
+
+
+def run(args: Namespace) -> object:
+    """Train."""
+    from ibkd_mm.apis.train import train
+
+    return train(
+        args.config,
+        options=args.cfg_options,
+        work_dir=args.work_dir,
+        resume=args.resume,
+        amp=args.amp,
+        auto_scale_lr=args.auto_scale_lr,
+        launcher=args.launcher,
+    )

@@ -1,1 +1,0 @@
-"""Models timed beside each other."""

@@ -1,0 +1,1 @@
+"""Checkpoints: where they come from, loaded as data alone, matched to a model, written atomically."""

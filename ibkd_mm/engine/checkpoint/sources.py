@@ -1,0 +1,88 @@
+"""Where a checkpoint comes from: every way of naming one becomes a file on this machine."""
+
+import json
+import re
+from pathlib import Path
+
+import mmengine
+import torch
+from mmengine.runner.checkpoint import get_external_models, get_mmcls_models
+
+import ibkd_mm
+from ibkd_mm.errors import UserError, did_you_mean
+from ibkd_mm.utils.download import download
+
+SHIPPED, MMCLS = "ibkd_mm::", "mmcls://"
+_WEB = ("http://", "https://")
+_TORCHVISION = ("torchvision://", "modelzoo://")
+_OPENMMLAB = ("open-mmlab://", "openmmlab://")
+_REFUSED = ("pavi://", r"(\S+\:)?s3://", r"(\S+\:)?petrel://")
+
+# Regular expressions, as mmengine's CheckpointLoader takes them; the empty one is a plain path.
+PREFIXES = ("", SHIPPED, MMCLS, *_WEB, *_TORCHVISION, *_OPENMMLAB, *_REFUSED)
+
+_HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+
+
+def locate(reference: str) -> Path:
+    """Find the file that a path, URL or name of released weights stands for; download it where needed."""
+    if reference.startswith(SHIPPED):
+        return _shipped(reference.removeprefix(SHIPPED))
+    if reference.startswith(_WEB):
+        return _download(reference)
+    if reference.startswith((*_TORCHVISION, *_OPENMMLAB, MMCLS)):
+        return _released(reference)
+    if any(re.match(prefix, reference) for prefix in _REFUSED):
+        raise UserError(
+            f"Checkpoints are not read straight from {reference}. Copy the file here and give its path."
+        )
+    return _local(reference)
+
+
+def _local(reference: str) -> Path:
+    path = Path(reference).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        inside = ", ".join(sorted(found.name for found in path.glob("*.pth"))[:5]) or "no .pth file"
+        raise UserError(f"Expected a checkpoint file, found the folder {path}. In it: {inside}.")
+    beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise UserError(f"There is no checkpoint {path}.{did_you_mean(path.name, beside)}")
+
+
+def _shipped(name: str) -> Path:
+    folder = Path(ibkd_mm.__file__).parent / "weights"
+    path = folder / name.removeprefix("weights/")
+    if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+        return path
+    names = sorted(found.name for found in folder.glob("*.safetensors"))
+    hint = did_you_mean(path.name, names)
+    raise UserError(
+        f"No weights named {name} ship with ibkd_mm.{hint} There are: {', '.join(names) or 'none'}."
+    )
+
+
+def _released(reference: str) -> Path:
+    scheme, _, name = reference.partition("://")
+    if scheme in ("torchvision", "modelzoo"):
+        # Read from mmengine's own list, since torchvision itself need not be installed.
+        table = json.loads((Path(mmengine.__file__).parent / "hub" / "torchvision_0.12.json").read_text())
+    else:
+        table = get_mmcls_models() if scheme == "mmcls" else get_external_models()
+    if name not in table:
+        raise UserError(f"No released weights are named {reference}.{did_you_mean(name, table)}")
+    return locate(table[name])
+
+
+def _download(url: str) -> Path:
+    """Fetch once a machine into torch's cache; a hash in the file's name is verified."""
+    name = re.split("[?#]", url)[0].rpartition("/")[2]
+    if name in ("", ".", ".."):
+        raise UserError(f"Expected a URL that ends in the name of a file, found {url}.")
+    return download(url, Path(torch.hub.get_dir()) / "checkpoints" / name, _hash_in(name))
+
+
+def _hash_in(name: str) -> str | None:
+    found = _HASH.search(name)
+    # Eight digits alone are as likely a date.
+    return found.group(1) if found and not found.group(1).isdigit() else None

@@ -1,0 +1,1 @@
+"""Hooks that any training may have."""

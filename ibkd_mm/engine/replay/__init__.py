@@ -1,0 +1,1 @@
+"""One step of a training, saved to be run again."""

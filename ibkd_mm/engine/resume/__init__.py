@@ -1,0 +1,1 @@
+"""Samples and random numbers that a resumed training continues with."""

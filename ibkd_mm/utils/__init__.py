@@ -1,0 +1,1 @@
+"""Helpers without OpenMMLab: atomic files, hashes, downloads, archives, progress."""

@@ -1,0 +1,1 @@
+from helpers.exported_students import *  # noqa: F403

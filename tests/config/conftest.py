@@ -1,0 +1,1 @@
+from helpers.tiny_config import *  # noqa: F403

@@ -1,0 +1,222 @@
+"""Four steps straight equal two, stop, resume, two: bit for bit, EMA and random states included."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+
+from ibkd_mm.engine import ResumableRunner, load_weights
+from ibkd_mm.engine.checkpoint.save import find_resumable
+from ibkd_mm.engine.resume import data_position as place
+
+Toy = Callable[..., ResumableRunner]
+EMA = {"type": "EMAHook", "momentum": 0.1, "update_buffers": True}
+
+
+def differing(left: Any, right: Any, at: str = "") -> list[str]:
+    """Name every place at which two checkpoints differ; times and validations are not compared."""
+    if at == "/message_hub/log_scalars":
+        left, right = ({k: v for k, v in one.items() if k.startswith("train/")} for one in (left, right))
+    if isinstance(left, dict):
+        assert left.keys() == right.keys(), (at, left.keys() ^ right.keys())
+        return [place for key in left for place in differing(left[key], right[key], f"{at}/{key}")]
+    if isinstance(left, list | tuple):
+        assert len(left) == len(right), at
+        return [
+            place
+            for i, pair in enumerate(zip(left, right, strict=True))
+            for place in differing(*pair, f"{at}/{i}")
+        ]
+    if isinstance(left, HistoryBuffer):
+        same = np.array_equal(left._log_history, right._log_history)
+    elif isinstance(left, torch.Tensor):
+        same = torch.equal(left, right)
+    else:
+        same = left == right
+    ours = ("time", "data_time", "experiment_name", "cfg", "last_ckpt")
+    return [] if same or any(part in ours for part in at.split("/")) else [at]
+
+
+def state(runner: ResumableRunner) -> dict[str, Any]:
+    found = find_resumable(Path(runner.work_dir))
+    assert found is not None
+    return load_weights(found)
+
+
+def go_on(toy: Toy, folder: Path, steps: int, **changes: Any) -> ResumableRunner:
+    runner = toy(folder, steps, resume=True, load_from=str(find_resumable(folder)), **changes)
+    runner.train()
+    return runner
+
+
+@pytest.mark.parametrize("sampler", ["DefaultSampler", "InfiniteSampler"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_four_iterations_equal_two_and_two(toy: Toy, tmp_path: Path, workers: int, sampler: str) -> None:
+    # Three batches are one turn over the data: the resumed run begins inside the first, ends in the second.
+    changes = {"workers": workers, "sampler": sampler, "hooks": [EMA], "validate": True}
+    straight = toy(tmp_path / "straight", 4, **changes)
+    straight.train()
+    toy(tmp_path / "halved", 2, **changes).train()
+    resumed = go_on(toy, tmp_path / "halved", 4, **changes)
+    assert differing(state(straight), state(resumed)) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_four_epochs_equal_two_and_two(toy: Toy, tmp_path: Path, workers: int) -> None:
+    changes = {"workers": workers, "epochs": True, "hooks": [EMA], "validate": True}
+    straight = toy(tmp_path / "straight", 4, **changes)
+    straight.train()
+    toy(tmp_path / "halved", 2, **changes).train()
+    assert differing(state(straight), state(go_on(toy, tmp_path / "halved", 4, **changes))) == []
+
+
+@pytest.mark.parametrize("change", ["amp", "accumulation", "no seed", "other workers"])
+def test_resuming_is_exact_with(toy: Toy, tmp_path: Path, change: str) -> None:
+    changes: dict[str, Any] = {
+        "amp": {"optim": {"type": "ibkd_mm.CpuAmpOptimWrapper"}},
+        "accumulation": {"optim": {"accumulative_counts": 2}},
+        "no seed": {"seed": None},
+        "other workers": {},
+    }[change]
+    toy(tmp_path / "halved", 2, **changes).train()
+    seed = state_at(tmp_path / "halved")["meta"]["seed"]
+    straight = toy(tmp_path / "straight", 4, **{**changes, "seed": seed})
+    straight.train()
+    if change == "other workers":
+        changes = {"workers": 2}
+    assert differing(state(straight), state(go_on(toy, tmp_path / "halved", 4, **changes))) == []
+
+
+def state_at(folder: Path) -> dict[str, Any]:
+    found = find_resumable(folder)
+    assert found is not None
+    return load_weights(found)
+
+
+class ScaledOnCpu(AmpOptimWrapper):
+    """mmengine's, which scales losses on a GPU alone, made to do so here."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        OptimWrapper.__init__(self, **kwargs)
+        self.loss_scaler = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=3)
+        self._scale_update_param, self.cast_dtype = None, torch.bfloat16
+
+
+def test_the_scaler_of_mixed_precision_is_resumed(toy: Toy, tmp_path: Path) -> None:
+    OPTIM_WRAPPERS.register_module(module=ScaledOnCpu, force=True)
+    changes = {"optim": {"type": "ScaledOnCpu"}}
+    straight = toy(tmp_path / "straight", 4, **changes)
+    straight.train()
+    toy(tmp_path / "halved", 2, **changes).train()
+    resumed = go_on(toy, tmp_path / "halved", 4, **changes)
+    assert differing(state(straight), state(resumed)) == []
+    scaler = resumed.optim_wrapper.loss_scaler.state_dict()  # type: ignore[union-attr]
+    assert (scaler["scale"], scaler["_growth_tracker"]) == (128.0, 1)  # doubled after the third step
+
+
+def test_the_seed_decides(toy: Toy, tmp_path: Path) -> None:
+    runs = [toy(tmp_path / str(seed), 2, seed=seed) for seed in (1, 2)]
+    for runner in runs:
+        runner.train()
+    assert "/state_dict/head.weight" in differing(*map(state, runs))
+
+
+def test_best_score_and_kept_checkpoints_are_resumed(toy: Toy, tmp_path: Path) -> None:
+    changes = {
+        "validate": True,
+        "saving": {"save_best": "toy/mean", "rule": "greater", "interval": 1, "max_keep_ckpts": 2},
+        "loop": {"val_interval": 1},
+    }
+    straight = toy(tmp_path / "straight", 4, **changes)
+    straight.train()
+    toy(tmp_path / "halved", 2, **changes).train()
+    resumed = go_on(toy, tmp_path / "halved", 4, **changes)
+    infos = [runner.message_hub.runtime_info for runner in (straight, resumed)]
+    assert infos[0]["best_score"] == infos[1]["best_score"]
+    assert infos[0]["keep_ckpt_ids"] == infos[1]["keep_ckpt_ids"] == [3, 4]
+    names = [sorted(path.name for path in Path(r.work_dir).glob("*.pth")) for r in (straight, resumed)]
+    assert names[0] == names[1]
+    assert len(names[0]) == 3  # two and the best
+
+
+def test_what_cannot_be_exact_is_said(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy(tmp_path, 2).train()
+    runner = toy(tmp_path, 3, resume=True, load_from=str(tmp_path / "iter_2.pth"), batch_size=2)
+    said: list[str] = []
+    runner.logger.warning = said.append  # type: ignore[method-assign]
+    runner.train()
+    assert any("Resuming cannot be exact: batch_size from 4 to 2" in line for line in said)
+    # Two batches of four are four of two; one more was taken.
+    assert (runner.train_loop.place.turn, runner.train_loop.place.taken) == (0, 5)  # type: ignore[attr-defined]
+
+
+def warned(runner: ResumableRunner) -> list[str]:
+    """Train, and return the warnings."""
+    said: list[str] = []
+    runner.logger.warning = said.append  # type: ignore[method-assign]
+    runner.train()
+    return said
+
+
+def test_another_number_of_processes_or_samples_is_said(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "get_world_size", lambda: 2)
+    toy(tmp_path, 1).train()
+    monkeypatch.undo()
+    changes = {"resume": True, "load_from": str(tmp_path / "iter_1.pth"), "dataset": {"samples": 16}}
+    runner = toy(tmp_path, 2, **changes)
+    assert any("exact: processes from 2 to 1, samples from 12 to 16." in line for line in warned(runner))
+    # A batch of each of two processes is two of one; one more was taken.
+    assert runner.train_loop.place.taken == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("changes", "at"),
+    [({}, (1, 2)), ({"sampler": "InfiniteSampler"}, (0, 5)), ({"epochs": True}, (4, 3))],
+)
+def test_from_a_checkpoint_of_mmengine_a_training_goes_on_near_its_place_and_says_so(
+    toy: Toy, tmp_path: Path, changes: dict[str, Any], at: tuple[int, int]
+) -> None:
+    toy(tmp_path, 4, **changes).train()
+    checkpoint = state_at(tmp_path)
+    del checkpoint["place"]
+    torch.save(checkpoint, tmp_path / "foreign.pth")
+    runner = toy(tmp_path, 5, resume=True, load_from=str(tmp_path / "foreign.pth"), **changes)
+    assert any("not written by ibkd_mm" in line for line in warned(runner))
+    assert (runner.train_loop.place.turn, runner.train_loop.place.taken) == at  # type: ignore[attr-defined]
+
+
+def test_a_schedule_that_the_checkpoint_overrules_is_named(toy: Toy, tmp_path: Path) -> None:
+    toy(tmp_path, 2).train()
+    runner = toy(tmp_path, 3, resume=True, load_from=str(tmp_path / "iter_2.pth"), schedule={"T_max": 20})
+    said: list[str] = []
+    runner.logger.warning = said.append  # type: ignore[method-assign]
+    runner.train()
+    assert any("param_scheduler.0.T_max is 9 as in the checkpoint, not 20" in line for line in said)
+
+
+def test_a_checkpoint_between_two_steps_of_the_optimizer_is_said_to_lose_gradients(
+    toy: Toy, tmp_path: Path
+) -> None:
+    runner = toy(tmp_path, 4, optim={"accumulative_counts": 2}, saving={"interval": 1})
+    said: list[str] = []
+    runner.logger.warning = said.append  # type: ignore[method-assign]
+    runner.train()
+    assert sum("multiple of accumulative_counts" in line for line in said) == 2  # after the first and third
+
+
+def test_a_stop_in_a_later_turn_over_the_data_is_resumed_there(toy: Toy, tmp_path: Path) -> None:
+    straight = toy(tmp_path / "straight", 6)
+    straight.train()
+    toy(tmp_path / "halved", 4).train()  # one batch into the second turn of three
+    resumed = go_on(toy, tmp_path / "halved", 6)
+    place = resumed.train_loop.place  # type: ignore[attr-defined]
+    assert (place.turn, place.taken) == (1, 3)
+    assert differing(state(straight), state(resumed)) == []

@@ -1,0 +1,1 @@
+from helpers.distillation import *  # noqa: F403

@@ -1,0 +1,2 @@
+from helpers.distillation import *  # noqa: F403
+from helpers.teacher_caches import *  # noqa: F403

@@ -1,1 +1,0 @@
-"""The command line of ibkd_mm, installed as `ibkd_tools`: it imports nothing heavy until a command runs."""
