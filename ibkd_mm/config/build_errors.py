@@ -8,7 +8,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from ibkd_mm.config.overrides import effective_settings, walk
+from ibkd_mm.config.overrides import effective_settings
+from ibkd_mm.config.walk import walk
 from ibkd_mm.errors import did_you_mean
 from ibkd_mm.stack.frames import Building, being_built, last_line, looked_up, setting_up
 

@@ -1,10 +1,12 @@
 """Configs: read, overridden, and whole enough for what is to be done."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from ibkd_mm.config.overrides import apply_overrides
 from ibkd_mm.config.read import read_config
@@ -27,6 +29,24 @@ def load_config(path: str | Path, options: Options = None) -> Config:
     config = read_config(path)
     apply_overrides(config, options or {})
     return config
+
+
+def prepare_config(config: ConfigLike, options: Options, purpose: str | None = None) -> Config:
+    """Read or copy a config, override settings, check that it is complete, and enter its registry scope.
+
+    Args:
+        config: a config, its path, or `package::path`.
+        options: as for `load_config`.
+        purpose: 'training' or 'test', whose keys must be there; a test keeps only the student of a distillation.
+    """
+    ready = copy.deepcopy(config) if isinstance(config, Config) else read_config(config)
+    apply_overrides(ready, options or {})
+    if purpose is not None:
+        check_keys(ready, purpose)
+    if purpose == "test":
+        keep_student_only(ready)
+    init_default_scope(ready.get("default_scope") or "mmdet")
+    return ready
 
 
 def keep_student_only(config: Config) -> None:

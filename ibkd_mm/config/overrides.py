@@ -17,6 +17,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from ibkd_mm.config.walk import walk
 from ibkd_mm.errors import UserError, did_you_mean
 
 # What mmengine's runner takes from the config besides its constructor's arguments.
@@ -114,18 +115,3 @@ def _where_it_went(config: Config, key: str) -> str:
 def effective_settings(config: Config) -> dict[str, Any]:
     """What of a config has effect; the rest are variables that its file used."""
     return {name: part for name, part in config.items() if name in _READ}
-
-
-def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Go through all settings below a node, as (dotted path, value), a container before what is in it."""
-    pairs = (
-        node.items()
-        if isinstance(node, Mapping)
-        else enumerate(node)
-        if isinstance(node, list | tuple)
-        else ()
-    )
-    for name, value in pairs:
-        inner = f"{path}.{name}" if path else str(name)
-        yield inner, value
-        yield from walk(value, inner)

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from ibkd_mm.engine.dataset_tree import innermost_dataset
+from ibkd_mm.config.walk import innermost_dataset
 from ibkd_mm.errors import UserError
 
 _META = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")

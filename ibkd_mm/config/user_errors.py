@@ -14,7 +14,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ibkd_mm.config.build_errors import at, explain_build
-from ibkd_mm.config.overrides import effective_settings, walk
+from ibkd_mm.config.overrides import effective_settings
+from ibkd_mm.config.walk import walk
 from ibkd_mm.errors import UserError
 from ibkd_mm.stack.frames import annotations_being_read
 from ibkd_mm.stack.ops import MissingOperatorError

@@ -8,8 +8,8 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from ibkd_mm.config.walk import innermost_dataset
 from ibkd_mm.datasets.shapes.build import ShapesSpec
-from ibkd_mm.engine.dataset_tree import innermost_dataset
 from ibkd_mm.utils.silence import quiet
 
 

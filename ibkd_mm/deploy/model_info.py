@@ -6,8 +6,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from ibkd_mm.config.walk import innermost_dataset
 from ibkd_mm.deploy.runtime import FORMAT, ModelInfo
-from ibkd_mm.engine.dataset_tree import innermost_dataset
 from ibkd_mm.errors import UserError
 from ibkd_mm.version import __version__
 from ibkd_mm.yolov10 import YOLOv10

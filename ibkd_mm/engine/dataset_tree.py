@@ -26,10 +26,3 @@ def _walk(start: Any, *names: str) -> Iterator[Any]:
             seen.add(id(node))
             yield node
             waiting += [getattr(node, name, None) for name in names]
-
-
-def innermost_dataset(dataset: Any) -> Any:
-    """Return the settings of the data set that others are wrapped around, of several the first."""
-    while "dataset" in dataset or "datasets" in dataset:
-        dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
-    return dataset

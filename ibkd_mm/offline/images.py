@@ -11,8 +11,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
+from ibkd_mm.config.walk import innermost_dataset
 from ibkd_mm.datasets.image_folder import ImageFolder
-from ibkd_mm.engine.dataset_tree import innermost_dataset
 from ibkd_mm.errors import UserError
 
 _OF_A_PART = ("indices", "pipeline", "filter_cfg")

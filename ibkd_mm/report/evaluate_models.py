@@ -25,7 +25,7 @@ from ibkd_mm.benchmark.compare import compare
 from ibkd_mm.benchmark.machine import threads
 from ibkd_mm.benchmark.pytorch_model import open_torch
 from ibkd_mm.benchmark.subject import Settings
-from ibkd_mm.config.overrides import walk
+from ibkd_mm.config.walk import walk
 from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher
 from ibkd_mm.engine import load_weights
 from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights

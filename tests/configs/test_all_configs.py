@@ -12,7 +12,7 @@ from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, PARAM_SCHEDULERS
 
-from ibkd_mm.engine.dataset_tree import innermost_dataset
+from ibkd_mm.config.walk import innermost_dataset
 from ibkd_mm.offline import CacheWriter
 
 CONFIG_ROOT = Path(__file__).parents[2] / "configs"

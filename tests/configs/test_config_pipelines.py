@@ -16,8 +16,8 @@ from mmengine.registry import DATASETS, MODELS
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
+from ibkd_mm.config.walk import innermost_dataset
 from ibkd_mm.datasets.shapes import ShapesSpec, ensure_shapes
-from ibkd_mm.engine.dataset_tree import innermost_dataset
 
 CONFIG_ROOT = Path(__file__).parents[2] / "configs"
 SHAPES = sorted(

@@ -14,7 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, METRICS, MODELS, PARAM_SCHEDULERS
 from pycocotools import mask as rle
 
-from ibkd_mm.engine.dataset_tree import innermost_dataset
+from ibkd_mm.config.walk import innermost_dataset
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "configs" / "yolov10").glob("*.py"))
 SIZES = {

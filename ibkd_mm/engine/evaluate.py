@@ -1,0 +1,51 @@
+"""The one evaluation loop outside a runner: predict every batch of a loader and score the predictions."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.runner import Runner
+from torch import nn
+
+from ibkd_mm.utils.silence import quiet
+
+Predict = Callable[[Any, Any], Sequence[Any]]
+"""Takes the preprocessed inputs and data samples of a batch, returns the samples with predictions."""
+
+
+class Evaluation:
+    """Predictions and metrics of a model on the data of a loader.
+
+    Iterating predicts batch by batch and yields the predicted samples of each; `metrics` scores all of them.
+
+    Args:
+        predict: the model's prediction.
+        preprocessor: data preprocessor that makes the batches.
+        loader: settings of a validation or test loader; it runs without worker processes.
+        evaluator: settings of its evaluator.
+    """
+
+    def __init__(self, predict: Predict, preprocessor: nn.Module, loader: Any, evaluator: Any) -> None:
+        self._predict, self._preprocessor = predict, preprocessor
+        settings = copy.deepcopy(dict(loader))
+        settings.update(num_workers=0, persistent_workers=False)
+        settings.pop("prefetch_factor", None)
+        with quiet():
+            self.loader = Runner.build_dataloader(settings)
+            self.evaluator = Evaluator(copy.deepcopy(evaluator))
+        self.dataset = self.loader.dataset
+        self.evaluator.dataset_meta = self.dataset.metainfo
+
+    def __iter__(self) -> Iterator[Sequence[Any]]:
+        with torch.no_grad():
+            for batch in self.loader:
+                data = self._preprocessor(batch, False)
+                samples = self._predict(data["inputs"], data["data_samples"])
+                self.evaluator.process(data_samples=samples, data_batch=data)
+                yield samples
+
+    def metrics(self) -> dict[str, Any]:
+        """Score all that was predicted."""
+        return self.evaluator.evaluate(len(self.dataset))
