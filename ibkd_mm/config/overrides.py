@@ -11,7 +11,7 @@ mmengine adds whatever key it is given, so a typing error changes nothing and no
 
 import inspect
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction

@@ -1,4 +1,4 @@
-"""Run a model once over images and keep what it said in a file: instances, and whatever has a codec."""
+"""Run a model once over images and keep its predictions in a file; a codec packs them."""
 
 from ibkd_mm import stack
 
@@ -10,17 +10,16 @@ from ibkd_mm.offline.cached_instance_transforms import (  # noqa: E402
     NoAnnotations,
     SplitTeacherInstances,
 )
-from ibkd_mm.offline.instance_codec import CachedEntry, pack, unpack  # noqa: E402
+from ibkd_mm.offline.instance_codec import CachedInstances, InstanceCodec  # noqa: E402
 from ibkd_mm.offline.store import CacheReader, CacheWriter  # noqa: E402
 
 __all__ = [
     "CacheCheckHook",
     "CacheReader",
     "CacheWriter",
-    "CachedEntry",
+    "CachedInstances",
+    "InstanceCodec",
     "LoadTeacherInstances",
     "NoAnnotations",
     "SplitTeacherInstances",
-    "pack",
-    "unpack",
 ]

@@ -13,8 +13,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from ibkd_mm.benchmark.machine import hardware
+from ibkd_mm.config.model_reference import resolve_model
 from ibkd_mm.config.user_errors import user_errors
-from ibkd_mm.distill.teacher import describe
 from ibkd_mm.errors import UserError
 from ibkd_mm.report import Evaluated, Evaluation, Group, Speed
 from ibkd_mm.report import evaluate_models as report_models
@@ -111,13 +111,13 @@ class _Evaluating:
         settings, given = _teacher(group)
 
         def identity() -> list[Any]:
-            described, checkpoint, _ = describe(settings, given)
+            described, checkpoint, _ = resolve_model(settings, given)
             return [dict(described), _stamp(checkpoint), group.student["data_preprocessor"]]
 
         return _Model(
             label,
             identity,
-            cache(lambda: (describe(settings, given)[0], report_models.open_teacher(settings, given))),
+            cache(lambda: (resolve_model(settings, given)[0], report_models.open_teacher(settings, given))),
             lambda model, seen: report_models.evaluate_teacher(model, group.student, self._validation, seen),
         )
 

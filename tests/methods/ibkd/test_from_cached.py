@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.teacher_caches import entries_of, pack, unpack
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -18,11 +19,10 @@ from ibkd_mm.datasets.shapes.build import ShapesSpec
 from ibkd_mm.datasets.transforms import count_cells
 from ibkd_mm.distill import FrozenTeacherDistill
 from ibkd_mm.errors import UserError
-from ibkd_mm.methods.ibkd import QueryInstances
-from ibkd_mm.methods.ibkd.cached_instances import CachedInstances
 from ibkd_mm.methods.ibkd.matching import match
-from ibkd_mm.offline import CachedEntry, pack, unpack
-from ibkd_mm.offline.build_cache import InstancePredictor
+from ibkd_mm.methods.ibkd.teacher_instances import from_cached
+from ibkd_mm.methods.ibkd.teacher_predictions import InstancePredictor
+from ibkd_mm.offline import CachedInstances
 
 HARD = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard"
 PICTURES, SIZE = 4, 96
@@ -50,7 +50,7 @@ def test_shares_of_cells_become_probabilities_and_pictures_are_padded(truth: Cal
     wide = torch.full((2, 2, 3), 16, dtype=torch.uint8)
     nothing = seen(torch.zeros(0, 3, 1, dtype=torch.uint8), [])
     own = step(truth([0], torch.zeros(1, 4, 4)))
-    found = CachedInstances(sureness=0.9)([seen(cells, [0.5]), nothing, seen(wide, [0.7, 0.9])], own)
+    found = from_cached([seen(cells, [0.5]), nothing, seen(wide, [0.7, 0.9])], own, 0.9)
     assert found.image.tolist() == [0, 2, 2]
     assert found.scores.tolist() == pytest.approx([0.5, 0.7, 0.9])
     assert found.boxes.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]]
@@ -66,7 +66,7 @@ def test_shares_of_cells_become_probabilities_and_pictures_are_padded(truth: Cal
 
 def test_of_no_picture_anything_was_seen(truth: Callable) -> None:
     nothing = seen(torch.zeros(0, 3, 1, dtype=torch.uint8), [])
-    found = CachedInstances()([nothing, nothing], step(truth([0], torch.zeros(1, 4, 4))))
+    found = from_cached([nothing, nothing], step(truth([0], torch.zeros(1, 4, 4))))
     assert len(found) == 0
     assert found.probabilities.shape == (
         0,
@@ -81,14 +81,14 @@ def test_in_a_padded_batch_masks_lie_where_those_of_the_truth_lie(truth: Callabl
     cells[0, 2:6, 4:7] = 1
     real = truth([0], cells)
     own = seen((cells[:, :, :8] * 16).byte(), [0.9])
-    found = CachedInstances()([own], step(real))
+    found = from_cached([own], step(real))
     assert match(found, real, 1, 0.99).teacher_of.tolist() == [0]
     assert match(found, real, 1, 0.99).truth_of.tolist() == [0]
 
 
 def test_a_student_of_boxes_alone_is_refused() -> None:
-    with pytest.raises(UserError, match="the student has boxes alone"):
-        CachedInstances()([], step(SimpleNamespace(masks=None)))
+    with pytest.raises(UserError, match="boxes alone"):
+        from_cached([], step(SimpleNamespace(masks=None)))
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +114,11 @@ def samples() -> dict[str, Any]:
 
 def cached(model: FrozenTeacherDistill, samples: dict[str, Any]) -> dict[str, Any]:
     """Write what the teacher sees, and add what a pipeline would make of it."""
-    run = InstancePredictor(model.frozen, model.data_preprocessor, QueryInstances(score_thr=SURE), top=5)
-    entries: dict[str, CachedEntry] = {key: unpack(pack(entry)) for key, entry in run.entries(samples)}
+    instances = {"type": "ibkd_mm.QueryInstances", "score_thr": SURE}
+    run = InstancePredictor(model.frozen, model.data_preprocessor, instances, topk_classes=5)
+    entries: dict[str, CachedInstances] = {
+        key: unpack(pack(entry)) for key, entry in entries_of(run, samples)
+    }
     for sample in samples["data_samples"]:
         entry = entries[str(sample.img_id)]
         sample.teacher_instances = InstanceData(
@@ -154,7 +157,7 @@ def test_the_loss_from_the_cache_is_close_to_that_beside_the_student(
     surer than 0.98 by far.
     """
     online, other = models
-    other.distiller.connectors["cached"].sureness = sureness
+    other.distiller.distill_losses["loss_instance"].cached_max_probability = sureness
     states = [copy.deepcopy(model.state_dict()) for model in models]
     expected, found = losses_of(online, cached(online, samples)), losses_of(other, samples)
     for model, state in zip(models, states, strict=True):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibkd_mm.distill import LevelLoss
+from ibkd_mm.distill import BridgedFeatureLoss
+from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
 
 DIVERGENCE = {"type": "mmrazor.ChannelWiseDivergence"}
@@ -20,7 +21,7 @@ def of_odds(*odds: float) -> Tensor:
 def test_a_value_by_hand_is_the_sum_over_levels_times_the_gain() -> None:
     """Teacher (1/2, 1/2), student (1/4, 3/4): half of ln 2 + ln(2/3); the other level is met."""
     student, teacher = [of_odds(3.0), of_odds(2.0)], [of_odds(1.0), of_odds(2.0)]
-    found = LevelLoss(DIVERGENCE, loss_weight=10.0)(student, teacher)
+    found = BridgedFeatureLoss(DIVERGENCE, loss_weight=10.0)(student, teacher)
     assert found.item() == pytest.approx(10 * 0.5 * (math.log(2) + math.log(2 / 3)), rel=1e-5)
 
 
@@ -28,7 +29,7 @@ def test_levels_count_alike_whatever_their_size() -> None:
     small, large = torch.randn(2, 1, 3, 2, 2), torch.randn(2, 1, 3, 16, 16)
     inner = MODELS.build(DIVERGENCE)
     expected = inner(*small) + inner(*large)
-    assert LevelLoss(DIVERGENCE)([small[0], large[0]], [small[1], large[1]]).item() == pytest.approx(
+    assert BridgedFeatureLoss(DIVERGENCE)([small[0], large[0]], [small[1], large[1]]).item() == pytest.approx(
         expected.item()
     )
 
@@ -36,12 +37,12 @@ def test_levels_count_alike_whatever_their_size() -> None:
 @pytest.mark.parametrize("loss", [DIVERGENCE, {"type": "ibkd_mm.SyncedPKDLoss"}])
 def test_zero_where_teacher_equals_student(loss: dict[str, str]) -> None:
     maps = [torch.randn(2, 3, size, size) for size in (8, 4)]
-    assert LevelLoss(loss)(maps, maps).item() == pytest.approx(0, abs=1e-6)
+    assert BridgedFeatureLoss(loss)(maps, maps).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_gradcheck_of_the_loss_of_one_level() -> None:
     student, teacher = torch.randn(2, 2, 3, 3, 2, dtype=torch.double)
-    inner = LevelLoss(DIVERGENCE).loss
+    inner = BridgedFeatureLoss(DIVERGENCE).loss
     assert torch.autograd.gradcheck(lambda own: inner(own, teacher), (student.requires_grad_(),))
 
 
@@ -50,7 +51,7 @@ def test_gradcheck_of_the_loss_of_one_level() -> None:
 def test_half_precision_is_widened_and_finite_at_its_extremes(loss: dict[str, str], scale: float) -> None:
     student, teacher = ((torch.rand(2, 3, 16, 16) * 2 - 1).mul(scale).half() for _ in range(2))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = LevelLoss(loss)([student.requires_grad_()], [teacher])
+        found = BridgedFeatureLoss(loss)([student.requires_grad_()], [teacher])
     found.backward()
     assert found.dtype is torch.float32
     assert found.isfinite()
@@ -66,7 +67,7 @@ class Product(nn.Module):
 
 
 def test_the_loss_of_a_level_is_computed_in_float32_under_autocast() -> None:
-    level = LevelLoss(DIVERGENCE)
+    level = BridgedFeatureLoss(DIVERGENCE)
     level.loss = Product()
     student, teacher = torch.rand(2, 1, 1, 64, 64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -77,5 +78,5 @@ def test_the_loss_of_a_level_is_computed_in_float32_under_autocast() -> None:
 
 def test_as_many_levels_of_both() -> None:
     maps = [torch.zeros(1, 1, 2, 2)] * 3
-    with pytest.raises(ValueError, match="shorter"):
-        LevelLoss(DIVERGENCE)(maps, maps[:2])
+    with pytest.raises(UserError, match="found 3 and 2"):
+        BridgedFeatureLoss(DIVERGENCE)(maps, maps[:2])
