@@ -39,7 +39,7 @@ def nothing_installed(monkeypatch):
     monkeypatch.setattr(mmcv, "_ext", None, raising=False)
     monkeypatch.delitem(sys.modules, NAME)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    monkeypatch.setattr(torchvision_kernels, "importable", lambda: False)
+    monkeypatch.setattr(torchvision_kernels, "is_importable", lambda: False)
 
 
 def without_compiled(monkeypatch):
@@ -136,7 +136,7 @@ def stand_in_kernels(monkeypatch):
         roi_align=note("roi_align", torch.ones(1, 2, 3, 3)),
         _roi_align_backward=note("_roi_align_backward", torch.ones(1, 2, 4, 4)),
     )
-    monkeypatch.setattr(torchvision_kernels, "serves", lambda operator, tensor: True)
+    monkeypatch.setattr(torchvision_kernels, "is_preferred", lambda operator, tensor: True)
     monkeypatch.setattr(torch.ops, "torchvision", kernels, raising=False)
     return calls
 
@@ -180,17 +180,17 @@ def test_what_torchvision_lacks_stays_portable(stand_in_kernels):
 
 
 def test_a_torchvision_without_cuda_does_not_serve_a_gpu(monkeypatch):
-    monkeypatch.setattr(torchvision_kernels, "importable", lambda: True)
+    monkeypatch.setattr(torchvision_kernels, "is_importable", lambda: True)
     monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda operator, key: key == "CPU")
-    assert torchvision_kernels.serves("nms", torch.zeros(1))
-    assert not torchvision_kernels.serves("nms", SimpleNamespace(device=torch.device("cuda")))
+    assert torchvision_kernels.is_preferred("nms", torch.zeros(1))
+    assert not torchvision_kernels.is_preferred("nms", SimpleNamespace(device=torch.device("cuda")))
 
 
 def test_torchvision_pools_on_a_gpu_only_where_it_is_the_faster_one(monkeypatch):
-    monkeypatch.setattr(torchvision_kernels, "importable", lambda: True)
+    monkeypatch.setattr(torchvision_kernels, "is_importable", lambda: True)
     monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda operator, key: True)
-    assert torchvision_kernels.serves("roi_align", SimpleNamespace(device=torch.device("cuda")))
-    assert not torchvision_kernels.serves("roi_align", torch.zeros(1))
+    assert torchvision_kernels.is_preferred("roi_align", SimpleNamespace(device=torch.device("cuda")))
+    assert not torchvision_kernels.is_preferred("roi_align", torch.zeros(1))
 
 
 def test_the_compiled_operators_were_compared_too():

@@ -1,4 +1,4 @@
-"""The module that stands for `mmcv._ext`: operators by the names and calls that mmcv uses."""
+"""Portable replacement of the module `mmcv._ext`, with the names and signatures that mmcv uses."""
 
 from collections.abc import Callable
 from importlib.abc import Loader
@@ -17,12 +17,12 @@ NAME = "mmcv._ext"
 
 
 def get_compiler_version() -> str:
-    """Say in mmcv's reports of the environment that nothing was compiled."""
+    """Return what mmcv's environment report shows as the compiler."""
     return "none (portable operators of ibkd_mm)"
 
 
 def get_compiling_cuda_version() -> str:
-    """Say the same of CUDA."""
+    """Return what mmcv's environment report shows as the CUDA version."""
     return "none (portable operators of ibkd_mm)"
 
 
@@ -44,14 +44,14 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 
 
 class MissingOperatorError(NotImplementedError):
-    """An operator of mmcv was called that only the compiled mmcv has."""
+    """Only the compiled mmcv has the operator that was called."""
 
 
 class PortableExtension(ModuleType):
-    """Has every name that mmcv may ask for: mmcv insists at import on all, and calls few."""
+    """Module with a function for every name, as mmcv requires all its operators at import."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("__"):  # Python's own questions, such as `__path__`, want an honest answer
+        if name.startswith("__"):  # attributes that Python looks up, such as `__path__`
             raise AttributeError(name)
         return _missing(name)
 
@@ -60,7 +60,7 @@ def _missing(name: str) -> Callable[..., Any]:
     def missing(*_: Any, **__: Any) -> None:
         raise MissingOperatorError(
             f"mmcv's operator `{name}` is not among the portable ones ({', '.join(sorted(OPERATORS))}). "
-            "`make ops` builds the compiled operators, which have it and are then used by themselves."
+            "`make ops` builds the compiled operators, which include it and are then used automatically."
         )
 
     missing.__name__ = missing.__qualname__ = name
@@ -68,7 +68,7 @@ def _missing(name: str) -> Callable[..., Any]:
 
 
 class _PortableLoader(Loader):
-    """Lets the module have the spec of a real one, which `find_spec` and reloading ask for."""
+    """Loader for the module's spec, which `find_spec` and reloading need."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return PortableExtension(spec.name, __doc__)
