@@ -36,9 +36,9 @@ class _MemberError(Exception):
 def unpack(archive: Path, folder: Path, limit: int = 200 * 10**9) -> Path:
     """Unpack a zip or tar archive into `folder`, which must be new or empty, and return `folder`.
 
-    Refuse the archive and write nothing if a member or a link leads out of the folder, if a member is a device,
-    or if the contents exceed `limit` bytes or a thousand times the archive's size. A link to an earlier file of
-    the archive becomes a hard link.
+    Refuse the archive, and write nothing, if a member or link leads out of the folder, a member is a device,
+    or if the contents exceed `limit` bytes or a thousand times the archive's size. A link to an earlier file
+    of the archive becomes a hard link.
     """
     if not archive.is_file():
         raise UserError(f"Expected an archive at {archive}, found none.")
