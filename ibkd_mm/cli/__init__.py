@@ -1,7 +1,7 @@
 """`ibkd COMMAND ...`: each module of this package is the command of that name.
 
-A command module has a docstring, which is its help, `add_arguments(parser)` and `run(args)`. The result of `run`
-is printed; its `exit_code`, if it has one, is returned. `run` does the heavy imports, so that help is fast.
+A command module has a docstring, which is its help, `add_arguments(parser)` and `run(args)`. The result of
+`run` is printed; its `exit_code`, if it has one, is returned. Heavy imports belong into `run`.
 """
 
 from __future__ import annotations  # a Python that is too old must still run `ibkd doctor`
@@ -22,7 +22,7 @@ FAILURE, USER_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def command_names() -> list[str]:
-    """List the commands: the modules of this package."""
+    """Return the names of the commands."""
     return sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
 
 
@@ -41,7 +41,7 @@ def build_parser(command: str) -> ArgumentParser:
 
 
 def usage() -> str:
-    """Format what `ibkd --help` prints."""
+    """Return the text of `ibkd --help`."""
     summaries = {name: import_module(f"ibkd_mm.cli.{name}").__doc__ or "" for name in command_names()}
     lines = [f"  {name:<12}{text.splitlines()[0].rstrip('.')}" for name, text in summaries.items()]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""Arguments that several commands share. Standard library only."""
+"""Arguments that several commands share."""
 
 import os
 from argparse import ArgumentParser, ArgumentTypeError
@@ -13,7 +13,7 @@ def add_config(parser: ArgumentParser, *, optional: bool = False) -> None:
     parser.add_argument(
         "config",
         nargs="?" if optional else None,
-        help="config file, or one inside a package: mmdet::folder/name.py, ibkd_mm::...",
+        help="config file, or one in a package: mmdet::folder/name.py, ibkd_mm::...",
     )
     parser.add_argument(
         "--cfg-options",
@@ -28,7 +28,7 @@ def add_config(parser: ArgumentParser, *, optional: bool = False) -> None:
 
 
 def add_run(parser: ArgumentParser) -> None:
-    """Add what every command that runs a config takes."""
+    """Add the arguments of commands that run a config."""
     add_config(parser)
     parser.add_argument(
         "--work-dir", help="folder for logs and checkpoints (default: ./work_dirs/<config name>)"
@@ -43,19 +43,23 @@ def add_launcher(parser: ArgumentParser) -> None:
         "--launcher", choices=LAUNCHERS, default="none", help="how the processes were started"
     )
     parser.add_argument(
-        "--local-rank", "--local_rank", type=int, default=0, help="set by old launchers; leave it"
+        "--local-rank",
+        "--local_rank",
+        type=int,
+        default=0,
+        help="set by old launchers",
     )
 
 
 def add_trust(parser: ArgumentParser) -> None:
-    """Add the switch that allows the code in a refused checkpoint to run."""
+    """Add the option that lets the code in a checkpoint run."""
     parser.add_argument(
         "--trust-checkpoint",
         action="append",
         type=_file,
         default=[],
         metavar="PATH",
-        help=f"allow the code in this file to run if it is refused ({TRUST}=PATH does the same); repeatable",
+        help=f"let the code in this checkpoint run if it is refused ({TRUST}=PATH does the same); repeatable",
     )
 
 
