@@ -1,11 +1,13 @@
 """The exception for wrong input, and suggestions for misspelt names. Standard library only."""
 
+from __future__ import annotations  # see ibkd_mm.cli
+
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Wrong input. The message says what was expected, what was found and how to fix it, without traceback."""
+    """Wrong input. The message, shown alone, says what was expected, what was found and how to fix it."""
 
 
 def did_you_mean(found: str, known: Iterable[str], cutoff: float = 0.6) -> str:
