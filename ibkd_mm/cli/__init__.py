@@ -103,7 +103,7 @@ def _run(command: str, args: Namespace) -> int:
 def _failed_at_import(error: Exception) -> bool:
     """Return whether a package is broken: that raises errors of any type while our modules import it."""
     calls = traceback.extract_tb(error.__traceback__)
-    package = str(Path(__file__).parents[1])
+    package = f"{Path(__file__).parents[1]}{os.sep}"
     return isinstance(error, ImportError) or any(
         call.name == "<module>" and call.filename.startswith(package) for call in calls
     )
