@@ -1,4 +1,4 @@
-"""Imports only point down the floors, only `stack` uses private names of other packages, no file is too long."""
+"""Imports only point down the floors, `stack` alone uses others' private names, and no file is too long."""
 
 import ast
 from collections import defaultdict

@@ -32,16 +32,17 @@ class _LazyAttribute:
 
 
 class StandInModule(ModuleType):
-    """Module that makes a stand-in for every attribute that is read, by `make_attribute`."""
+    """Module that makes every attribute that it does not have when it is read, by `make_attribute`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_package: bool = True) -> None:
         super().__init__(name)
-        self.__spec__ = ModuleSpec(name, loader=None, is_package=True)
-        self.__path__: list[str] = []
+        self.__spec__ = ModuleSpec(name, loader=None, is_package=is_package)
         self.__all__: list[str] = []
+        if is_package:
+            self.__path__: list[str] = []
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):
+        if attribute.startswith("__"):  # attributes that Python looks up, such as `__file__`
             raise AttributeError(attribute)
         return self.make_attribute(attribute)
 

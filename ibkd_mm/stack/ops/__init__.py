@@ -6,7 +6,7 @@ import warnings
 from importlib.util import find_spec
 
 from ibkd_mm.stack.ops import deform_attn, torchvision_kernels
-from ibkd_mm.stack.ops.extension import NAME, MissingOperatorError, PortableExtension, build
+from ibkd_mm.stack.ops.extension import NAME, MissingOperatorError, PortableExtension
 from ibkd_mm.stack.ops.half_precision import support_half_precision
 
 __all__ = ["MissingOperatorError", "backend", "install"]
@@ -19,7 +19,7 @@ def install() -> None:
     imports its operators only when they are used.
     """
     if NAME not in sys.modules and not _import_compiled():
-        sys.modules[NAME] = build()
+        sys.modules[NAME] = PortableExtension()
         setattr(importlib.import_module("mmcv"), "_ext", sys.modules[NAME])  # noqa: B010  as an import does
     deform_attn.install()
 

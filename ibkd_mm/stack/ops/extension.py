@@ -1,12 +1,9 @@
 """Portable replacement of the module `mmcv._ext`, with the names and signatures that mmcv uses."""
 
 from collections.abc import Callable
-from importlib.abc import Loader
-from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec
-from types import ModuleType
 from typing import Any
 
+from ibkd_mm.stack.lazy_modules import StandInModule
 from ibkd_mm.stack.ops.deform_attn import ms_deform_attn_backward, ms_deform_attn_forward
 from ibkd_mm.stack.ops.focal_loss import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
 from ibkd_mm.stack.ops.nms import nms
@@ -47,39 +44,24 @@ class MissingOperatorError(NotImplementedError):
     """Only the compiled mmcv has the operator that was called."""
 
 
-class PortableExtension(ModuleType):
-    """Module with a function for every name, as mmcv requires all its operators at import."""
+class PortableExtension(StandInModule):
+    """Module with the portable operators, and a failing function for every other name.
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("__"):  # attributes that Python looks up, such as `__path__`
-            raise AttributeError(name)
-        return _missing(name)
+    mmcv requires at import that all its operators exist.
+    """
 
+    def __init__(self) -> None:
+        super().__init__(NAME, is_package=False)
+        vars(self).update(OPERATORS)
 
-def _missing(name: str) -> Callable[..., Any]:
-    def missing(*_: Any, **__: Any) -> None:
-        raise MissingOperatorError(
-            f"mmcv's operator `{name}` is not among the portable ones ({', '.join(sorted(OPERATORS))}). "
-            "`make ops` builds the compiled operators, which include it and are then used automatically."
-        )
+    def make_attribute(self, name: str) -> Callable[..., Any]:
+        """Return a function that raises an error."""
 
-    missing.__name__ = missing.__qualname__ = name
-    return missing
+        def missing(*_: Any, **__: Any) -> None:
+            raise MissingOperatorError(
+                f"mmcv's operator `{name}` is not among the portable ones ({', '.join(sorted(OPERATORS))}). "
+                "`make ops` builds the compiled operators, which include it and are then used automatically."
+            )
 
-
-class _PortableLoader(Loader):
-    """Loader for the module's spec, which `find_spec` and reloading need."""
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return PortableExtension(spec.name, __doc__)
-
-    def exec_module(self, module: ModuleType) -> None:
-        vars(module).update(OPERATORS)
-
-
-def build() -> ModuleType:
-    """Return a new portable extension module."""
-    spec = ModuleSpec(NAME, _PortableLoader(), origin=__name__)
-    module = module_from_spec(spec)
-    _PortableLoader().exec_module(module)
-    return module
+        missing.__name__ = missing.__qualname__ = name
+        return missing
