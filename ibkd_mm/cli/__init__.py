@@ -19,6 +19,14 @@ from ibkd_mm.errors import UserError, did_you_mean
 from ibkd_mm.version import __version__
 
 FAILURE, USER_ERROR, INTERRUPTED = 1, 2, 130
+_USAGE = """usage: ibkd COMMAND [arguments]
+
+Distil large segmentation models into small real-time ones.
+
+commands:
+{commands}
+
+`ibkd COMMAND --help` shows the arguments of a command, `ibkd --version` the version."""
 
 
 def command_names() -> list[str]:
@@ -44,18 +52,7 @@ def usage() -> str:
     """Return the text of `ibkd --help`."""
     summaries = {name: import_module(f"ibkd_mm.cli.{name}").__doc__ or "" for name in command_names()}
     lines = [f"  {name:<12}{text.splitlines()[0].rstrip('.')}" for name, text in summaries.items()]
-    return "\n".join(
-        [
-            "usage: ibkd COMMAND [arguments]",
-            "",
-            "Distil large segmentation models into small real-time ones.",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "`ibkd COMMAND --help` shows the arguments of a command, `ibkd --version` the version.",
-        ]
-    )
+    return _USAGE.format(commands="\n".join(lines))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

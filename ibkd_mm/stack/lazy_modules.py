@@ -54,7 +54,7 @@ class StandInModule(ModuleType):
 @contextmanager
 def lazy_modules(*names: str) -> Iterator[None]:
     """Put stand-ins for modules in place while upstream is imported; list a package before its modules."""
-    names = tuple(name for name in names if name not in sys.modules and _is_installed(name))
+    names = tuple(name for name in names if name not in sys.modules and find_spec(name.partition(".")[0]))
     stand_ins = {name: StandInModule(name) for name in names}
     for name, module in stand_ins.items():
         parent, _, child = name.rpartition(".")
@@ -66,7 +66,3 @@ def lazy_modules(*names: str) -> Iterator[None]:
     finally:
         for name in names:
             del sys.modules[name]
-
-
-def _is_installed(name: str) -> bool:
-    return find_spec(name.partition(".")[0]) is not None
