@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ibkd_mm import cli
 from ibkd_mm.apis import TrainResult
-from ibkd_mm.apis import benchmark as module
 from ibkd_mm.apis.benchmark import benchmark
+from ibkd_mm.benchmark import memory_process
 
 QUICK = ["--rounds", "2", "--warmup", "1", "--threads", "1"]
 
@@ -94,7 +94,7 @@ def test_threads_are_as_before_afterwards(net: Path) -> None:
 def test_memory_that_cannot_be_measured_is_left_open(
     net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "_CHILD", "raise MemoryError('too large')")
+    monkeypatch.setattr(memory_process, "_CHILD", "raise MemoryError('too large')")
     (row,) = benchmark([str(net)], rounds=1, warmup=0).rows
     assert row.memory is None
     assert "  not measured: MemoryError: too large\n" in capsys.readouterr().err
@@ -107,7 +107,7 @@ def test_memory_that_cannot_be_measured_is_left_open(
         (["net.xml"], "There is no model net.xml."),
         (["nope.py"], "There is no config nope.py."),
         (["{tiny},nope.pth"], "There is no checkpoint nope.pth."),
-        (["weights.pth"], "holds weights alone. Name the config that they belong to: CONFIG,weights.pth"),
+        (["weights.pth"], "has weights alone. Name the config that they belong to: CONFIG,weights.pth"),
         (
             ["net.tflite"],
             "Expected an .onnx file, an .xml file of OpenVINO, a config, or CONFIG,WEIGHTS; found",
@@ -118,8 +118,8 @@ def test_memory_that_cannot_be_measured_is_left_open(
         (["net.onnx", "--size", "0", "64"], "Expected --size of 1 or more, found 0."),
         (["net.onnx", "--out", "table.txt"], "expected a name ending in .json in a folder that exists"),
         (["net.onnx", "--out", "none/table.json"], "expected a name ending in .json in a folder that exists"),
-        (["net.onnx", "--image", "nope.jpg"], "There is no picture nope.jpg."),
-        (["net.onnx", "--image", "net.onnx"], "net.onnx is not a picture that can be read."),
+        (["net.onnx", "--image", "nope.jpg"], "There is no image nope.jpg."),
+        (["net.onnx", "--image", "net.onnx"], "net.onnx is not an image that can be read."),
     ],
 )
 def test_wrong_input_is_one_message(

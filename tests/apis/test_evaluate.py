@@ -69,11 +69,11 @@ def test_pictures_go_below_the_run_or_where_an_absolute_path_says(
     absolute = evaluate(
         tiny, str(trained.last), show_dir=str(tmp_path / "abs"), work_dir="r2", options=_ALL_DRAWN
     )
-    assert relative.files["pictures"] == relative.log_dir / "drawn"
-    assert absolute.files["pictures"] == tmp_path / "abs"
+    assert relative.files["images"] == relative.log_dir / "drawn"
+    assert absolute.files["images"] == tmp_path / "abs"
     names = sorted(f"{index}.png" for index in range(8))
     for result in (relative, absolute):
-        assert sorted(found.name for found in result.files["pictures"].iterdir()) == names
+        assert sorted(found.name for found in result.files["images"].iterdir()) == names
     drawn = cv2.imread(str(tmp_path / "abs" / "0.png"))
     original = cv2.imread(str(tiny.parent / "data" / "pictures" / "0.png"))
     assert np.abs(drawn[:, -64:].astype(int) - original).max() > 50  # boxes are on the right half
@@ -174,5 +174,5 @@ def test_pictures_of_two_runs_in_one_process_do_not_mix(
     first = evaluate(config, str(trained.last), show_dir="drawn", work_dir="one")
     second = evaluate(config, str(trained.last), work_dir="other")
     assert first.log_dir != second.log_dir
-    assert len(list(first.files["pictures"].iterdir())) == 2
+    assert len(list(first.files["images"].iterdir())) == 2
     assert not list(second.log_dir.rglob("*.png"))

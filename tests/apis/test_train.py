@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 from ibkd_mm.apis import TrainResult, train
-from ibkd_mm.apis.train import _set_amp
+from ibkd_mm.config.training_options import enable_amp
 from ibkd_mm.engine import load_weights
 from ibkd_mm.errors import UserError
 
@@ -103,7 +103,7 @@ def test_amp_lets_the_cpu_decide_and_takes_half_precision_on_a_gpu(
     for there in (False, True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         config = Config({"optim_wrapper": {"optimizer": {"type": "SGD"}, **asked}})
-        _set_amp(config)
+        enable_amp(config)
         found = config.optim_wrapper
         kind = "AmpOptimWrapper" if there else "ibkd_mm.CpuAmpOptimWrapper"
         assert (found.type, found.get("dtype")) == (kind, on_gpu if there else on_cpu)
