@@ -1,6 +1,5 @@
 """A teacher run once over pictures, as a Python call."""
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,10 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank, init_dist, is_distributed
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from mmengine.utils import ProgressBar
 
-from ibkd_mm.config.load import ConfigLike, Options, load_config
-from ibkd_mm.config.overrides import apply_overrides
+from ibkd_mm.config.load import ConfigLike, Options, prepare_config
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher, check_order
 from ibkd_mm.engine.distributed import destroy_processes, init_processes
@@ -83,8 +81,7 @@ def cache(
         check: run so many pictures of a cache that is there again, and compare; nothing is written.
         progress: is given how many pictures are done of how many, in place of a line that says so.
     """
-    ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
-    apply_overrides(ready, options or {})
+    ready = prepare_config(config, options)
     _check_teacher(ready)
     settings = ready.teacher_cache
     path = Path(out or settings.path)
@@ -93,7 +90,6 @@ def cache(
     init_processes(ready, launcher)
     if launcher != "none" and not is_distributed():  # with CUDA that is left to a runner, and here is none
         init_dist(launcher, **(ready.get("env_cfg") or {}).get("dist_cfg", {}))
-    init_default_scope(ready.get("default_scope") or "mmdet")
     with user_errors(ready):
         pipeline = test_pipeline(ready)
         pictures = (

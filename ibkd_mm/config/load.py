@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -67,18 +68,11 @@ def student_config(model: Any) -> Any:
 
     A model class that trains a student has a static method `student_config(model settings)`.
     """
-    model_class = _model_class(model.get("type"))
+    model_class = model.get("type")
+    if isinstance(model_class, str):
+        with suppress(RuntimeError):  # an unknown type, which building the model reports
+            model_class = MODELS.get(model_class)
     return model_class.student_config(model) if hasattr(model_class, "student_config") else model
-
-
-def _model_class(name: Any) -> Any:
-    """Find a model class; None for a name that is not registered, about which building raises an error."""
-    if not isinstance(name, str):
-        return name
-    try:
-        return MODELS.get(name)
-    except RuntimeError:
-        return None
 
 
 def check_keys(config: Config, purpose: str) -> None:

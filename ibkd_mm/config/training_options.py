@@ -20,14 +20,13 @@ def enable_amp(config: Config) -> None:
         raise UserError(
             f"--amp replaces optim_wrapper.type='OptimWrapper', found '{wrapper_type}'. Leave --amp out."
         )
-    if torch.cuda.is_available():
-        if wrapper_type == _CPU_AMP:
-            wrapper.pop("dtype", None)
+    on_gpu = torch.cuda.is_available()
+    if (wrapper_type == _CPU_AMP) == on_gpu:  # its dtype was chosen for the other device
+        wrapper.pop("dtype", None)
+    if on_gpu:
         wrapper.type = _AMP
         wrapper.setdefault("loss_scale", "dynamic")
     else:
-        if wrapper_type != _CPU_AMP:
-            wrapper.pop("dtype", None)
         wrapper.type = _CPU_AMP
         wrapper.setdefault("dtype", "auto")
         wrapper.pop("loss_scale", None)

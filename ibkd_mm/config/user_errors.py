@@ -7,10 +7,9 @@ import errno
 import json
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import Registry
@@ -75,16 +74,18 @@ def _registered_names(registry: Registry) -> set[str]:
 
 
 def _explain_wrong_argument(error: Exception, build: FailedBuild, config: Config) -> str:
-    text = f"KeyError: {error}" if isinstance(error, KeyError) else str(error)
-    if not text:  # an assertion without a message
+    text = str(error)
+    if isinstance(error, KeyError):  # which quotes its message, if it has one
+        text = str(error.args[0]) if " " in text else f"the key {text} is missing"
+    elif not text:  # an assertion without a message
         text = f"it requires {traceback.extract_tb(error.__traceback__)[-1].line}"
     keys, hint = _keys_of_type(config, build.name), ""
     if unexpected := _UNEXPECTED.search(text):
         argument, parents = unexpected[1], tuple(f"{key}." for key in keys)
-        keys = (
-            _find_keys(config, lambda key, _: key.startswith(parents) and key.endswith(f".{argument}"))
-            or keys
-        )
+        settings = walk(effective_settings(config))
+        keys = [
+            key for key, _ in settings if key.startswith(parents) and key.endswith(f".{argument}")
+        ] or keys
         # an argument that is not in these settings belongs to a call that the constructor makes
         hint = did_you_mean(argument, build.parameter_names()) if argument in build.arguments else ""
     return f"{build.name} cannot be built{_name_keys(config, keys)}: {text.rstrip('.')}.{hint}"
@@ -119,20 +120,14 @@ def _name_keys(config: Config, keys: list[str]) -> str:
     return f" (config key {', '.join(keys[:_PLACES_SHOWN])}{more})"
 
 
-def _find_keys(config: Config, is_wanted: Callable[[str, Any], bool]) -> list[str]:
-    return [key for key, value in walk(effective_settings(config)) if is_wanted(key, value)]
-
-
 def _keys_of_type(config: Config, name: str) -> list[str]:
     """Find the settings whose type has this name, with or without a scope."""
     short = name.rpartition(".")[2]
-    keys = _find_keys(
-        config,
-        lambda key, value: (
-            key.endswith("type") and isinstance(value, str) and value.rpartition(".")[2] == short
-        ),
-    )
-    return [key.removesuffix(".type") for key in keys]
+    return [
+        key.removesuffix(".type")
+        for key, value in walk(effective_settings(config))
+        if key.endswith("type") and isinstance(value, str) and value.rpartition(".")[2] == short
+    ]
 
 
 def _keys_of_path(config: Config, path: str) -> list[str]:

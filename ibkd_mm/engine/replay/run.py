@@ -15,6 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ibkd_mm.config.walk import walk
 from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
 from ibkd_mm.engine.finite import join_first, loss_terms, non_finite_owners
 from ibkd_mm.engine.memory_format import to_memory_format
@@ -88,7 +89,8 @@ def _find_non_finite_outputs(model: nn.Module) -> Iterator[list[str]]:
     found: list[str] = []
 
     def check(name: str, module: nn.Module, _: Any, output: Any) -> None:
-        if any(not tensor.isfinite().all() for tensor in _tensors(output)):
+        tensors = [value for _, value in walk([output]) if isinstance(value, Tensor)]
+        if any(value.is_floating_point() and not value.isfinite().all() for value in tensors):
             found.append(f"{name} ({type(module).__name__})")
 
     handles = [
@@ -99,14 +101,6 @@ def _find_non_finite_outputs(model: nn.Module) -> Iterator[list[str]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    if isinstance(output, Tensor) and output.is_floating_point():
-        yield output
-    elif isinstance(output, dict | list | tuple):
-        for value in output.values() if isinstance(output, dict) else output:
-            yield from _tensors(value)
 
 
 def _non_finite_gradients(term: Tensor, model: nn.Module) -> list[str]:
