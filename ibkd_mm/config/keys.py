@@ -12,7 +12,6 @@ from ibkd_mm.registry import RUNNERS
 # builds, wraps and compiles the model.
 _UPSTREAM = {
     "activation_checkpointing",
-    "compile",
     "custom_imports",
     "efficient_conv_bn_eval",
     "find_unused_parameters",

@@ -30,7 +30,7 @@ def find_config(path: str) -> Path:
     if file.is_dir():
         raise UserError(f"Expected a config file, found the folder {file}.")
     if not file.is_file():
-        siblings = [found.name for found in file.parent.glob("*.py")] if file.parent.is_dir() else []
+        siblings = [found.name for found in file.parent.glob("*.py")]
         raise UserError(f"There is no config {file}.{did_you_mean(file.name, siblings)}")
     if file.suffix not in _SUFFIXES:
         raise UserError(f"Expected a config ending in {', '.join(_SUFFIXES)}, found {file}.")

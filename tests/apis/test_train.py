@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from ibkd_mm.apis import TrainResult, train
-from ibkd_mm.config.training_options import enable_amp
 from ibkd_mm.engine import load_weights
 from ibkd_mm.errors import UserError
 
@@ -85,29 +83,6 @@ def test_mixed_precision_on_a_cpu_computes_in_bfloat16_and_keeps_float32_weights
     assert {weight.dtype for weight in mixed.values()} == {weight.dtype for weight in exact.values()}
     moved = max(float((exact[name] - mixed[name]).abs().max()) for name in exact)
     assert 0 < moved < 1e-2
-
-
-@pytest.mark.parametrize(
-    ("asked", "on_cpu", "on_gpu"),
-    [
-        ({"type": "OptimWrapper"}, "auto", None),
-        ({"type": "AmpOptimWrapper", "dtype": "float16", "loss_scale": 512.0}, "auto", "float16"),
-        ({"type": "ibkd_mm.CpuAmpOptimWrapper"}, "auto", None),
-        ({"type": "ibkd_mm.CpuAmpOptimWrapper", "dtype": "auto"}, "auto", None),
-        ({"type": "ibkd_mm.CpuAmpOptimWrapper", "dtype": "bfloat16"}, "bfloat16", None),
-    ],
-)
-def test_amp_lets_the_cpu_decide_and_takes_half_precision_on_a_gpu(
-    asked: dict[str, Any], on_cpu: str, on_gpu: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for there in (False, True):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        config = Config({"optim_wrapper": {"optimizer": {"type": "SGD"}, **asked}})
-        enable_amp(config)
-        found = config.optim_wrapper
-        kind = "AmpOptimWrapper" if there else "ibkd_mm.CpuAmpOptimWrapper"
-        assert (found.type, found.get("dtype")) == (kind, on_gpu if there else on_cpu)
-        assert found.get("loss_scale") == (asked.get("loss_scale", "dynamic") if there else None)
 
 
 def test_maps_lie_in_memory_as_the_config_says(
