@@ -9,7 +9,7 @@ from ibkd_mm.config.read import find_config
 from ibkd_mm.errors import UserError
 
 
-def _said(path: str | Path, **files: str) -> str:
+def _load_error(path: str | Path, **files: str) -> str:
     """Return the error of loading a config, after writing files beside it."""
     for name, text in files.items():
         Path(f"{name}.py").write_text(text)
@@ -46,40 +46,40 @@ def test_looking_for_a_package_never_installs_one(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_missing_config_is_named_with_the_nearest(tiny: Path) -> None:
-    assert "Did you mean 'tiny.py'?" in _said(tiny.with_name("tinny.py"))
-    assert _said("no/such.py") == "There is no config no/such.py."
-    said = _said("mmdet::retinanet/retinanet-r50_fpn_1x_coco.py")
-    assert "Did you mean 'retinanet/retinanet_r50_fpn_1x_coco.py'?" in said
+    assert "Did you mean 'tiny.py'?" in _load_error(tiny.with_name("tinny.py"))
+    assert _load_error("no/such.py") == "There is no config no/such.py."
+    message = _load_error("mmdet::retinanet/retinanet-r50_fpn_1x_coco.py")
+    assert "Did you mean 'retinanet/retinanet_r50_fpn_1x_coco.py'?" in message
 
 
 def test_a_folder_or_another_kind_of_file_is_refused(tmp_path: Path) -> None:
-    assert "found the folder" in _said(tmp_path)
+    assert "found the folder" in _load_error(tmp_path)
     (tmp_path / "notes.txt").write_text("x = 1")
-    assert _said("notes.txt") == "Expected a config ending in .py, .json, .yaml, .yml, found notes.txt."
+    assert _load_error("notes.txt") == "Expected a config ending in .py, .json, .yaml, .yml, found notes.txt."
 
 
 def test_a_fault_is_placed_in_the_file_that_has_it(tmp_path: Path) -> None:
     child = "_base_ = 'parent.py'\n"
-    said = _said("child.py", child=child, parent="a = 1\nb = dict(")
-    assert f"{tmp_path / 'parent.py'}, line 2, cannot be read: syntax error" in said
-    said = _said("child.py", child=child, parent="a = 1\n\nb = 1 / 0")
-    assert f"{tmp_path / 'parent.py'}, line 3, cannot be read: ZeroDivisionError: division by zero" in said
+    message = _load_error("child.py", child=child, parent="a = 1\nb = dict(")
+    assert f"{tmp_path / 'parent.py'}, line 2, cannot be read: syntax error" in message
+    message = _load_error("child.py", child=child, parent="a = 1\n\nb = 1 / 0")
+    assert f"{tmp_path / 'parent.py'}, line 3, cannot be read: ZeroDivisionError: division by zero" in message
 
 
 def test_a_missing_base_is_named(tmp_path: Path) -> None:
-    said = _said("child.py", child="_base_ = 'parent.py'")
-    assert said == (
+    message = _load_error("child.py", child="_base_ = 'parent.py'")
+    assert message == (
         f"The config {tmp_path / 'child.py'} cannot be read: a file that it inherits does not exist: "
         f"{tmp_path / 'parent.py'}"
     )
-    assert "mmfoo" in _said("child.py", child="_base_ = 'mmfoo::a/b.py'")
+    assert "mmfoo" in _load_error("child.py", child="_base_ = 'mmfoo::a/b.py'")
 
 
 def test_imports_that_fail_are_named() -> None:
-    said = _said("child.py", child="custom_imports = dict(imports=['no_such_module'])")
-    assert "an import fails" in said
-    assert "no_such_module" in said
-    assert len(said.splitlines()) == 1
+    message = _load_error("child.py", child="custom_imports = dict(imports=['no_such_module'])")
+    assert "an import fails" in message
+    assert "no_such_module" in message
+    assert len(message.splitlines()) == 1
 
 
 def test_a_part_of_a_config_is_recognised() -> None:

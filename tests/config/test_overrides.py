@@ -102,9 +102,9 @@ def test_a_variable_that_the_file_used_up_is_refused_with_its_places(
     with pytest.raises(UserError) as error:
         load_config(f"ibkd_mm::{config}" if config else tiny, [option])
     key = option.partition("=")[0]
-    said = f"'{key.partition('.')[0]}' is a variable that only the config file uses: setting '{key}' has "
-    said += "no effect."
-    assert str(error.value).startswith(f"{said} Override instead: {places}" if places else said)
+    message = f"'{key.partition('.')[0]}' is a variable that only the config file uses: setting '{key}' has "
+    message += "no effect."
+    assert str(error.value).startswith(f"{message} Override instead: {places}" if places else message)
 
 
 def test_a_key_has_an_effect_once_the_module_that_reads_it_registers_it(
