@@ -74,9 +74,9 @@ class FrozenTeacherDistill(SingleTeacherDistill):
         self.register_load_state_dict_post_hook(_name_as_student)
 
     @staticmethod
-    def student_config(model_config: Mapping[str, Any]) -> Any:
-        """Return the student's part of this model's settings."""
-        return model_config["architecture"]
+    def student_config(model: Mapping[str, Any]) -> Any:
+        """Return the student's model config in that of a distillation."""
+        return model["architecture"]
 
     @property
     def teacher(self) -> BaseModel:  # type: ignore[override]
