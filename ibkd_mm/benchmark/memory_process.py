@@ -42,7 +42,8 @@ def measure_memory(model: str, image: str | None, settings: Settings) -> int | N
 def answer() -> None:
     """Read a request of `measure_memory` from stdin, run the model and print the bytes."""
     request = json.load(sys.stdin)
-    model, image, settings = request["model"], read_image(request["image"]), Settings(**request["settings"])
+    model, image = request["model"], read_image(request["image"])
+    settings = Settings(**request["settings"])
     if settings.size:
         settings = replace(settings, size=(settings.size[0], settings.size[1]))  # JSON has no tuples
     package = RUNTIME_PACKAGES.get(Path(model).suffix)

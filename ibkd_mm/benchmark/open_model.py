@@ -61,7 +61,8 @@ def open_model(model: str, image: Picture, settings: Settings) -> Subject:
         return as_subject(_LOADERS[path.suffix](path, settings), image, settings)
     config = prepare_config(path, None, "test")
     with user_errors(config):
-        return open_torch(config, load_weights(weights)["state_dict"] if weights else None, image, settings)
+        state_dict = load_weights(weights)["state_dict"] if weights else None
+        return open_torch(config, state_dict, image, settings)
 
 
 def read_image(file: str | None) -> Picture:
