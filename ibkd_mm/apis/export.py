@@ -1,15 +1,13 @@
-"""Export of a student, as a Python call."""
+"""The call behind `ibkd export`."""
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 
-from ibkd_mm.config.load import ConfigLike, Options, check_keys, keep_student_only, load_config
-from ibkd_mm.config.overrides import apply_overrides
+from ibkd_mm.config.load import ConfigLike, Options, prepare_config
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.deploy.export import Checked, Settings, check_output_free, write_student
 from ibkd_mm.deploy.formats import files_of, packages_for
@@ -23,7 +21,7 @@ from ibkd_mm.yolov10 import YOLOv10
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what its check found."""
+    """An exported file and the result of its parity check."""
 
     path: Path
     info: ModelInfo
@@ -31,7 +29,7 @@ class Exported:
 
     @property
     def exit_code(self) -> int:
-        """1 where the file did not pass its check and was not left behind."""
+        """1 if the file did not pass its check and was not written."""
         return int(self.checked is not None and not self.checked.result.passed)
 
     def __str__(self) -> str:
@@ -52,24 +50,20 @@ def export(
     options: Options = None,
     settings: Settings | None = None,
 ) -> Exported:
-    """Write a trained student as a file that runs without PyTorch, and check that it finds the same.
+    """Export a trained student to a file that runs without PyTorch, and check that it predicts the same.
 
     Args:
         config: a config, its path, or `package::path`.
         checkpoint: as for `test`.
         out: the file to write, ending in .onnx or, for OpenVINO, in .xml; one that exists is not overwritten.
         options: settings to override, as for `load_config`.
-        settings: how.
+        settings: precision, input size and check of the export.
     """
     path, settings = Path(out), settings or Settings()
     for package in packages_for(path):
         require_package(package, "Export")
     check_output_free(path, settings)
-    ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
-    apply_overrides(ready, options or {})
-    check_keys(ready, "test")
-    keep_student_only(ready)
-    init_default_scope(ready.get("default_scope") or "mmdet")
+    ready = prepare_config(config, options, "test")
     with user_errors(ready):
         detector, classes = _load(ready, checkpoint)
         info, checked = write_student(detector, classes, ready, path, settings)
@@ -77,12 +71,12 @@ def export(
 
 
 def _load(config: Config, checkpoint: str) -> tuple[Any, list[str]]:
-    """Build the config's student with the weights of a checkpoint, and name its classes."""
+    """Build the config's student with the weights of a checkpoint; return it and the names of its classes."""
     detector = MODELS.build(config.model)
     if not isinstance(detector, YOLOv10):
         raise UserError(
-            f"{type(detector).__name__} cannot be exported: what comes after its network (proposals, "
-            "suppression) is no part of a graph. Only students can be, models of type ibkd_mm.YOLOv10; "
+            f"{type(detector).__name__} cannot be exported: the steps after its network (proposals, "
+            "suppression) are not part of a graph. Only students can be, models of type ibkd_mm.YOLOv10; "
             f"{config.filename or 'the config'} has {config.model.type}."
         )
     loaded = load_weights(checkpoint)

@@ -4,6 +4,7 @@ from ibkd_mm import stack
 
 stack.prepare()
 
+from ibkd_mm.config.keys import register_config_key  # noqa: E402
 from ibkd_mm.offline.cache_check import CacheCheckHook  # noqa: E402
 from ibkd_mm.offline.cached_instance_transforms import (  # noqa: E402
     LoadTeacherInstances,
@@ -12,6 +13,8 @@ from ibkd_mm.offline.cached_instance_transforms import (  # noqa: E402
 )
 from ibkd_mm.offline.instance_codec import CachedInstances, InstanceCodec  # noqa: E402
 from ibkd_mm.offline.store import CacheReader, CacheWriter  # noqa: E402
+
+register_config_key("teacher_cache")
 
 __all__ = [
     "CacheCheckHook",

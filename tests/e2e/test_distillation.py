@@ -187,4 +187,4 @@ def test_a_step_that_is_not_finite_is_replayed_with_its_bridges_and_factors(
     found = {term.name: term for term in replay(str(folder / "spoilt" / "non_finite_iter_2.replay")).terms}
     assert found["distill.instance.loss_mask"].value == float("inf")
     for name in ("distill.loss_cfb", "student.one_to_many.loss_mask", "student.one_to_one.loss_cls"):
-        assert found[name].value == found[name].then > 0
+        assert found[name].value == found[name].recorded > 0
