@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from ibkd_mm.config.load import ConfigLike, Options, load_config
 from ibkd_mm.config.overrides import apply_overrides
 from ibkd_mm.config.user_errors import user_errors
-from ibkd_mm.data_check import ERROR, NOTE, WARNING, Report, check_parts, find_parts
+from ibkd_mm.data_check import ERROR, NOTE, WARNING, Report, check_datasets, find_datasets
 from ibkd_mm.errors import UserError
 
 
@@ -61,8 +61,8 @@ def check(
     apply_overrides(ready, options or {})
     init_default_scope(ready.get("default_scope") or "mmdet")
     with user_errors(ready):
-        parts = find_parts(ready)
-    result = CheckResult(check_parts(parts, workers), out)
+        parts = find_datasets(ready)
+    result = CheckResult(check_datasets(parts, workers), out)
     if out:
         out.write_text(json.dumps(result.as_dict(), indent=1))
     return result

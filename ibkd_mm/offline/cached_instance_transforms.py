@@ -18,7 +18,7 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from ibkd_mm.datasets.transforms.annotated_image import IGNORE_LABEL, Picture
+from ibkd_mm.datasets.transforms.annotated_image import IGNORE_LABEL, AnnotatedImage
 from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline.instance_codec import MOST_LEVELS, CachedEntry, main_threshold, threshold_weights
@@ -79,7 +79,7 @@ class LoadTeacherInstances(BaseTransform):
             unknown = self.pseudo_label_thr is not None and not len(results["gt_bboxes"])
             return None if unknown else results
         number, entry = found
-        picture = Picture.of(results)
+        picture = AnnotatedImage.from_results(results)
         _check_size(self.reader, entry, picture, str(results["img_id"]))
         alone = picture.masks is None
         rows = np.flatnonzero(entry.scores > self.score_thr)
@@ -94,8 +94,8 @@ class LoadTeacherInstances(BaseTransform):
         return added.write(results)
 
     def _with_new(
-        self, picture: Picture, entry: CachedEntry, chosen: NDArray[np.bool_], *, doubted: bool
-    ) -> Picture:
+        self, picture: AnnotatedImage, entry: CachedEntry, chosen: NDArray[np.bool_], *, doubted: bool
+    ) -> AnnotatedImage:
         """Add those that overlap no true instance, as true or as in doubt."""
         rows = np.flatnonzero(chosen)
         boxes = entry.boxes[rows]
@@ -128,10 +128,10 @@ def _riders(
 
 
 def _with(
-    picture: Picture, boxes: NDArray[np.float32], masks: _Masks, labels: NDArray[Any], *, ignored: bool
-) -> Picture:
+    picture: AnnotatedImage, boxes: NDArray[np.float32], masks: _Masks, labels: NDArray[Any], *, ignored: bool
+) -> AnnotatedImage:
     own: Any = picture.masks
-    return Picture(
+    return AnnotatedImage(
         picture.image,
         np.concatenate([picture.boxes, boxes]),
         np.concatenate([picture.labels, labels.astype(np.int64)]),
@@ -141,7 +141,7 @@ def _with(
 
 
 def _unlabelled(
-    picture: Picture, boxes: NDArray[np.float32], masks: _Masks, max_iou: float
+    picture: AnnotatedImage, boxes: NDArray[np.float32], masks: _Masks, max_iou: float
 ) -> NDArray[np.intp]:
     """Choose those that overlap no true instance: others would be learnt twice."""
     true = ~picture.ignored
@@ -172,7 +172,7 @@ def _first_of(reader: CacheReader) -> int:
     return _FIRST + zlib.crc32(str(reader.path.resolve()).encode()) % _FILES * _IN_A_FILE
 
 
-def _check_size(reader: CacheReader, entry: CachedEntry, picture: Picture, key: str) -> None:
+def _check_size(reader: CacheReader, entry: CachedEntry, picture: AnnotatedImage, key: str) -> None:
     own, cached = picture.image.shape[:2], (entry.height, entry.width)
     if own != cached:
         raise UserError(
@@ -191,7 +191,7 @@ class NoAnnotations(BaseTransform):
         height, width = results["img"].shape[:2]
         nothing = np.zeros((0, height, width), np.uint8)
         empty = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool)
-        return Picture(results["img"], *empty, nothing).write(results)
+        return AnnotatedImage(results["img"], *empty, nothing).write(results)
 
 
 @TRANSFORMS.register_module()
