@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -17,33 +17,23 @@ LOADERS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class CheckedDataset:
-    """A dataset to check: built, but its annotations not loaded yet.
+    """A dataset to check: built, but its annotations not loaded yet; equal ones need only one check.
 
     Args:
         name: dataloader of the dataset, with an index if it has several.
         dataset: the dataset itself.
+        is_training: whether it belongs to the training dataloader; training data never equal test data.
         loads_masks: whether its pipeline loads instance masks.
         applies_exif: whether its pipeline rotates images by their EXIF orientation.
         settings: settings that it was built from, without the pipeline.
     """
 
-    name: str
-    dataset: BaseDataset
+    name: str = field(compare=False)
+    dataset: BaseDataset = field(compare=False)
+    is_training: bool
     loads_masks: bool
     applies_exif: bool
     settings: Mapping[str, Any]
-
-    @property
-    def is_training(self) -> bool:
-        """Return whether it belongs to the training dataloader."""
-        return self.name.startswith(LOADERS[0])
-
-    def is_same_as(self, other: "CheckedDataset") -> bool:
-        """Return whether both need the same check; training data never equal test data."""
-        first, second = (
-            (each.settings, each.loads_masks, each.applies_exif, each.is_training) for each in (self, other)
-        )
-        return first == second
 
 
 def find_datasets(config: Config) -> list[CheckedDataset]:
@@ -53,7 +43,13 @@ def find_datasets(config: Config) -> list[CheckedDataset]:
         settings = (config.get(f"{loader}_dataloader") or {}).get("dataset")
         leaves = list(leaf_datasets(settings)) if settings else []
         for index, leaf in enumerate(leaves):
-            _add(found, _build(leaf, settings, loader if len(leaves) == 1 else f"{loader}[{index}]"))
+            name = loader if len(leaves) == 1 else f"{loader}[{index}]"
+            new = _build(name, leaf, settings, is_training=loader == LOADERS[0])
+            if new in found:
+                place = found.index(new)
+                found[place] = replace(found[place], name=f"{found[place].name}, {name}")
+            else:
+                found.append(new)
     if not found:
         raise UserError(
             f"{config.filename or 'The config'} names no data: expected a dataset in train_dataloader, "
@@ -62,15 +58,7 @@ def find_datasets(config: Config) -> list[CheckedDataset]:
     return found
 
 
-def _add(found: list[CheckedDataset], new: CheckedDataset) -> None:
-    for index, known in enumerate(found):
-        if known.is_same_as(new):
-            found[index] = replace(known, name=f"{known.name}, {new.name}")
-            return
-    found.append(new)
-
-
-def _build(leaf: Mapping[str, Any], loader_dataset: Any, name: str) -> CheckedDataset:
+def _build(name: str, leaf: Mapping[str, Any], loader_dataset: Any, *, is_training: bool) -> CheckedDataset:
     """Build a dataset without its pipeline and without loading annotations, which the check does itself."""
     settings = {key: value for key, value in leaf.items() if key != "pipeline"}
     kind = settings.get("type")
@@ -87,6 +75,7 @@ def _build(leaf: Mapping[str, Any], loader_dataset: Any, name: str) -> CheckedDa
     return CheckedDataset(
         name,
         DATASETS.build(ConfigDict({**copy.deepcopy(settings), "lazy_init": True})),
+        is_training=is_training,
         loads_masks=any(transform.get("with_mask") for transform in transforms),
         # mmcv's loader rotates images unless `color_type` forbids it
         applies_exif=not any(

@@ -28,14 +28,12 @@ KINDS = {
     "image-undecodable": Kind(ERROR, "the image file cannot be read or decoded"),
     "image-truncated": Kind(ERROR, "the image file is truncated"),
     "image-size": Kind(ERROR, "the image size differs from the size in the annotation file"),
-    "image-turned": Kind(
-        ERROR, "the loader rotates the image by its EXIF orientation, but the annotated size is not rotated"
-    ),
+    "image-turned": Kind(ERROR, "the loader rotates the image (EXIF), but the annotated size is not rotated"),
     "image-id-duplicate": Kind(ERROR, "several images have the same id"),
     "image-file-duplicate": Kind(WARNING, "several image entries have the same file name"),
     "image-content-duplicate": Kind(NOTE, "several files of the split are identical"),
     "image-orientation": Kind(
-        NOTE, "the loader rotates or flips the image by its EXIF orientation; check that the annotations fit"
+        NOTE, "the loader rotates or flips the image (EXIF); do its annotations match?"
     ),
     "image-unlabelled": Kind(NOTE, "the image has no annotation"),
     "annotation-id-duplicate": Kind(ERROR, "several annotations have the same id"),
@@ -44,9 +42,7 @@ KINDS = {
     "box-nonfinite": Kind(ERROR, "the box contains NaN or infinity"),
     "box-empty": Kind(WARNING, "the box has no width or no height; training drops the annotation"),
     "box-tiny": Kind(NOTE, "the box is less than one pixel wide or high; training drops the annotation"),
-    "box-outside": Kind(
-        WARNING, "the box extends beyond the image (is it x1, y1, x2, y2 instead of x, y, width, height?)"
-    ),
+    "box-outside": Kind(WARNING, "the box extends beyond the image (is it x1, y1, x2, y2, not x, y, w, h?)"),
     "area-not-positive": Kind(WARNING, "the area is not positive; training drops the annotation"),
     "mask-missing": Kind(ERROR, "the annotation has no mask, but the pipeline loads masks"),
     "mask-malformed": Kind(ERROR, "the segmentation is neither a list of polygons nor an RLE"),
@@ -62,7 +58,7 @@ KINDS = {
     "class-setting": Kind(ERROR, "metainfo.classes is a string instead of a list of names"),
     "class-none": Kind(ERROR, "the file has none of the config's classes"),
     "class-shifted": Kind(
-        ERROR, "annotations get the label of another class: labels follow the order of the file's categories"
+        ERROR, "annotations get a wrong class: labels follow the category order of the file"
     ),
     "class-unknown": Kind(
         WARNING, "a class of the file is missing from the config; its annotations are dropped"
@@ -76,9 +72,7 @@ KINDS = {
     "segmap-label": Kind(ERROR, "the segmentation map contains a label that is not a class"),
     "overlap-file": Kind(WARNING, "the image is also in the training set"),
     "overlap-content": Kind(WARNING, "the training set contains an identical image"),
-    "overlap-name": Kind(
-        NOTE, "the training set contains a different image of the same name: fine if names are numbers"
-    ),
+    "overlap-name": Kind(NOTE, "the training set has another image with this name: fine for numbers"),
 }
 
 

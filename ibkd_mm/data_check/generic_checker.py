@@ -24,17 +24,17 @@ class GenericChecker:
         self.report = Report(checked.name, type(dataset).__name__, str(source))
         self._backend = getattr(dataset, "backend_args", None)
         self._infos = self._load()
-        self.images = [(info["img_path"], self._image_file(info)) for info in self._infos]
+        paths = [info["img_path"] for info in self._infos]
+        self.images = [(path, ImageFile(path, backend=self._backend)) for path in paths]
         self.segmentation_maps = [self._map_file(info) for info in self._infos if info.get("seg_map_path")]
         self.report.counts = {"images": len(self.images), "maps": len(self.segmentation_maps)}
 
     def check(self, decoded: Mapping[ImageFile, DecodedImage]) -> None:
         """Report the faults of images and their segmentation maps."""
-        for info in self._infos:
-            image = decoded[self._image_file(info)]
-            size = as_size(info.get("width"), info.get("height"))
+        for info, (path, file) in zip(self._infos, self.images, strict=True):
+            image, size = decoded[file], as_size(info.get("width"), info.get("height"))
             faults = find_image_faults(image, size, applies_exif=self.checked.applies_exif)
-            self.report.add(faults, file=info["img_path"])
+            self.report.add(faults, file=path)
             if info.get("seg_map_path"):
                 found = self._find_map_faults(info, image, decoded[self._map_file(info)])
                 self.report.add(found, file=info["seg_map_path"])
@@ -54,9 +54,6 @@ class GenericChecker:
         if len(usable) < len(infos):
             self.report.add([("dataset-unknown", f"{len(infos) - len(usable)} samples without img_path")])
         return usable
-
-    def _image_file(self, info: Mapping[str, Any]) -> ImageFile:
-        return ImageFile(info["img_path"], backend=self._backend)
 
     def _map_file(self, info: Mapping[str, Any]) -> ImageFile:
         return ImageFile(info["seg_map_path"], is_map=True, backend=self._backend)

@@ -1,13 +1,12 @@
 """A canvas on which mapped images are laid, together with their instances."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ibkd_mm.datasets.transforms.affine import Affine, area_factor, is_upright, map_boxes
 from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
-from ibkd_mm.datasets.transforms.mix import InstanceFilter
 from ibkd_mm.datasets.transforms.warp import (
     Window,
     extents,
@@ -29,7 +28,7 @@ class Canvas:
         size: width and height.
         fill: colour where there is no image.
         like: image with the channels, dtype and instance fields that all images have.
-        instance_filter: filter of the instances.
+        keeps: whether an instance stays, given the box of what is left and the area of its whole box.
     """
 
     def __init__(
@@ -37,12 +36,12 @@ class Canvas:
         size: tuple[int, int],
         fill: Sequence[float],
         like: AnnotatedImage,
-        instance_filter: InstanceFilter,
+        keeps: Callable[[NDArray, float], bool],
     ) -> None:
         self.frame = Window(0, 0, *size)
         self.image = np.empty((size[1], size[0], like.image.shape[2]), like.image.dtype)
         self.image[:] = np.tile(np.array(fill, like.image.dtype), (size[0], 1))  # copying rows is fast
-        self._filter = instance_filter
+        self._keeps = keeps
         self._with_masks = like.masks is not None
         self._instances: list[tuple[NDArray, int, bool, MaskPatch | None]] = []
 
@@ -65,7 +64,7 @@ class Canvas:
         low, high = self.frame[:2] * 2, self.frame[2:] * 2
         for index, whole in enumerate(map_boxes(affine, sample.boxes)):
             box, patch, ignored = np.clip(whole, low, high), None, sample.ignored[index]
-            if not self._filter.keeps(box, areas[index]):
+            if not self._keeps(box, areas[index]):
                 continue  # its mask lies inside its box
             if sample.masks is not None:
                 patch = _warp_to_patch(sample.masks[index], affine, window, visible)
@@ -74,7 +73,7 @@ class Canvas:
                     continue
             if patch is not None and not (visible is None and np.array_equal(box, whole)):
                 box = np.array(patch[0], np.float64)
-                if not self._filter.keeps(box, areas[index]):
+                if not self._keeps(box, areas[index]):
                     continue
             self._instances.append((box, sample.labels[index], ignored, patch))
 

@@ -74,7 +74,7 @@ class MosaicAffine(MixTransform):
         maps = self._map_around_a_point(samples) if others else [self._map_to_centre(samples[0])]
         factor = 2 if others else 1
         view = self._draw_affine(factor * self.width, factor * self.height)
-        canvas = Canvas((self.width, self.height), self.fill, samples[0], self.instance_filter)
+        canvas = Canvas((self.width, self.height), self.fill, samples[0], self.keeps)
         for sample, affine in zip(samples, maps, strict=True):
             canvas.add(sample, chain(affine, view))
         return canvas.to_sample().write(results)

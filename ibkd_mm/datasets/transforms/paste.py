@@ -7,7 +7,7 @@ from mmdet.structures.bbox import autocast_box_type
 from numpy.typing import NDArray
 
 from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
-from ibkd_mm.datasets.transforms.mix import InstanceFilter, MixTransform
+from ibkd_mm.datasets.transforms.mix import MixTransform
 from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import TRANSFORMS
@@ -57,7 +57,7 @@ class PasteInstances(MixTransform):
                 "around one whose pipeline has LoadAnnotations(with_mask=True) and ends with MosaicAffine."
             )
         chosen = self._choose(source)
-        return _paste(target, source, chosen, self.instance_filter).write(results) if len(chosen) else results
+        return self._paste(target, source, chosen).write(results) if len(chosen) else results
 
     def _choose(self, source: AnnotatedImage) -> NDArray[np.int64]:
         """Draw a random number of instances that are not ignored."""
@@ -65,34 +65,30 @@ class PasteInstances(MixTransform):
         limit = min(len(candidates), self.max_pasted)
         return np.sort(np.random.choice(candidates, np.random.randint(limit + 1), replace=False))
 
-
-def _paste(
-    target: AnnotatedImage,
-    source: AnnotatedImage,
-    chosen: NDArray[np.int64],
-    instance_filter: InstanceFilter,
-) -> AnnotatedImage:
-    assert target.masks is not None
-    assert source.masks is not None
-    cover: NDArray[np.bool_] = np.any(source.masks[chosen], axis=0)
-    chosen = np.concatenate([chosen, _find_matching_ignored(source, source.masks[chosen])])
-    pasted_masks, pasted_boxes = source.masks[chosen] & cover, source.boxes[chosen]
-    for index in np.flatnonzero((source.masks[chosen] != pasted_masks).any(axis=(1, 2))):
-        pasted_boxes[index] = extents(pasted_masks[index])
-    boxes, masks = target.boxes.copy(), target.masks.copy()
-    kept = np.ones(len(boxes), bool)
-    for index in np.flatnonzero(masks[:, cover].any(axis=1)):
-        masks[index][cover] = 0
-        area = np.prod(boxes[index, 2:] - boxes[index, :2])
-        boxes[index] = extents(masks[index])
-        kept[index] = instance_filter.keeps(boxes[index], area)
-    return AnnotatedImage(
-        np.where(cover[..., None], source.image, target.image),
-        np.concatenate([boxes[kept], pasted_boxes]),
-        np.concatenate([target.labels[kept], source.labels[chosen]]),
-        np.concatenate([target.ignored[kept], source.ignored[chosen]]),
-        np.concatenate([masks[kept], pasted_masks]),
-    )
+    def _paste(
+        self, target: AnnotatedImage, source: AnnotatedImage, chosen: NDArray[np.int64]
+    ) -> AnnotatedImage:
+        assert target.masks is not None
+        assert source.masks is not None
+        cover: NDArray[np.bool_] = np.any(source.masks[chosen], axis=0)
+        chosen = np.concatenate([chosen, _find_matching_ignored(source, source.masks[chosen])])
+        pasted_masks, pasted_boxes = source.masks[chosen] & cover, source.boxes[chosen]
+        for index in np.flatnonzero((source.masks[chosen] != pasted_masks).any(axis=(1, 2))):
+            pasted_boxes[index] = extents(pasted_masks[index])
+        boxes, masks = target.boxes.copy(), target.masks.copy()
+        kept = np.ones(len(boxes), bool)
+        for index in np.flatnonzero(masks[:, cover].any(axis=1)):
+            masks[index][cover] = 0
+            area = np.prod(boxes[index, 2:] - boxes[index, :2])
+            boxes[index] = extents(masks[index])
+            kept[index] = self.keeps(boxes[index], area)
+        return AnnotatedImage(
+            np.where(cover[..., None], source.image, target.image),
+            np.concatenate([boxes[kept], pasted_boxes]),
+            np.concatenate([target.labels[kept], source.labels[chosen]]),
+            np.concatenate([target.ignored[kept], source.ignored[chosen]]),
+            np.concatenate([masks[kept], pasted_masks]),
+        )
 
 
 def _find_matching_ignored(source: AnnotatedImage, masks: NDArray[np.uint8]) -> NDArray[np.int64]:
