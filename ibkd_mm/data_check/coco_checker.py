@@ -8,11 +8,11 @@ from mmdet.datasets import CocoDataset
 
 from ibkd_mm.data_check.annotations import find_annotation_faults
 from ibkd_mm.data_check.classes import find_class_faults, used_category_ids
-from ibkd_mm.data_check.coco_file import CocoFile, Entry, check_ids, group_by, read_coco
+from ibkd_mm.data_check.coco_file import CocoFile, check_ids, group_by, read_coco
 from ibkd_mm.data_check.config_datasets import CheckedDataset
 from ibkd_mm.data_check.findings import Fault, Report
 from ibkd_mm.data_check.images import DecodedImage, ImageFile, find_image_faults
-from ibkd_mm.data_check.values import as_size, shorten
+from ibkd_mm.data_check.values import read_size, shorten
 from ibkd_mm.errors import UserError
 
 
@@ -46,7 +46,7 @@ class CocoChecker:
         """Report the faults of images and their annotations."""
         checked, annotations = self.checked, group_by(self._coco.annotations, "image_id")
         for entry, (name, file) in zip(self._coco.images, self.images, strict=True):
-            where, image, entry_size = {"file": name, "image": entry["id"]}, decoded[file], _size_of(entry)
+            where, image, entry_size = {"file": name, "image": entry["id"]}, decoded[file], read_size(entry)
             faults = find_image_faults(image, entry_size, applies_exif=checked.applies_exif)
             if entry_size is None:
                 sides = {side: entry.get(side) for side in ("width", "height")}
@@ -54,7 +54,7 @@ class CocoChecker:
             if entry["id"] not in annotations:
                 faults.append(("image-unlabelled", ""))
             self.report.add(faults, **where)
-            size = entry_size if image.problem else image.size(checked.applies_exif)
+            size = entry_size if image.problem else image.size(apply_exif=checked.applies_exif)
             for annotation in annotations.get(entry["id"], []):
                 found = find_annotation_faults(annotation, size, loads_masks=checked.loads_masks)
                 self.report.add(found, annotation=annotation["id"], **where)
@@ -73,10 +73,6 @@ class CocoChecker:
         }
 
 
-def _size_of(image: Entry) -> tuple[int, int] | None:
-    return as_size(image.get("width"), image.get("height"))
-
-
 def _find_emptiness(coco: CocoFile, category_ids: list[Any], dataset: CocoDataset) -> Iterator[Fault]:
     """Filter as CocoDataset does, and report a split without images."""
     left = coco.images
@@ -86,7 +82,7 @@ def _find_emptiness(coco: CocoFile, category_ids: list[Any], dataset: CocoDatase
         used = {entry["image_id"] for entry in coco.annotations if entry["category_id"] in labels}
         left = [image for image in left if image["id"] in used]
     min_size = settings.get("min_size", 0)
-    left = [image for image in left if min(_size_of(image) or (min_size,)) >= min_size]
+    left = [image for image in left if min(read_size(image) or (min_size,)) >= min_size]
     if not coco.images:
         yield "split-empty", "the file has no image"
     elif not left:

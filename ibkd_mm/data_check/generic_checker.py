@@ -6,7 +6,7 @@ from typing import Any
 from ibkd_mm.data_check.config_datasets import CheckedDataset
 from ibkd_mm.data_check.findings import Fault, Report
 from ibkd_mm.data_check.images import DecodedImage, ImageFile, find_image_faults
-from ibkd_mm.data_check.values import as_size, join_limited
+from ibkd_mm.data_check.values import join_limited, read_size
 
 _IGNORED = 255
 """Label that mmseg's loading gives to pixels without a class."""
@@ -32,7 +32,7 @@ class GenericChecker:
     def check(self, decoded: Mapping[ImageFile, DecodedImage]) -> None:
         """Report the faults of images and their segmentation maps."""
         for info, (path, file) in zip(self._infos, self.images, strict=True):
-            image, size = decoded[file], as_size(info.get("width"), info.get("height"))
+            image, size = decoded[file], read_size(info)
             faults = find_image_faults(image, size, applies_exif=self.checked.applies_exif)
             self.report.add(faults, file=path)
             if info.get("seg_map_path"):
@@ -64,7 +64,8 @@ class GenericChecker:
         if segmentation_map.problem:
             yield f"segmap-{segmentation_map.problem}", segmentation_map.detail
             return
-        size, image_size = segmentation_map.size(False), image.size(self.checked.applies_exif)
+        size = segmentation_map.size(apply_exif=False)
+        image_size = image.size(apply_exif=self.checked.applies_exif)
         if not image.problem and size != image_size:
             yield "segmap-size", "the map is {} x {}, the image {} x {}".format(*size, *image_size)
         if segmentation_map.labels == ():

@@ -55,7 +55,7 @@ class DecodedImage(NamedTuple):
     digest: bytes = b""
     labels: tuple[int, ...] | None = None
 
-    def size(self, apply_exif: bool) -> tuple[int, int]:
+    def size(self, *, apply_exif: bool) -> tuple[int, int]:
         """Return width and height as stored, or after rotation by the EXIF orientation."""
         is_transposed = apply_exif and self.orientation >= _FIRST_TRANSPOSED
         return (self.height, self.width) if is_transposed else (self.width, self.height)
@@ -108,13 +108,13 @@ def find_image_faults(
     """
     if image.problem:
         return [(f"image-{image.problem}", image.detail)]
-    size = image.size(applies_exif)
+    size, stored_size = image.size(apply_exif=applies_exif), image.size(apply_exif=False)
     if annotated_size and annotated_size != size:
-        kind = "image-turned" if annotated_size == image.size(False) else "image-size"
+        kind = "image-turned" if annotated_size == stored_size else "image-size"
         sizes = "{} x {}, the annotation file has {} x {}".format(*size, *annotated_size)
         return [(kind, f"the image is {sizes}")]
     # If rotation changes the size and the annotated size is the rotated one, so are the annotations.
-    is_certain = annotated_size and annotated_size != image.size(False)
+    is_certain = annotated_size and annotated_size != stored_size
     if applies_exif and image.orientation != _UPRIGHT and not is_certain:
         return [("image-orientation", f"EXIF orientation {image.orientation}")]
     return []

@@ -1,6 +1,6 @@
 """Validate and format values of a JSON file, which may be anything."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,9 @@ def is_length(value: Any) -> bool:
     return type(value) in (int, float) and 0 < value < 1 << 31 and value == int(value)
 
 
-def as_size(width: Any, height: Any) -> tuple[int, int] | None:
-    """Convert width and height to a size; return None if one is invalid."""
+def read_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return width and height of an entry; None if one is missing or invalid."""
+    width, height = entry.get("width", 0), entry.get("height", 0)
     return (int(width), int(height)) if is_length(width) and is_length(height) else None
 
 

@@ -1,4 +1,4 @@
-"""A folder of images without labels, as a data set of a training."""
+"""A folder of images without labels, as a dataset."""
 
 import os
 import sqlite3

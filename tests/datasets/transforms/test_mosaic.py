@@ -239,18 +239,6 @@ def test_numpys_seed_decides(sample: Callable) -> None:
     assert not np.array_equal(first["img"], other["img"])
 
 
-def test_three_others_are_drawn_as_often_as_asked_for_and_none_once_closed() -> None:
-    transform = MosaicAffine((64, 64), prob=0.25)
-    drawn = [transform.get_indexes(range(10)) for _ in range(2000)]
-    assert {len(one) for one in drawn} == {0, 3}
-    assert sum(map(bool, drawn)) == pytest.approx(500, abs=80)
-    assert {index for one in drawn for index in one} == set(range(10))
-    transform = MosaicAffine((64, 64))
-    assert all(transform.get_indexes(range(10)) for _ in range(100))
-    transform.close()
-    assert not any(transform.get_indexes(range(10)) for _ in range(100))
-
-
 def test_wrong_use_is_named(sample: Callable) -> None:
     with pytest.raises(UserError, match=r"0 or 3 images in mix_results, found 1.*MultiImageMixDataset"):
         MosaicAffine((64, 64)).transform({**sample(9, 9), "mix_results": [sample(9, 9)]})
