@@ -7,7 +7,7 @@ from typing import Any
 
 from ibkd_mm.config.load import ConfigLike, Options, prepare_config
 from ibkd_mm.config.user_errors import user_errors
-from ibkd_mm.data_check import ERROR, NOTE, WARNING, Report, check_parts, find_parts
+from ibkd_mm.data_check import ERROR, NOTE, WARNING, Report, check_datasets, find_datasets
 from ibkd_mm.errors import UserError
 
 
@@ -54,8 +54,8 @@ def check(
     out = _create(json_file) if json_file else None
     ready = prepare_config(config, options)
     with user_errors(ready):
-        parts = find_parts(ready)
-    result = CheckResult(check_parts(parts, workers), out)
+        parts = find_datasets(ready)
+    result = CheckResult(check_datasets(parts, workers), out)
     if out:
         out.write_text(json.dumps(result.as_dict(), indent=1))
     return result

@@ -19,7 +19,7 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from ibkd_mm.datasets.transforms.annotated_image import IGNORE_LABEL, Picture
+from ibkd_mm.datasets.transforms.annotated_image import IGNORE_LABEL, AnnotatedImage
 from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline.instance_codec import (
@@ -85,7 +85,7 @@ class LoadTeacherInstances(BaseTransform):
             unknown = self.pseudo_label_thr is not None and not len(results["gt_bboxes"])
             return None if unknown else results
         number, entry = found
-        image = Picture.of(results)
+        image = AnnotatedImage.from_results(results)
         _check_size(self.reader, entry, image, str(results["img_id"]))
         rows = np.flatnonzero(entry.scores > self.score_thr)
         places, boxes, masks = _teacher_masks(entry, rows, boxes_only=image.masks is None)
@@ -100,8 +100,8 @@ class LoadTeacherInstances(BaseTransform):
         return extended.write(results)
 
     def _with_unlabelled(
-        self, image: Picture, entry: CachedInstances, chosen: NDArray[np.bool_], *, ignored: bool
-    ) -> Picture:
+        self, image: AnnotatedImage, entry: CachedInstances, chosen: NDArray[np.bool_], *, ignored: bool
+    ) -> AnnotatedImage:
         """Add those that overlap no true instance, as pseudo labels or as ignore regions."""
         rows = np.flatnonzero(chosen)
         boxes = entry.boxes[rows]
@@ -136,10 +136,10 @@ def _teacher_masks(
 
 
 def _with_instances(
-    image: Picture, boxes: NDArray[np.float32], masks: _Masks, labels: NDArray[Any], *, ignored: bool
-) -> Picture:
+    image: AnnotatedImage, boxes: NDArray[np.float32], masks: _Masks, labels: NDArray[Any], *, ignored: bool
+) -> AnnotatedImage:
     own: Any = image.masks
-    return Picture(
+    return AnnotatedImage(
         image.image,
         np.concatenate([image.boxes, boxes]),
         np.concatenate([image.labels, labels.astype(np.int64)]),
@@ -149,7 +149,7 @@ def _with_instances(
 
 
 def _find_unlabelled(
-    image: Picture, boxes: NDArray[np.float32], masks: _Masks, max_iou: float
+    image: AnnotatedImage, boxes: NDArray[np.float32], masks: _Masks, max_iou: float
 ) -> NDArray[np.intp]:
     """Return the indices of instances that overlap no true one; the others would be learnt twice."""
     true = ~image.ignored
@@ -179,7 +179,7 @@ def _first_id(reader: CacheReader) -> int:
     return _FIRST_ID + zlib.crc32(str(reader.path.resolve()).encode()) % _CACHES * _IDS_PER_CACHE
 
 
-def _check_size(reader: CacheReader, entry: CachedInstances, image: Picture, key: str) -> None:
+def _check_size(reader: CacheReader, entry: CachedInstances, image: AnnotatedImage, key: str) -> None:
     own, cached = image.image.shape[:2], (entry.height, entry.width)
     if own != cached:
         raise UserError(
@@ -201,7 +201,7 @@ class NoAnnotations(BaseTransform):
         height, width = results["img"].shape[:2]
         masks = np.zeros((0, height, width), np.uint8)
         empty = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool)
-        return Picture(results["img"], *empty, masks).write(results)
+        return AnnotatedImage(results["img"], *empty, masks).write(results)
 
 
 @TRANSFORMS.register_module()

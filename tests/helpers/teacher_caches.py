@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import ibkd_mm  # noqa: F401
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
 from ibkd_mm.datasets.shapes.outlines import CLASSES
-from ibkd_mm.datasets.transforms.annotated_image import Picture
+from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
 from ibkd_mm.distill.teacher import FrozenTeacher
 from ibkd_mm.methods.ibkd.teacher_predictions import InstancePredictor, TeacherPrediction
 from ibkd_mm.offline import CachedInstances, CacheWriter, InstanceCodec
@@ -148,7 +148,7 @@ def dataset(shapes: Path) -> Callable[..., Any]:
 
 def of_truth(sample: dict[str, Any]) -> CachedInstances:
     """Let a teacher see what is annotated, no crowd; each with a score and a probability of its own."""
-    picture = Picture.of(sample)
+    picture = AnnotatedImage.from_results(sample)
     real = ~picture.ignored
     labels = picture.labels[real]
     odds: NDArray[np.float32] = np.full((len(labels), len(CLASSES)), 0.01, np.float32)

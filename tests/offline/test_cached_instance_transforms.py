@@ -16,7 +16,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 
-from ibkd_mm.datasets.transforms.annotated_image import Picture
+from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
 from ibkd_mm.offline import CachedInstances, CacheWriter, LoadTeacherInstances
 
 LOAD = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True}]
@@ -104,7 +104,7 @@ def loaded(
 ) -> dict[str, Any]:
     """Load a picture whose instances are of class 6."""
     crowds = np.zeros(len(boxes), bool) if ignored is None else ignored
-    picture = Picture(np.zeros((40, 60, 3), np.uint8), boxes, np.full(len(boxes), 6), crowds, masks)
+    picture = AnnotatedImage(np.zeros((40, 60, 3), np.uint8), boxes, np.full(len(boxes), 6), crowds, masks)
     return picture.write({"img_id": key})
 
 

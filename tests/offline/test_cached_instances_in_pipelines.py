@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from ibkd_mm.datasets.transforms import IGNORE_LABEL, PasteInstances
-from ibkd_mm.datasets.transforms.annotated_image import Picture
+from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline import CachedInstances, CacheWriter, LoadTeacherInstances
 from ibkd_mm.registry import TRANSFORMS
@@ -38,7 +38,7 @@ def picture(key: int = 5) -> dict[str, Any]:
     masks = np.zeros((2, 40, 60), np.uint8)
     masks[0, 20:30, 20:30] = masks[1, 30:, 40:] = 1
     boxes = np.array([[20, 20, 30, 30], [40, 30, 60, 40]], np.float32)
-    made = Picture(
+    made = AnnotatedImage(
         np.zeros((40, 60, 3), np.uint8), boxes, np.array([6, CROWD]), np.array([False, True]), masks
     )
     return made.write({"img_id": key, "ori_shape": (40, 60)})
@@ -125,7 +125,7 @@ def test_what_overlaps_a_true_one_or_one_that_is_taken_for_true_is_not_in_doubt(
     with CacheWriter(path, identity) as writer:
         writer.write([("5", CachedInstances.of(boxes, scores, odds, drawn[:4], 2))])
     own = np.array([[30, 0, 50, 20]], np.float32), np.array([6]), np.array([False])
-    shown = Picture(np.zeros((40, 60, 3), np.uint8), *own, drawn[4:] if masks else None)
+    shown = AnnotatedImage(np.zeros((40, 60, 3), np.uint8), *own, drawn[4:] if masks else None)
     found = LoadTeacherInstances(str(path), pseudo_label_thr=0.8, ignore_thr=0.3)(shown.write({"img_id": 5}))
     assert found is not None
     labels, ignored = found["gt_bboxes_labels"], found["gt_ignore_flags"]
@@ -191,8 +191,8 @@ def test_a_pasted_instance_brings_what_was_seen_of_it(
 
 
 def test_a_picture_of_another_size_is_refused(seen: Path) -> None:
-    smaller = Picture.of(picture())
-    cut = Picture(smaller.image[:30], smaller.boxes, smaller.labels, smaller.ignored, smaller.masks[:, :30])  # type: ignore[index]
+    smaller = AnnotatedImage.from_results(picture())
+    cut = AnnotatedImage(smaller.image[:30], smaller.boxes, smaller.labels, smaller.ignored, smaller.masks[:, :30])  # type: ignore[index]
     with pytest.raises(UserError, match=r"image 5 with size \(40, 60\), and here it is \(30, 60\)"):
         LoadTeacherInstances(str(seen))(cut.write({"img_id": 5}))
 

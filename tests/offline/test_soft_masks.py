@@ -16,7 +16,7 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ibkd_mm.datasets.transforms.annotated_image import Picture
+from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
 from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.errors import UserError
 from ibkd_mm.methods.ibkd.teacher_instances import TeacherInstances, from_cached
@@ -76,7 +76,7 @@ def test_wrong_levels_are_refused(wrong: Any) -> None:
 
 def layered(sample: dict[str, Any]) -> list[CachedInstances]:
     """Let a teacher be less sure about the edges of what is annotated; then one entry of each level alone."""
-    picture = Picture.of(sample)
+    picture = AnnotatedImage.from_results(sample)
     assert picture.masks is not None
     hard = picture.masks[~picture.ignored]
     count, beside = len(hard), np.ones((1, 5, 5))
@@ -249,12 +249,12 @@ def test_a_level_that_was_left_out_counts_as_nothing_and_the_main_one_as_all(
     cache = written(tmp_path / "a.sqlite", identity, two())
 
     def drop(results: dict[str, Any]) -> dict[str, Any]:
-        riders = Picture.of(results)
+        riders = AnnotatedImage.from_results(results)
         assert len(riders.boxes) == 5
         kept = np.setdiff1d(np.arange(5), dropped)
         assert riders.masks is not None
         columns = (each[kept] for each in (riders.boxes, riders.labels, riders.ignored, riders.masks))
-        return Picture(riders.image, *columns).write(results)
+        return AnnotatedImage(riders.image, *columns).write(results)
 
     sample = through(cache, bare(16, 40), drop)
     seen = sample.teacher_instances
@@ -277,7 +277,7 @@ def test_of_a_picture_that_is_there_twice_levels_stay_apart(
     cache = written(tmp_path / "a.sqlite", identity, two())
 
     def twice(results: dict[str, Any]) -> dict[str, Any]:
-        riders = Picture.of(results)
+        riders = AnnotatedImage.from_results(results)
         assert riders.masks is not None
         below = riders.boxes + np.array([0, 16, 0, 16], np.float32)
         under, over = (np.pad(riders.masks, ((0, 0), added, (0, 0))) for added in ((0, 16), (16, 0)))
@@ -290,7 +290,7 @@ def test_of_a_picture_that_is_there_twice_levels_stay_apart(
                 (riders.ignored, riders.ignored),
             )
         )
-        return Picture(np.zeros((32, 40, 3), np.uint8), boxes, labels, ignored, masks).write(results)
+        return AnnotatedImage(np.zeros((32, 40, 3), np.uint8), boxes, labels, ignored, masks).write(results)
 
     seen = through(cache, bare(16, 40), twice).teacher_instances
     assert seen.bboxes[:, :2].tolist() == [[0, 0], [20, 0], [20, 16]][: 2 * rows - 1]
@@ -305,7 +305,8 @@ def test_where_no_masks_are_loaded_a_row_rides_once(tmp_path: Path, identity: di
         {"type": "ibkd_mm.LoadTeacherInstances", "cache": cache, "pseudo_label_thr": 0.85}
     )
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool), None
-    found = Picture.of(load(Picture(np.zeros((16, 40, 3), np.uint8), *nothing).write({"img_id": "a"})))
+    empty = AnnotatedImage(np.zeros((16, 40, 3), np.uint8), *nothing).write({"img_id": "a"})
+    found = AnnotatedImage.from_results(load(empty))
     assert found.boxes.tolist() == [[0, 0, 8, 8], [20, 0, 28, 8], [0, 0, 8, 8]]
     assert found.ignored.tolist() == [True, True, False]
 
@@ -315,7 +316,8 @@ def test_what_is_taken_for_true_is_the_main_mask(tmp_path: Path, identity: dict[
     load = TRANSFORMS.build(
         {"type": "ibkd_mm.LoadTeacherInstances", "cache": cache, "pseudo_label_thr": 0.85}
     )
-    found = Picture.of(load(TRANSFORMS.build({"type": "ibkd_mm.NoAnnotations"})(bare(16, 40))))
+    empty = TRANSFORMS.build({"type": "ibkd_mm.NoAnnotations"})(bare(16, 40))
+    found = AnnotatedImage.from_results(load(empty))
     assert found.masks is not None
     assert found.ignored.tolist() == [True] * 5 + [False]
     assert found.masks.sum((1, 2)).tolist() == [64, 256, 16, 64, 256, 64]

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from ibkd_mm import cli
-from ibkd_mm.data_check import reading
-from ibkd_mm.data_check.images import Picture, Task, read_picture
+from ibkd_mm.data_check import images as check_images
+from ibkd_mm.data_check.images import DecodedImage, ImageFile, read_image
 from ibkd_mm.datasets.shapes import CLASSES
 from ibkd_mm.engine import load_weights
 from ibkd_mm.errors import UserError
@@ -194,12 +194,12 @@ def test_of_own_pictures_those_that_there_is_time_for_are_read_and_no_others(
 ) -> None:
     read: list[str] = []
 
-    def noted(task: Task) -> Picture:
-        read.append(task.path)
-        return read_picture(task)
+    def noted(file: ImageFile) -> DecodedImage:
+        read.append(file.path)
+        return read_image(file)
 
-    for module in (reading, sizes):
-        monkeypatch.setattr(module, "read_picture", noted)
+    for module in (check_images, sizes):
+        monkeypatch.setattr(module, "read_image", noted)
     timed: list[int] = []
 
     def measure(config: Recipe) -> Pace:

@@ -1,4 +1,4 @@
-"""Other light: hue, saturation and value multiplied at random."""
+"""Random changes of hue, saturation and value."""
 
 from typing import Any
 
@@ -9,26 +9,26 @@ from mmcv.transforms import BaseTransform
 from ibkd_mm.registry import TRANSFORMS
 
 _HUES = 180
-"""OpenCV counts a turn of hues in steps of two degrees."""
+"""Hues in OpenCV, which counts them in steps of two degrees."""
 
 
 @TRANSFORMS.register_module()
 class HSVJitter(BaseTransform):
-    """Multiply hue, saturation and value, each by a factor of its own, as YOLO does.
+    """Multiply hue, saturation and value by random factors, as YOLO does.
 
-    mmdet's `YOLOXHSVRandomAug` adds instead, which gives what is grey a colour.
+    mmdet's `YOLOXHSVRandomAug` adds instead, which colours grey pixels.
 
     Args:
-        hue: the factor lies between 1 - hue and 1 + hue,
-        saturation: and so on,
-        value: and so on.
+        hue: maximum difference of the factor from 1.
+        saturation: maximum difference of the factor from 1.
+        value: maximum difference of the factor from 1.
     """
 
     def __init__(self, hue: float = 0.015, saturation: float = 0.7, value: float = 0.4) -> None:
         self.strength = np.array([hue, saturation, value])
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change the colours of a picture in BGR bytes, by tables: there are only 256 values."""
+        """Change the colours of an image of bytes in BGR, with a lookup table of 256 values."""
         factors = 1 + np.random.uniform(-1, 1, 3) * self.strength
         table = np.rint(np.arange(256)[:, None] * factors)
         table[:, 0] %= _HUES

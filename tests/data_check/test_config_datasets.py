@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from ibkd_mm.data_check import find_parts
+from ibkd_mm.data_check import find_datasets
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import DATASETS
 
@@ -18,16 +18,16 @@ def _coco(tiny, **settings):
 
 
 def _names(**loaders):
-    parts = find_parts(Config({f"{name}_dataloader": {"dataset": inner} for name, inner in loaders.items()}))
-    return [part.name for part in parts]
+    config = Config({f"{name}_dataloader": {"dataset": inner} for name, inner in loaders.items()})
+    return [checked.name for checked in find_datasets(config)]
 
 
 @pytest.mark.parametrize("wrapper", ["RepeatDataset", "ClassBalancedDataset", "mmdet.MultiImageMixDataset"])
 def test_wrappers_are_looked_into(tiny, wrapper):
     wrapped = {"type": wrapper, "dataset": _coco(tiny), "times": 3}
-    (part,) = find_parts(Config({"train_dataloader": {"dataset": wrapped}}))
-    assert (part.name, part.dataset.ann_file) == ("train", str(tiny.root / "train.json"))
-    assert part.masks
+    (checked,) = find_datasets(Config({"train_dataloader": {"dataset": wrapped}}))
+    assert (checked.name, checked.dataset.ann_file) == ("train", str(tiny.root / "train.json"))
+    assert checked.loads_masks
 
 
 def test_each_of_several_is_checked(tiny):
@@ -48,22 +48,20 @@ def test_the_same_data_are_checked_once(tiny):
 
 
 def test_training_data_are_never_taken_for_test_data(tiny):
-    """Else nobody would be told that a model is judged on what it was trained on."""
+    """Otherwise the overlap would go unnoticed."""
     assert _names(train=_coco(tiny), val=_coco(tiny)) == ["train", "val"]
 
 
-def test_annotations_are_not_read_to_find_the_parts(tiny):
-    """The files are not even written."""
+def test_annotations_are_not_read_to_find_the_datasets(tiny):
+    """The files do not exist."""
     assert _names(train=_coco(tiny)) == ["train"]
 
 
 def test_a_config_without_data_is_refused():
     with pytest.raises(UserError, match="names no data"):
-        find_parts(Config({"train_dataloader": None}))
+        find_datasets(Config({"train_dataloader": None}))
 
 
-def test_a_data_set_of_another_kind_is_refused():
-    with pytest.raises(
-        UserError, match=r"data set of train: PlainTorchDataset is no mmengine\.dataset\.BaseDataset"
-    ):
+def test_a_dataset_of_another_kind_is_refused():
+    with pytest.raises(UserError, match=r"dataset of train: .*\.BaseDataset, found PlainTorchDataset"):
         _names(train={"type": "ibkd_mm.PlainTorchDataset", "root": "x"})

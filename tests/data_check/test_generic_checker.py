@@ -1,11 +1,11 @@
-"""Data sets of other formats: images and label maps of mmseg's BaseSegDataset."""
+"""Datasets of other formats: images and segmentation maps of mmseg's BaseSegDataset."""
 
 import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
 
-from ibkd_mm.data_check import KINDS, check_parts, find_parts
+from ibkd_mm.data_check import KINDS, check_datasets, find_datasets
 
 CLASSES = ("road", "car", "sky")
 
@@ -33,7 +33,7 @@ def _check(folder, **settings):
         "metainfo": {"classes": CLASSES},
         **settings,
     }
-    (report,) = check_parts(find_parts(Config({"train_dataloader": {"dataset": dataset}})), workers=1)
+    (report,) = check_datasets(find_datasets(Config({"train_dataloader": {"dataset": dataset}})), workers=1)
     return report
 
 

@@ -1,10 +1,10 @@
-"""Against the data set itself: what it would refuse or leave with nothing is found in the raw file."""
+"""Compare with CocoDataset: whatever it refuses or filters out completely is found in the file."""
 
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from ibkd_mm.data_check import check_parts, find_parts
+from ibkd_mm.data_check import check_datasets, find_datasets
 from ibkd_mm.errors import UserError
 
 
@@ -50,11 +50,11 @@ def test_images_in_no_known_place_are_the_configs_fault(tiny):
     config = tiny.config()
     config.train_dataloader.dataset.data_prefix = {"img_path": "train/"}
     with pytest.raises(UserError, match=r"data_prefix=dict\(img='folder/'\)"):
-        check_parts(find_parts(config))
+        check_datasets(find_datasets(config))
 
 
 def test_classes_that_read_their_files_otherwise_are_asked_themselves(tiny):
-    """Panoptic COCO is of the family, but not of the format."""
+    """CocoPanopticDataset is a CocoDataset, but its file has another format."""
     segments = [{"id": 5, "category_id": 1, "iscrowd": 0, "bbox": [8, 8, 20, 16], "area": 320}]
     for n, image in enumerate(tiny.train["images"]):
         image["file_name"] = f"t{n + 1}.jpg"  # mmdet has the map beside it: t1.png
@@ -73,7 +73,7 @@ def test_classes_that_read_their_files_otherwise_are_asked_themselves(tiny):
         "data_prefix": {"img": "train/", "seg": "maps/"},
         "metainfo": {"classes": ("cat",), "thing_classes": ("cat",), "stuff_classes": ()},
     }
-    (report,) = check_parts(find_parts(Config({"train_dataloader": {"dataset": dataset}})), workers=1)
+    (report,) = check_datasets(find_datasets(Config({"train_dataloader": {"dataset": dataset}})), workers=1)
     assert report.counts["images"] == 4
     found = {(finding.kind, finding.file.rpartition("/")[2]) for finding in report.findings}
     maps = {("segmap-missing", f"t{n}.png") for n in range(1, 5)}
