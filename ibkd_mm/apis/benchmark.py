@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from ibkd_mm.apis.run_config import check_checkpoint_exists
+from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings, Counts, Image, unique_names
 from ibkd_mm.benchmark.compare import compare
-from ibkd_mm.benchmark.exported import as_subject
+from ibkd_mm.benchmark.exported import open_exported
 from ibkd_mm.benchmark.flops import Flops
 from ibkd_mm.benchmark.machine import all_versions, hardware, threads
 from ibkd_mm.benchmark.memory import growth_during
 from ibkd_mm.benchmark.onnx_model import load_onnx
 from ibkd_mm.benchmark.openvino_model import load_openvino
-from ibkd_mm.benchmark.pytorch_model import open_torch
-from ibkd_mm.benchmark.subject import Counts, Picture, Settings, Subject, unique_names
-from ibkd_mm.benchmark.table import Circumstances, Row, Table
+from ibkd_mm.benchmark.pytorch_model import open_detector
+from ibkd_mm.benchmark.table import BenchmarkTable, Environment, Row
 from ibkd_mm.config.load import check_keys, keep_student_only, load_config
 from ibkd_mm.config.read import find_config
 from ibkd_mm.config.user_errors import user_errors
@@ -54,7 +54,7 @@ def benchmark(
     out: str | None = None,
     device: str = "cpu",
     memory: bool = True,
-) -> Table:
+) -> BenchmarkTable:
     """Time models beside each other, and tell what they hold and take.
 
     Args:
@@ -71,7 +71,7 @@ def benchmark(
         memory: whether to measure it too, each model's in a process of its own.
     """
     cores = usable_cores() if thread_count is None else thread_count
-    settings = Settings(size, batch, cores, device, score)
+    settings = BenchmarkSettings(size, batch, cores, device, score)
     _check_arguments(settings, rounds, warmup, out)
     for model in models:
         _find(model)
@@ -94,10 +94,10 @@ def benchmark(
         )
     ]
     where = hardware(device), cores, device, rounds, warmup, picture.shape[:2], all_versions()
-    table = Table(rows, Circumstances(*where))
+    table = BenchmarkTable(rows, Environment(*where))
     if out:
         with atomic_write(Path(out)) as partial:
-            partial.write_text(json.dumps(table.plain(), indent=1))
+            partial.write_text(json.dumps(table.to_dict(), indent=1))
         _say(f"Wrote {out}")
     return table
 
@@ -105,7 +105,11 @@ def benchmark(
 def answer_memory() -> None:
     """Answer, in a process that does nothing else, by how many bytes it grows for a model."""
     asked = json.load(sys.stdin)
-    model, picture, settings = asked["model"], _picture(asked["image"]), Settings(**asked["settings"])
+    model, picture, settings = (
+        asked["model"],
+        _picture(asked["image"]),
+        BenchmarkSettings(**asked["settings"]),
+    )
     if settings.size:
         settings = replace(settings, size=(settings.size[0], settings.size[1]))  # JSON has no tuples
     package = _PACKAGES.get(Path(model).suffix)
@@ -123,7 +127,7 @@ def answer_memory() -> None:
     print(json.dumps(growth if settings.device == "cpu" else on_gpu))
 
 
-def _memory(model: str, name: str, image: str | None, settings: Settings) -> int | None:
+def _memory(model: str, name: str, image: str | None, settings: BenchmarkSettings) -> int | None:
     _say(f"Measuring the memory of {name}")
     asked = json.dumps({"model": model, "image": image, "settings": asdict(settings)})
     child = subprocess.run(
@@ -135,7 +139,7 @@ def _memory(model: str, name: str, image: str | None, settings: Settings) -> int
     return json.loads(child.stdout.splitlines()[-1])
 
 
-def _check_arguments(settings: Settings, rounds: int, warmup: int, out: str | None) -> None:
+def _check_arguments(settings: BenchmarkSettings, rounds: int, warmup: int, out: str | None) -> None:
     """Refuse what cannot be, before anything is read."""
     least = {
         "--batch": (settings.batch, 1),
@@ -179,18 +183,20 @@ def _find(model: str) -> tuple[Path, str | None]:
     return config, weights or None
 
 
-def _open(model: str, picture: Picture, settings: Settings) -> Subject:
+def _open(model: str, picture: Image, settings: BenchmarkSettings) -> BenchmarkModel:
     path, weights = _find(model)
     if path.suffix in _FILES:
-        return as_subject(_FILES[path.suffix](path, settings), picture, settings)
+        return open_exported(_FILES[path.suffix](path, settings), picture, settings)
     config = load_config(path)
     check_keys(config, "test")
     keep_student_only(config)
     with user_errors(config):
-        return open_torch(config, load_weights(weights)["state_dict"] if weights else None, picture, settings)
+        return open_detector(
+            config, load_weights(weights)["state_dict"] if weights else None, picture, settings
+        )
 
 
-def _picture(image: str | None) -> Picture:
+def _picture(image: str | None) -> Image:
     """Read a picture, or draw one of shapes: 640 wide, 480 high."""
     if image is None:
         return np.ascontiguousarray(ShapesSpec(size=640).scene("val", 0).image[:480])

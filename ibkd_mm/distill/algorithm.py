@@ -73,6 +73,11 @@ class FrozenTeacherDistill(SingleTeacherDistill):
         self.register_load_state_dict_pre_hook(_find_student)
         self.register_load_state_dict_post_hook(_name_as_student)
 
+    @staticmethod
+    def student_config(model: Mapping[str, Any]) -> Any:
+        """Return the student's model config in that of a distillation."""
+        return model["architecture"]
+
     @property
     def teacher(self) -> BaseModel:  # type: ignore[override]
         """The teacher."""

@@ -54,6 +54,9 @@ class LoadTeacherInstances(BaseTransform):
             on it is taken for that one, and is neither true nor in doubt.
     """
 
+    carries_teacher = True
+    """Handles only the teacher's instances: images and ground truth stay the same."""
+
     def __init__(
         self,
         cache: str,
@@ -185,6 +188,9 @@ def _check_size(reader: CacheReader, entry: CachedEntry, picture: Picture, key: 
 class NoAnnotations(BaseTransform):
     """Stand where `LoadAnnotations` would, for pictures without labels or whose labels are not used."""
 
+    removes_labels = True
+    """Images behind this transform have no ground truth."""
+
     @autocast_box_type()
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Give the picture no instances."""
@@ -201,6 +207,9 @@ class SplitTeacherInstances(BaseTransform):
     Args:
         cache: the file that they are of.
     """
+
+    carries_teacher = True
+    """Handles only the teacher's instances: images and ground truth stay the same."""
 
     def __init__(self, cache: str) -> None:
         self.reader = CacheReader(cache)
