@@ -12,19 +12,13 @@ from ibkd_mm.utils.progress import Progress
 
 @dataclass(frozen=True)
 class Measurement:
-    """Measured times of one task.
-
-    Args:
-        seconds: time of each round.
-        timing: summary of these times.
-        ratio: ratio to the first model's times in the same rounds.
-        images: number of images in a run.
-    """
+    """Times of a task in each round; `ratio` is that to the first model's times in the same rounds."""
 
     seconds: list[float]
     timing: Timing
     ratio: Ratio
     images: int
+    """Images in a run."""
 
     @property
     def images_per_second(self) -> float:
@@ -48,13 +42,9 @@ def compare(
     warmup: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[tuple[Measurement, Measurement | None]]:
-    """Time each model's network, and its whole pipeline if it has one.
+    """Time each model's network, and its whole pipeline if it has one, after rounds that are not timed.
 
-    Args:
-        models: models to time. Ratios are to the first one, of pipelines to the first that has one.
-        rounds: number of timed rounds.
-        warmup: number of rounds before these that are not timed.
-        clock: returns seconds.
+    Ratios are to the first model, those of pipelines to the first that has one.
     """
     pipelines = {index: model.pipeline for index, model in enumerate(models) if model.pipeline is not None}
     tasks = [*(model.forward for model in models), *pipelines.values()]

@@ -27,13 +27,7 @@ class InputSpec:
 class ExportedFile:
     """A file that a runtime has read.
 
-    Args:
-        path: path of the file.
-        runtime: name of the runtime.
-        inputs: the declared inputs.
-        metadata: the file's metadata.
-        prepare: prepares the model for input shapes and returns the function that runs it.
-        count: counts parameters, and FLOPs for given inputs.
+    `prepare` takes the input shapes and returns the function that runs the model.
     """
 
     path: Path

@@ -18,14 +18,9 @@ def resolve_shape(
     settings: BenchmarkSettings,
     default_size: tuple[int, int] | None = None,
 ) -> Shape:
-    """Fill in the open lengths of a shape; refuse a shape that contradicts the settings.
+    """Fill in the open lengths (None) of a shape; refuse a shape that contradicts the settings.
 
-    Args:
-        path: the file, for messages.
-        name: name of the input.
-        shape: declared shape; None is an open length.
-        settings: batch and image size.
-        default_size: height and width the file was made for, if its size is open.
+    `default_size` is the height and width that the file was made for, if its size is open.
     """
     declared = "x".join("?" if length is None else str(length) for length in shape)
     resolved, is_image = list(shape), len(shape) == 4
@@ -33,8 +28,8 @@ def resolve_shape(
         resolved[0] = settings.batch if shape[0] is None else shape[0]
         if resolved[0] != settings.batch:
             raise UserError(
-                f"Expected --batch {shape[0]} for {path} (input '{name}', {declared}), found {settings.batch}. "
-                "To use another batch, export the model with an open one."
+                f"Expected --batch {shape[0]} for {path} (input '{name}', {declared}), found "
+                f"{settings.batch}. To use another batch, export the model with an open one."
             )
     size = settings.size or default_size
     if is_image and size:
@@ -46,7 +41,7 @@ def resolve_shape(
         if settings.size and (height, width) != settings.size:
             raise UserError(
                 f"Expected --size {height} {width} for {path} (input '{name}', {declared}), found "
-                f"{settings.size[0]} {settings.size[1]}. To use another size, export the model with an open one."
+                f"{settings.size[0]} {settings.size[1]}. For another size, export the model with an open one."
             )
     if None in resolved:
         remedy = "Only the batch and the image size can be set here; fix the other lengths in the file."

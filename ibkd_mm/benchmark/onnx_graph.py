@@ -53,13 +53,7 @@ def bytes_on_disk(model: Any, path: Path) -> int:
 
 
 def count_graph_flops(model: Any, inputs: Mapping[str, np.ndarray], folder: Path) -> Flops | None:
-    """Count the FLOPs of a run; None if the graph has nodes that multiply in unsupported ways.
-
-    Args:
-        model: an `onnx.ModelProto`.
-        inputs: input arrays by name.
-        folder: folder of the file.
-    """
+    """Count the FLOPs of a run; None if the graph has nodes that multiply in unsupported ways."""
     nodes = _multiplying_nodes(model)
     if nodes is None:
         return None

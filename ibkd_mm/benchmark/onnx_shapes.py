@@ -14,13 +14,9 @@ _PREFIX = "shape of "
 def find_shapes(
     model: Any, inputs: Mapping[str, np.ndarray], names: Iterable[str], folder: Path
 ) -> dict[str, Shape]:
-    """Infer shapes from the graph or, if they depend on computed values, by running it.
+    """Infer tensors' shapes from an `onnx.ModelProto` or, if they depend on computed values, by running it.
 
-    Args:
-        model: an `onnx.ModelProto`.
-        inputs: input arrays by name.
-        names: names of tensors.
-        folder: folder of the weights that are not in the model.
+    External weights are read from `folder`.
     """
     fixed = _fix_input_shapes(model, inputs)
     inferred = _infer_shapes(fixed)

@@ -36,7 +36,7 @@ def open_detector(
         config: config with `model` and `test_dataloader`.
         weights: a state_dict; None keeps the initial weights.
         image: the image to run the model on.
-        settings: settings of the benchmark.
+        settings: size, batch, device and score.
     """
     init_default_scope(config.get("default_scope") or "mmdet")
     detector = _build(config, weights, settings)
@@ -81,12 +81,7 @@ def open_detector(
 
 
 def test_transforms(config: Config, size: tuple[int, int] | None) -> list[dict[str, Any]]:
-    """Return the test transforms of a config for an image in memory, without annotations.
-
-    Args:
-        config: config with `test_dataloader`.
-        size: height and width to resize and pad to; None for the config's own.
-    """
+    """Return a config's test transforms for an image in memory, resized and padded to (height, width)."""
     steps = [
         step
         for step in deepcopy(get_test_pipeline_cfg(config))

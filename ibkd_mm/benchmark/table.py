@@ -13,18 +13,10 @@ _TIME_HEADER = ["model", "median ms", "p95 ms", "images/s", "ratio", "(quartiles
 
 @dataclass(frozen=True)
 class Row:
-    """Results of one model.
+    """Results of one model, which the user named `model`.
 
-    Args:
-        name: unique name.
-        model: the model as the user named it.
-        runtime: name of the runtime.
-        inputs: input shapes.
-        counts: parameters, size, and FLOPs for one image.
-        memory: growth of a process that loads and runs the model, in bytes.
-        forward: times of the network alone.
-        pipeline: times from the image to masks in its size, if the whole pipeline can be run.
-        instances: number of instances found in the image.
+    `counts` has the FLOPs for one image; `memory` is the growth of a process that runs the model, in bytes;
+    `pipeline`, from the image to masks in its size, is None if only the network can be run.
     """
 
     name: str

@@ -36,14 +36,7 @@ def plot_ap_by_size(
 def plot_ap_by_class(
     models: Mapping[str, ModelResult], labels: Sequence[str], path: Path, description: str
 ) -> list[str]:
-    """Plot mask AP of the classes in which the students differ most; return the omitted classes.
-
-    Args:
-        models: results by label.
-        labels: labels of the students among them, in order.
-        path: the PNG file.
-        description: text stored inside the PNG.
-    """
+    """Plot mask AP of the classes in which the students (`labels`) differ most; return the other classes."""
     by_model = {label: model.class_ap for label, model in models.items() if model.class_ap}
     names = list(dict.fromkeys(name for class_ap in by_model.values() for name in class_ap))
     students = [by_model[label] for label in labels if label in by_model]
@@ -73,15 +66,9 @@ def plot_ap_by_class(
 def _size_bars(groups: Sequence[Group], teachers: Mapping[str, ModelResult], prefix: str) -> Bars:
     metrics = {name: prefix + FIGURES[size] for size, name in _SIZES.items()}
     bars: Bars = {}
-    for group in groups:
-        values = {name: final_metric(group, metric) for name, metric in metrics.items()}
-        bars[group.label] = {name: value.percent for name, value in values.items() if value is not None}
-    for label, teacher in teachers.items():
-        bars[label] = {
-            name: MeanStd(100 * teacher.metrics[metric], None)
-            for name, metric in metrics.items()
-            if metric in teacher.metrics
-        }
+    for label, model in {**{group.label: group for group in groups}, **teachers}.items():
+        values = {name: final_metric(model, metric) for name, metric in metrics.items()}
+        bars[label] = {name: value.percent for name, value in values.items() if value is not None}
     return bars
 
 

@@ -5,7 +5,7 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 from ibkd_mm.report.groups import Group
-from ibkd_mm.report.model_results import ModelResults
+from ibkd_mm.report.model_results import ModelResult, ModelResults
 from ibkd_mm.report.scalars import Curve
 
 KINDS = {"mask": "coco/segm_", "box": "coco/bbox_"}
@@ -29,10 +29,12 @@ def mean_std(values: Sequence[float]) -> MeanStd:
     return MeanStd(mean(values), stdev(values) if len(values) > 1 else None)
 
 
-def final_metric(group: Group, metric: str) -> MeanStd | None:
-    """Return a metric of the last validation over seeds; None if a run has no such metric."""
-    values = [run.last[metric] for run in group.runs if metric in run.last]
-    return mean_std(values) if len(values) == len(group.runs) else None
+def final_metric(model: Group | ModelResult, metric: str) -> MeanStd | None:
+    """Return a metric of a model, or of the last validation over seeds; None if one has no such metric."""
+    sources = [model.metrics] if isinstance(model, ModelResult) else [run.last for run in model.runs]
+    if not all(metric in metrics for metrics in sources):
+        return None
+    return mean_std([metrics[metric] for metrics in sources])
 
 
 def gain(group: Group, baseline: Group, metric: str) -> MeanStd | None:

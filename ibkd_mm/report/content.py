@@ -9,13 +9,9 @@ from ibkd_mm.report.model_results import ModelResults
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that a report shows.
+    """Everything that a report shows; the baseline, if there is one, is the first group.
 
-    Args:
-        groups: compared groups; the baseline, if there is one, comes first.
-        results: results of running their models.
-        differences: settings, other than the teacher's, in which the groups differ.
-        command: the command that makes the report.
+    `differences` are settings, other than the teacher's, in which the groups differ.
     """
 
     groups: Sequence[Group]

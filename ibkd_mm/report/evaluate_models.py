@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ibkd_mm.benchmark.compare import compare
 from ibkd_mm.benchmark.machine import threads
 from ibkd_mm.benchmark.pytorch_model import open_detector
 from ibkd_mm.config.walk import walk
-from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher
+from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher, describe
 from ibkd_mm.engine import load_weights
 from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
 from ibkd_mm.engine.evaluate import Evaluation, Predict
@@ -43,16 +44,7 @@ OnProgress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """The data that models are evaluated on.
-
-    Args:
-        loader: settings of the data loader.
-        evaluator: settings of the evaluator.
-        images: the images with their ground truth.
-        classes: class names.
-        palette: one RGB colour per class.
-        digest: hash of images, annotations and the evaluator's files.
-    """
+    """The data that models are evaluated on; `digest` is a hash of annotations and the evaluator's files."""
 
     loader: dict[str, Any]
     evaluator: Any
@@ -60,6 +52,16 @@ class ValidationSet:
     classes: list[str]
     palette: list[tuple[int, int, int]]
     digest: str
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A built model with its settings, its prediction and the preprocessor that makes the batches."""
+
+    settings: Any
+    model: nn.Module
+    predict: Predict
+    preprocessor: Any
 
 
 def read_validation_set(config: dict[str, Any]) -> ValidationSet:
@@ -122,41 +124,27 @@ def _with_class_ap(evaluator: Any) -> Any:
     return settings
 
 
-def build_student(settings: dict[str, Any], checkpoint: Path) -> nn.Module:
+def open_student(settings: dict[str, Any], checkpoint: Path) -> OpenedModel:
     """Build a student and load its weights."""
     model = MODELS.build(ConfigDict(copy.deepcopy(settings)))
     mismatch = load_matching_weights(model, load_weights(checkpoint)["state_dict"])
     if mismatch:
         raise UserError(f"{checkpoint} does not fit the model of its work dir:\n{mismatch}")
-    return model.to(DEVICE).eval()
+    model.to(DEVICE).eval()
+    return OpenedModel(settings, model, partial(model, mode="predict"), model.data_preprocessor)
 
 
-def open_teacher(settings: Any, checkpoint: str | None) -> nn.Module:
-    """Build a teacher and load its weights."""
-    return build_teacher(settings, checkpoint).to(DEVICE)
-
-
-def evaluate_student(model: nn.Module, validation: ValidationSet, on_progress: OnProgress) -> ModelResult:
-    """Evaluate a student on the validation set."""
-
-    def predict(inputs: Any, samples: Any) -> Any:
-        return model(inputs, samples, mode="predict")
-
-    return _evaluate(predict, model.data_preprocessor, validation, on_progress)
-
-
-def evaluate_teacher(
-    teacher: nn.Module, student: dict[str, Any], validation: ValidationSet, on_progress: OnProgress
-) -> ModelResult:
-    """Evaluate a teacher as distillation runs it: on the student's batches, renormalised."""
+def open_teacher(teacher: Any, checkpoint: str | None, student: dict[str, Any]) -> OpenedModel:
+    """Build a teacher and load its weights; it predicts the student's batches, as during distillation."""
+    model = build_teacher(teacher, checkpoint).to(DEVICE)
     preprocessor = MODELS.build(copy.deepcopy(student["data_preprocessor"])).to(DEVICE)
-    return _evaluate(FrozenTeacher(teacher, preprocessor).predict, preprocessor, validation, on_progress)
+    settings = describe(teacher, checkpoint)[0]
+    return OpenedModel(settings, model, FrozenTeacher(model, preprocessor).predict, preprocessor)
 
 
-def _evaluate(
-    predict: Predict, preprocessor: Any, validation: ValidationSet, on_progress: OnProgress
-) -> ModelResult:
-    evaluation = Evaluation(predict, preprocessor, validation.loader, validation.evaluator)
+def evaluate(model: OpenedModel, validation: ValidationSet, on_progress: OnProgress) -> ModelResult:
+    """Evaluate a model on the validation set."""
+    evaluation = Evaluation(model.predict, model.preprocessor, validation.loader, validation.evaluator)
     predictions: list[list[Instance]] = []
     for samples in evaluation:
         for sample in samples:
@@ -193,21 +181,16 @@ def _make_result(
     )
 
 
-def time_models(models: dict[str, tuple[Any, nn.Module]], validation: ValidationSet) -> list[Speed]:
-    """Time models in the same rounds on the first validation image.
-
-    Args:
-        models: settings and model by name.
-        validation: provides the image and the test pipeline.
-    """
+def time_models(models: dict[str, OpenedModel], validation: ValidationSet) -> list[Speed]:
+    """Time models in the same rounds on the first validation image, with its pipeline."""
     image = mmcv.imread(str(validation.images[0].path))
     settings = BenchmarkSettings(threads=usable_cores(), device=DEVICE)
-    opened = []
+    timed = []
     with threads(settings.threads):
-        for model_settings, model in models.values():
-            config = Config({"model": model_settings, "test_dataloader": validation.loader})
-            opened.append(open_detector(config, model.state_dict(), image, settings))
-        measured = compare(opened, _ROUNDS, _WARMUP)
+        for opened in models.values():
+            config = Config({"model": opened.settings, "test_dataloader": validation.loader})
+            timed.append(open_detector(config, opened.model.state_dict(), image, settings))
+        measured = compare(timed, _ROUNDS, _WARMUP)
     return [
         Speed(
             name,
@@ -216,5 +199,5 @@ def time_models(models: dict[str, tuple[Any, nn.Module]], validation: Validation
             None if pipeline is None else 1e3 * pipeline.timing.median,
             network.ratio.median,
         )
-        for name, model, (network, pipeline) in zip(models, opened, measured, strict=True)
+        for name, model, (network, pipeline) in zip(models, timed, measured, strict=True)
     ]

@@ -1,15 +1,14 @@
 """Groups of training runs that differ in their seed alone."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 from mmengine.registry import Registry
 
+from ibkd_mm.benchmark.benchmark_model import unique_names
 from ibkd_mm.config.walk import DROP, changed
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
@@ -34,12 +33,7 @@ _WITHOUT_EFFECT = {
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one recipe, ordered by seed.
-
-    Args:
-        label: name in figures and tables.
-        runs: at least one run.
-    """
+    """Runs of one recipe, ordered by seed."""
 
     label: str
     runs: tuple[Run, ...]
@@ -129,12 +123,5 @@ def _labels(groups: Sequence[Sequence[Run]], role: str) -> list[str]:
     labels = [f"{role} ({name})" if name and len(runs) > 1 else role for name in names]
     if len(set(labels)) == len(labels):
         return labels
-    endings = [_path_endings(run.work_dir) for run in runs]
-    counts = Counter(chain.from_iterable(endings))
-    return [f"{role} ({next(ending for ending in paths if counts[ending] == 1)})" for paths in endings]
-
-
-def _path_endings(folder: Path) -> list[str]:
-    """Return the last part of a path, its last two parts, and so on up to the whole path."""
-    parts = folder.absolute().parts
-    return ["/".join(parts[-length:]) for length in range(1, len(parts) + 1)]
+    folders = unique_names([str(run.work_dir.absolute()) for run in runs])
+    return [f"{role} ({folder})" for folder in folders]

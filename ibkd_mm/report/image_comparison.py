@@ -19,13 +19,9 @@ _MAX_SIDE = 320
 
 @dataclass(frozen=True)
 class ComparedImage:
-    """One image with the ground truth and each model's predictions.
+    """One image with the ground truth and each model's predictions, by caption.
 
-    Args:
-        name: file name.
-        drawings: the drawn image by caption.
-        iou: mean best mask IoU by caption; the ground truth has none.
-        labels: indices of all drawn classes.
+    `iou` is the mean best mask IoU of each model; `labels` are the indices of all drawn classes.
     """
 
     name: str

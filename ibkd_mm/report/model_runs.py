@@ -2,21 +2,20 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import nn
 
 from ibkd_mm.benchmark.machine import hardware
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.distill.teacher import describe
 from ibkd_mm.errors import UserError
 from ibkd_mm.report import evaluate_models
-from ibkd_mm.report.evaluate_models import OnProgress, ValidationSet
+from ibkd_mm.report.evaluate_models import OpenedModel, ValidationSet
 from ibkd_mm.report.groups import Group
 from ibkd_mm.report.model_results import ModelResult, ModelResults, Speed
 from ibkd_mm.utils.atomic import atomic_write
@@ -32,12 +31,8 @@ def run_models(
 ) -> ModelResults:
     """Evaluate each group's first seed and each teacher on the first group's validation set.
 
-    A model that cannot be run is named with the reason. Results are cached below `folder`.
-
-    Args:
-        groups: groups to evaluate, each by the last checkpoint of its first seed.
-        folder: folder of the report.
-        on_progress: called with the numbers of predicted and of all images, instead of showing the progress.
+    A model that cannot be run is named with the reason. Results are cached below `folder`. `on_progress`, if
+    given, is called with the numbers of predicted and of all images instead of showing the progress.
     """
     config = groups[0].first.config
     init_default_scope(config.get("default_scope") or "mmdet")
@@ -50,21 +45,11 @@ def run_models(
     return _ModelRuns(config, validation, folder / _CACHE, on_progress).run(groups)
 
 
-@dataclass(frozen=True)
-class _Model:
-    """A model to evaluate.
+class _Model(NamedTuple):
+    """How to identify and how to open a model; its cached result is found by the identity."""
 
-    Args:
-        label: label of the group or teacher.
-        identity: returns settings and checkpoint, which identify the cached result.
-        open: returns settings and the built model.
-        evaluate: evaluates the model on the validation set.
-    """
-
-    label: str
     identity: Callable[[], list[Any]]
-    open: Callable[[], tuple[Any, nn.Module]]
-    evaluate: Callable[[nn.Module, OnProgress], ModelResult]
+    open: Callable[[], OpenedModel]
 
 
 class _ModelRuns:
@@ -82,83 +67,79 @@ class _ModelRuns:
     def run(self, groups: Sequence[Group]) -> ModelResults:
         teacher_of = _label_teachers(groups)
         learners = {teacher_of[group.label]: group for group in groups if group.label in teacher_of}
-        models = [self._student(group) for group in groups]
-        models += [self._teacher(label, group) for label, group in learners.items()]
+        models = {group.label: _student(group) for group in groups}
+        models |= {label: _teacher(group) for label, group in learners.items()}
         results: dict[str, ModelResult] = {}
         failures = []
-        for index, model in enumerate(models):
+        for label, model in models.items():
             try:
                 with user_errors(Config(self._config)):
-                    results[model.label] = self._result(model, index, len(models))
+                    results[label] = self._result(label, model, list(models))
             except UserError as error:
-                failures.append(f"The {model.label} was not evaluated: {error}")
+                failures.append(f"The {label} was not evaluated: {error}")
         return ModelResults(
             models=results,
             teacher_of=teacher_of,
             images=self._validation.images,
             classes=self._validation.classes,
             palette=self._validation.palette,
-            speeds=self._speeds([model for model in models if model.label in results]),
+            speeds=self._speeds({label: models[label] for label in results}),
             hardware=hardware(evaluate_models.DEVICE),
             missing=" ".join(failures),
         )
 
-    def _student(self, group: Group) -> _Model:
-        student = group.student
-
-        def checkpoint() -> Path:
-            if group.first.checkpoint is None:
-                raise UserError(f"{group.first.work_dir} has no checkpoint.")
-            return group.first.checkpoint
-
-        return _Model(
-            group.label,
-            lambda: [student, _file_version(checkpoint())],
-            cache(lambda: (student, evaluate_models.build_student(student, checkpoint()))),
-            lambda model, update: evaluate_models.evaluate_student(model, self._validation, update),
-        )
-
-    def _teacher(self, label: str, group: Group) -> _Model:
-        teacher, student = _teacher_settings(group), group.student
-
-        def identity() -> list[Any]:
-            settings, checkpoint, _ = describe(*teacher)
-            return [dict(settings), _file_version(checkpoint), student["data_preprocessor"]]
-
-        return _Model(
-            label,
-            identity,
-            cache(lambda: (describe(*teacher)[0], evaluate_models.open_teacher(*teacher))),
-            lambda model, update: evaluate_models.evaluate_teacher(model, student, self._validation, update),
-        )
-
-    def _result(self, model: _Model, index: int, count: int) -> ModelResult:
+    def _result(self, label: str, model: _Model, labels: list[str]) -> ModelResult:
         file = self._cache_file("", [model.identity(), self._data])
         if file.is_file():
             return ModelResult.from_dict(json.loads(file.read_text()))
-        network, total, on_progress = model.open()[1], len(self._validation.images), self._on_progress
+        opened, total, on_progress = model.open(), len(self._validation.images), self._on_progress
         if on_progress is not None:
-            result = model.evaluate(network, lambda done: on_progress(index * total + done, count * total))
+            before, work = total * labels.index(label), total * len(labels)
+            result = evaluate_models.evaluate(
+                opened, self._validation, lambda done: on_progress(before + done, work)
+            )
         else:
-            with Progress(f"Evaluating the {model.label}", total) as progress:
-                result = model.evaluate(network, progress.update)
+            with Progress(f"Evaluating the {label}", total) as progress:
+                result = evaluate_models.evaluate(opened, self._validation, progress.update)
         _write(file, result.to_dict())
         return result
 
-    def _speeds(self, models: Sequence[_Model]) -> list[Speed]:
+    def _speeds(self, models: dict[str, _Model]) -> list[Speed]:
         if not models:
             return []
-        identities = [[model.label, model.identity()] for model in models]
+        identities = [[label, model.identity()] for label, model in models.items()]
         file = self._cache_file("speed_", [identities, self._data, hardware(evaluate_models.DEVICE)])
         if file.is_file():
             return [Speed(**speed) for speed in json.loads(file.read_text())]
-        opened = {model.label: model.open() for model in models}
+        opened = {label: model.open() for label, model in models.items()}
         speeds = evaluate_models.time_models(opened, self._validation)
         _write(file, [asdict(speed) for speed in speeds])
         return speeds
 
     def _cache_file(self, prefix: str, identity: Any) -> Path:
         return self._folder / f"{prefix}{hash_of_value([__version__, identity])[:16]}.json"
+
+
+def _student(group: Group) -> _Model:
+    def checkpoint() -> Path:
+        if group.first.checkpoint is None:
+            raise UserError(f"{group.first.work_dir} has no checkpoint.")
+        return group.first.checkpoint
+
+    return _Model(
+        lambda: [group.student, _file_version(checkpoint())],
+        cache(lambda: evaluate_models.open_student(group.student, checkpoint())),
+    )
+
+
+def _teacher(group: Group) -> _Model:
+    teacher, student = _teacher_settings(group), group.student
+
+    def identity() -> list[Any]:
+        settings, checkpoint, _ = describe(*teacher)
+        return [dict(settings), _file_version(checkpoint), student["data_preprocessor"]]
+
+    return _Model(identity, cache(lambda: evaluate_models.open_teacher(*teacher, student)))
 
 
 def _label_teachers(groups: Sequence[Group]) -> dict[str, str]:

@@ -32,13 +32,8 @@ class Log:
 def read_log(files: Sequence[Path], *, by_epoch: bool, interval: int, end: int) -> Log:
     """Join the files of one training, the oldest first.
 
-    A later file starts where the training was resumed: it replaces all earlier records from there on.
-
-    Args:
-        files: `scalars.json` of mmengine's visualizer.
-        by_epoch: whether validations are counted in epochs.
-        interval: validation interval.
-        end: length of the training, in the same unit.
+    A later file starts where the training was resumed: it replaces all earlier records from there on. The
+    validation `interval` and the `end` of the training are in epochs if `by_epoch`, else in iterations.
     """
     log = Log()
     for file in files:

@@ -40,8 +40,7 @@ def ap_table(groups: Sequence[Group], baseline: Group | None, results: ModelResu
             percents = (_NONE if ratio is None else f"{100 * ratio:.0f} %" for ratio in closed)
             rows.append([f"{group.label}: gap to the teacher closed", *percents])
     for label, teacher in results.teachers.items():
-        levels = [teacher.metrics.get(metric) for metric in metrics]
-        rows.append([label, *(_NONE if level is None else f"{100 * level:.1f}" for level in levels)])
+        rows.append([label, *(_format(final_metric(teacher, metric)) for metric in metrics)])
     return TextTable([f"{kind}, %", *FIGURES], rows)
 
 

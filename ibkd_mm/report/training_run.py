@@ -21,16 +21,8 @@ UNKNOWN = "unknown: resumed from another folder"
 class Run:
     """One training with one seed.
 
-    Args:
-        work_dir: its folder.
-        name: name of its config file.
-        config: config of the newest log.
-        load_from: initial weights, also of a resumed training; `UNKNOWN` if no log names them.
-        seed: random seed.
-        processes: number of processes.
-        hardware: GPU or CPU, and the version of PyTorch.
-        log: training and validation curves.
-        checkpoint: the last checkpoint.
+    `name` is that of its config file, `config` that of the newest log. `load_from` are the initial weights,
+    also of a resumed training; `UNKNOWN` if no log names them.
     """
 
     work_dir: Path

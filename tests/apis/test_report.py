@@ -123,7 +123,7 @@ def test_models_and_teacher_are_run_once_and_kept(
     def never(*_: object) -> None:
         raise AssertionError("a model was run again")
 
-    for name in ("build_student", "open_teacher", "time_models"):
+    for name in ("open_student", "open_teacher", "time_models"):
         monkeypatch.setattr(report_models, name, never)
     assert str(report(trained, out_dir="out")) == str(made)
     assert json.loads(Path("out/report.json").read_text()) == numbers
@@ -137,18 +137,15 @@ def judged(write_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> 
     """A baseline and a distilled student on eight pictures, and which of them were run; none is real."""
     ran: list[str] = []
 
-    def evaluated(name: str) -> Callable[..., ModelResult]:
-        def evaluated(*given: Any) -> ModelResult:
-            ran.append(name)
-            pictures = next(each for each in given if isinstance(each, ValidationSet)).images
-            return ModelResult({"coco/segm_mAP": len(pictures) / 100}, {}, [[]] * len(pictures))
+    def evaluate(model: str, validation: ValidationSet, _: Any) -> ModelResult:
+        ran.append(model)
+        count = len(validation.images)
+        return ModelResult({"coco/segm_mAP": count / 100}, {}, [[]] * count)
 
-        return evaluated
-
-    for name in ("build_student", "open_teacher", "time_models"):
-        monkeypatch.setattr(report_models, name, lambda *_: [])
-    monkeypatch.setattr(report_models, "evaluate_student", evaluated("student"))
-    monkeypatch.setattr(report_models, "evaluate_teacher", evaluated("teacher"))
+    for name in ("student", "teacher"):
+        monkeypatch.setattr(report_models, f"open_{name}", lambda *_, name=name: name)
+    monkeypatch.setattr(report_models, "time_models", lambda *_: [])
+    monkeypatch.setattr(report_models, "evaluate", evaluate)
     tiny = Config.fromfile(write_tiny(Path("tiny"))).to_dict()
     shutil.copy("tiny/data/boxes.json", "truth.json")
     student = {**MADE.STUDENT, "data_preprocessor": {}}
