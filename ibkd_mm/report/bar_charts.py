@@ -66,7 +66,8 @@ def plot_ap_by_class(
 def _size_bars(groups: Sequence[Group], teachers: Mapping[str, ModelResult], prefix: str) -> Bars:
     metrics = {name: prefix + FIGURES[size] for size, name in _SIZES.items()}
     bars: Bars = {}
-    for label, model in {**{group.label: group for group in groups}, **teachers}.items():
+    models: dict[str, Group | ModelResult] = {**{group.label: group for group in groups}, **teachers}
+    for label, model in models.items():
         values = {name: final_metric(model, metric) for name, metric in metrics.items()}
         bars[label] = {name: value.percent for name, value in values.items() if value is not None}
     return bars

@@ -8,11 +8,9 @@ from mmengine.dataset import RepeatDataset
 from ibkd_mm.config.walk import DROP, changed, leaf_datasets, walk
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import DATASETS, TRANSFORMS
-from ibkd_mm.report.groups import Group, configured_class, effective
+from ibkd_mm.report.groups import DATA, SCHEDULE, Group, configured_class, effective
 from ibkd_mm.report.training_run import UNKNOWN
 
-_SCHEDULE = ("train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks", "auto_scale_lr")
-_DATA = ("train_dataloader", "val_dataloader", "val_evaluator")
 _MAX_LINES = 20
 _NOT_SET = "not set"
 
@@ -59,7 +57,7 @@ def unfinished(groups: Sequence[Group]) -> list[str]:
 def _compared_settings(group: Group) -> dict[str, Any]:
     """Return the settings that must be equal, by dotted path."""
     run = group.first
-    settings = effective({key: run.config.get(key) for key in (*_SCHEDULE, *_DATA)})
+    settings = effective({key: run.config.get(key) for key in (*SCHEDULE, *DATA)})
     if run.unit == "step":  # in epochs, more images make the training longer
         settings["train_dataloader"] = _labelled_images(settings["train_dataloader"])
     compared = {

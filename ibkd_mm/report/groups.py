@@ -16,10 +16,8 @@ from ibkd_mm.report.training_run import Run
 
 BASELINE, DISTILLED = "baseline", "distilled"
 
-_RECIPE = (
-    *("model", "train_cfg", "optim_wrapper", "param_scheduler", "train_dataloader", "val_dataloader"),
-    *("val_evaluator", "custom_hooks", "auto_scale_lr"),
-)
+SCHEDULE = ("train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks", "auto_scale_lr")
+DATA = ("train_dataloader", "val_dataloader", "val_evaluator")
 _HOOKS_WITHOUT_EFFECT = {
     *("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint", "visualization"),
     *("data_position", "preemption"),
@@ -97,7 +95,7 @@ def _role(run: Run) -> str:
 
 
 def _recipe(run: Run) -> str:
-    recipe = {key: run.config.get(key) for key in _RECIPE}
+    recipe = {key: run.config.get(key) for key in ("model", *SCHEDULE, *DATA)}
     hooks = run.config.get("default_hooks") or {}
     recipe["default_hooks"] = {
         name: hook for name, hook in hooks.items() if name not in _HOOKS_WITHOUT_EFFECT

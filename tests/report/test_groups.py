@@ -2,7 +2,10 @@
 
 import pytest
 
+from ibkd_mm.distill import FrozenTeacherDistill
 from ibkd_mm.errors import UserError
+from ibkd_mm.registry import MODELS
+from ibkd_mm.report.comparability import differences
 from ibkd_mm.report.groups import group_runs
 from ibkd_mm.report.training_run import read_runs
 
@@ -32,6 +35,32 @@ def test_seeds_are_grouped_whatever_has_no_effect(made, read):
 def test_anything_else_makes_another_group(made, read, change):
     groups = group_runs(read(("base", 0, made.CONFIG), ("base", 1, made.changed(**change))))
     assert [each.seeds for each in groups] == [[0], [1]]
+
+
+def test_a_model_or_transform_that_cannot_be_imported_is_ordinary(made, read):
+    """A user's own class may be registered by a package that is not installed here."""
+    pipeline = [{"type": "nowhere.Transform"}, {"type": "Unheard"}, made.PACK]
+    config = made.changed(model={"type": "nowhere.Model"}, train_dataloader__dataset__pipeline=pipeline)
+    other = made.changed(model={"type": "Unheard"}, train_dataloader__dataset__pipeline=pipeline)
+    groups = group_runs(read(("a", 0, config), ("b", 0, other)))
+    assert [group.distilled for group in groups] == [False, False]
+    assert groups[0].student == {"type": "nowhere.Model"}
+    assert differences(*groups) == [
+        "student.type: nowhere.Model (baseline (a)), Unheard (baseline (b))",
+    ]
+
+
+def test_a_subclass_of_the_distillation_is_one_whatever_its_name(made, read):
+    class OwnDistillation(FrozenTeacherDistill):
+        pass
+
+    MODELS.register_module(module=OwnDistillation)
+    try:
+        model = {**made.distillation(), "type": "OwnDistillation"}
+        (group,) = group_runs(read(("own", 0, made.changed(model=model))))
+        assert (group.label, group.student) == ("distilled", made.STUDENT)
+    finally:
+        MODELS.module_dict.pop("OwnDistillation")
 
 
 def test_the_baseline_comes_first_and_labels_show_how_the_configs_differ(made, read):
