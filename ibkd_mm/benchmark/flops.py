@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class Flops(NamedTuple):
-    """Floating-point operations: two for each multiplication and addition; element-wise ones do not count.
+    """Floating-point operations: two for each multiply-add; element-wise operations do not count.
 
     `weights` are those of convolutions and of products with a weight, which published figures count;
     `products` are those of two activations, as in attention.

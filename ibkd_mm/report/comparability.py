@@ -70,7 +70,7 @@ def _compared_settings(group: Group) -> dict[str, Any]:
     return {
         path: value
         for path, value in walk(compared)
-        if not value or not isinstance(value, dict | list | tuple)
+        if not isinstance(value, dict | list | tuple) or not value
     }
 
 

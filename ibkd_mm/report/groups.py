@@ -54,8 +54,7 @@ class Group:
     @property
     def student(self) -> dict[str, Any]:
         """Config of the model that remains without the teacher."""
-        model = self.first.config["model"]
-        return student_config(model) or model
+        return student_config(self.first.config["model"])
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
@@ -84,14 +83,15 @@ def configured_class(registry: Registry, settings: Mapping[str, Any]) -> Any:
         return None
 
 
-def student_config(model: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the config of the student in that of a distillation; None for any other model."""
+def student_config(model: Any) -> Any:
+    """Return the student's config in that of a distillation; the config of any other model as it is."""
     find = getattr(configured_class(MODELS, model), "student_config", None)
-    return None if find is None else find(model)
+    return model if find is None else find(model)
 
 
 def _role(run: Run) -> str:
-    return BASELINE if student_config(run.config["model"]) is None else DISTILLED
+    model = run.config["model"]
+    return BASELINE if student_config(model) is model else DISTILLED
 
 
 def _recipe(run: Run) -> str:

@@ -89,35 +89,37 @@ class _ModelRuns:
         )
 
     def _result(self, label: str, model: _Model, labels: list[str]) -> ModelResult:
-        file = self._cache_file("", [model.identity(), self._data])
-        if file.is_file():
-            return ModelResult.from_dict(json.loads(file.read_text()))
-        opened, total, on_progress = model.open(), len(self._validation.images), self._on_progress
-        if on_progress is not None:
-            before, work = total * labels.index(label), total * len(labels)
-            result = evaluate_models.evaluate(
-                opened, self._validation, lambda done: on_progress(before + done, work)
-            )
-        else:
+        def evaluate() -> dict[str, Any]:
+            opened, total, on_progress = model.open(), len(self._validation.images), self._on_progress
+            if on_progress is not None:
+                before, work = total * labels.index(label), total * len(labels)
+                return evaluate_models.evaluate(
+                    opened, self._validation, lambda done: on_progress(before + done, work)
+                ).to_dict()
             with Progress(f"Evaluating the {label}", total) as progress:
-                result = evaluate_models.evaluate(opened, self._validation, progress.update)
-        _write(file, result.to_dict())
-        return result
+                return evaluate_models.evaluate(opened, self._validation, progress.update).to_dict()
+
+        return ModelResult.from_dict(self._cached("", [model.identity(), self._data], evaluate))
 
     def _speeds(self, models: dict[str, _Model]) -> list[Speed]:
+        def measure() -> list[dict[str, Any]]:
+            opened = {label: model.open() for label, model in models.items()}
+            return [asdict(speed) for speed in evaluate_models.time_models(opened, self._validation)]
+
         if not models:
             return []
         identities = [[label, model.identity()] for label, model in models.items()]
-        file = self._cache_file("speed_", [identities, self._data, hardware(evaluate_models.DEVICE)])
-        if file.is_file():
-            return [Speed(**speed) for speed in json.loads(file.read_text())]
-        opened = {label: model.open() for label, model in models.items()}
-        speeds = evaluate_models.time_models(opened, self._validation)
-        _write(file, [asdict(speed) for speed in speeds])
-        return speeds
+        identity = [identities, self._data, hardware(evaluate_models.DEVICE)]
+        return [Speed(**speed) for speed in self._cached("speed_", identity, measure)]
 
-    def _cache_file(self, prefix: str, identity: Any) -> Path:
-        return self._folder / f"{prefix}{hash_of_value([__version__, identity])[:16]}.json"
+    def _cached(self, prefix: str, identity: Any, compute: Callable[[], Any]) -> Any:
+        """Return the stored value of this identity; compute and store it if there is none."""
+        file = self._folder / f"{prefix}{hash_of_value([__version__, identity])[:16]}.json"
+        if not file.is_file():
+            content = json.dumps(compute())
+            with atomic_write(file) as partial:
+                partial.write_text(content)
+        return json.loads(file.read_text())
 
 
 def _student(group: Group) -> _Model:
@@ -164,8 +166,3 @@ def _file_version(path: Any) -> list[Any]:
     """Return the path with, for a local file, size and time, which change if it is overwritten."""
     file = Path(str(path))
     return [str(path), *((file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else ())]
-
-
-def _write(file: Path, content: Any) -> None:
-    with atomic_write(file) as partial:
-        partial.write_text(json.dumps(content))
