@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ibkd_mm.benchmark.benchmark_model import BenchmarkModel
-from ibkd_mm.benchmark.rounds import Ratio, Timing, run_rounds, time_ratio, time_summary
+from ibkd_mm.benchmark.rounds import Ratio, Timing, compare_times, run_rounds, summarise_times
 from ibkd_mm.utils.progress import Progress
 
 
@@ -42,9 +42,9 @@ def compare(
     warmup: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[tuple[Measurement, Measurement | None]]:
-    """Time each model's network, and its whole pipeline if it has one, after rounds that are not timed.
+    """Time each model's network, and its whole pipeline if it has one.
 
-    Ratios are to the first model, those of pipelines to the first that has one.
+    Ratios are to the first model, those of pipelines to the first that has one. Warm-up rounds are not timed.
     """
     pipelines = {index: model.pipeline for index, model in enumerate(models) if model.pipeline is not None}
     tasks = [*(model.forward for model in models), *pipelines.values()]
@@ -62,4 +62,4 @@ def compare(
 
 
 def _measurement(seconds: list[float], first: list[float], images: int) -> Measurement:
-    return Measurement(seconds, time_summary(seconds), time_ratio(seconds, first), images)
+    return Measurement(seconds, summarise_times(seconds), compare_times(seconds, first), images)

@@ -61,13 +61,13 @@ def run_rounds(
     return seconds
 
 
-def time_summary(seconds: Sequence[float]) -> Timing:
+def summarise_times(seconds: Sequence[float]) -> Timing:
     """Summarise the times of a task; p95 is interpolated."""
     median, p95 = np.quantile(seconds, [0.5, 0.95])
     return Timing(float(median), float(p95))
 
 
-def time_ratio(seconds: Sequence[float], reference: Sequence[float]) -> Ratio:
+def compare_times(seconds: Sequence[float], reference: Sequence[float]) -> Ratio:
     """Compare two tasks round by round: a slow moment that affects both cancels out."""
     low, median, high = np.quantile(np.divide(seconds, reference), [0.25, 0.5, 0.75])
     return Ratio(float(median), float(low), float(high))

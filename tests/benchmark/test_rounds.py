@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ibkd_mm.benchmark.rounds import run_rounds, time_ratio, time_summary
+from ibkd_mm.benchmark.rounds import compare_times, run_rounds, summarise_times
 
 
 class Clock:
@@ -48,15 +48,15 @@ def test_seconds_are_each_tasks_own_and_warming_up_is_left_out() -> None:
 
 
 def test_median_and_95th_percentile_by_hand() -> None:
-    assert time_summary([5.0]) == (5.0, 5.0)
-    assert time_summary([4.0, 1.0, 3.0, 2.0]) == pytest.approx(
+    assert summarise_times([5.0]) == (5.0, 5.0)
+    assert summarise_times([4.0, 1.0, 3.0, 2.0]) == pytest.approx(
         (2.5, 3.85)
     )  # 0.95 * 3 = 2.85 places behind the 1
-    assert time_summary([float(second) for second in range(101)]) == pytest.approx((50.0, 95.0))
+    assert summarise_times([float(second) for second in range(101)]) == pytest.approx((50.0, 95.0))
 
 
 def test_ratios_are_of_the_same_round() -> None:
     """A slow moment that hits both changes nothing; medians by themselves would say 2 / 1 of other rounds."""
-    assert time_ratio([2.0, 20.0, 200.0], [1.0, 10.0, 100.0]) == (2.0, 2.0, 2.0)
-    assert time_ratio([1.0, 4.0, 3.0, 2.0, 5.0], [1.0] * 5) == (3.0, 2.0, 4.0)
-    assert time_ratio([1.0, 10.0, 3.0], [10.0, 1.0, 3.0]).median == 1.0
+    assert compare_times([2.0, 20.0, 200.0], [1.0, 10.0, 100.0]) == (2.0, 2.0, 2.0)
+    assert compare_times([1.0, 4.0, 3.0, 2.0, 5.0], [1.0] * 5) == (3.0, 2.0, 4.0)
+    assert compare_times([1.0, 10.0, 3.0], [10.0, 1.0, 3.0]).median == 1.0
