@@ -192,7 +192,6 @@ def _check_size(reader: CacheReader, entry: CachedInstances, image: AnnotatedIma
 class NoAnnotations(BaseTransform):
     """Take the place of `LoadAnnotations` for images without labels, or whose labels are not used."""
 
-    carries_teacher: ClassVar[bool] = True
     removes_labels: ClassVar[bool] = True
 
     @autocast_box_type()

@@ -42,10 +42,10 @@ def test_files_and_configs_are_rows_of_one_table(
         == 0
     )
     said = capsys.readouterr()
-    assert "round 3 of 3" in said.err
+    assert "Reading net.onnx" in said.err
     table = json.loads(Path("table.json").read_text())
-    assert table["circumstances"]["threads"] == 1
-    assert {"torch", "onnxruntime", "openvino", "ibkd_mm"} <= table["circumstances"]["versions"].keys()
+    assert table["environment"]["threads"] == 1
+    assert {"torch", "onnxruntime", "openvino", "ibkd_mm"} <= table["environment"]["versions"].keys()
     first, second, third = table["models"]
     assert [each["name"] for each in table["models"]] == [
         "net.onnx",
@@ -112,8 +112,8 @@ def test_memory_that_cannot_be_measured_is_none(
             ["net.tflite"],
             "Expected an .onnx file, an .xml file of OpenVINO, a config, or CONFIG,WEIGHTS; found",
         ),
-        (["net.onnx", "--size", "32", "32"], "takes pictures of one size (input 'x', 1x3x64x64)"),
-        (["net.onnx", "--batch", "2"], "takes 1 pictures at a time (input 'x', 1x3x64x64)"),
+        (["net.onnx", "--size", "32", "32"], "Expected --size 64 64 for net.onnx (input 'x', 1x3x64x64)"),
+        (["net.onnx", "--batch", "2"], "Expected --batch 1 for net.onnx (input 'x', 1x3x64x64)"),
         (["net.onnx", "--rounds", "0"], "Expected --rounds of 1 or more, found 0."),
         (["net.onnx", "--size", "0", "64"], "Expected --size of 1 or more, found 0."),
         (["net.onnx", "--out", "table.txt"], "expected a name ending in .json in a folder that exists"),

@@ -39,6 +39,9 @@ class MaskCells(BaseTransform):
         stride: side of a cell in pixels, equal to the student's.
     """
 
+    carries_teacher = True
+    """Handles only the teacher's instances: images and ground truth stay the same."""
+
     def __init__(self, stride: int = 4) -> None:
         self.stride = stride
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ibkd_mm.benchmark.subject import unique_names
+from ibkd_mm.benchmark.benchmark_model import unique_names
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,5 @@ from ibkd_mm.benchmark.subject import unique_names
         (["ibkd_mm::yolov10/n.py"], ["n.py"]),
     ],
 )
-def test_names_are_as_short_as_tells_them_apart(models: list[str], names: list[str]) -> None:
+def test_names_are_short_and_unique(models: list[str], names: list[str]) -> None:
     assert unique_names(models) == names

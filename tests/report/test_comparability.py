@@ -1,11 +1,11 @@
-"""What may be compared: the same student, schedule, data and seeds; the teacher may differ."""
+"""Comparable trainings have the same student, schedule, data and seeds; the teacher may differ."""
 
 import copy
 
 import pytest
 
 from ibkd_mm.errors import UserError
-from ibkd_mm.report import group, read_runs, unequal
+from ibkd_mm.report import check_comparable, group_runs, read_runs
 
 
 @pytest.fixture
@@ -25,19 +25,22 @@ def groups(made, tmp_path):
             )
             for seed in seeds
         ]
-        return group(read_runs(runs))
+        return group_runs(read_runs(runs))
 
     return groups
 
 
 def test_a_distillation_of_the_same_training_may_be_compared(made, groups):
-    assert unequal(groups(made.CONFIG), allowed=False) == []
+    assert check_comparable(groups(made.CONFIG), allowed=False) == []
 
 
-def test_transforms_that_carry_the_teacher_along_are_no_difference(made, groups):
-    riders = {"type": "ibkd_mm.LoadTeacherInstances", "cache": "teacher.sqlite"}
-    pipeline = [riders, made.FLIP, made.PACK, {"type": "ibkd_mm.MaskCells"}]
-    assert unequal(groups(made.changed(train_dataloader__dataset__pipeline=pipeline)), allowed=False) == []
+def test_transforms_that_carry_the_teachers_instances_are_no_difference(made, groups):
+    load = {"type": "ibkd_mm.LoadTeacherInstances", "cache": "teacher.sqlite"}
+    pipeline = [load, made.FLIP, made.PACK, {"type": "ibkd_mm.MaskCells"}]
+    assert (
+        check_comparable(groups(made.changed(train_dataloader__dataset__pipeline=pipeline)), allowed=False)
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,19 +51,17 @@ def test_transforms_that_carry_the_teacher_along_are_no_difference(made, groups)
         ("LoadAnnotations", {}, "dataset.type: .*ConcatDataset"),
     ],
 )
-def test_pictures_that_the_teacher_alone_labels_are_the_teachers_and_others_are_not(
-    made, groups, first_step, given, line
-):
+def test_images_that_only_the_teacher_labels_are_no_difference(made, groups, first_step, given, line):
     labelled = made.CONFIG["train_dataloader"]["dataset"]
     others = {**labelled, "pipeline": [{"type": first_step}, made.FLIP, made.PACK]}
     repeated = {"type": "RepeatDataset", "times": 3, "dataset": {**labelled, **given}}
     joined = {"type": "ConcatDataset", "datasets": [repeated, others]}
     compared = groups(made.changed(train_dataloader__dataset=joined))
     if line is None:
-        assert unequal(compared, allowed=False) == []
+        assert check_comparable(compared, allowed=False) == []
     else:
         with pytest.raises(UserError, match=line):
-            unequal(compared, allowed=False)
+            check_comparable(compared, allowed=False)
 
 
 def _repeated(dataset):
@@ -72,7 +73,7 @@ def _mixed(dataset):
     return {"type": "mmdet.MultiImageMixDataset", "dataset": dataset, "pipeline": mosaic}
 
 
-def _plain(dataset):
+def _unwrapped(dataset):
     return dataset
 
 
@@ -83,21 +84,21 @@ def _kinds(baseline, distilled):
 @pytest.mark.parametrize(
     ("baseline", "distilled", "line"),
     [
-        (_plain, _mixed, _kinds("CocoDataset", "mmdet.MultiImageMixDataset")),
-        (_mixed, _plain, _kinds("mmdet.MultiImageMixDataset", "CocoDataset")),
+        (_unwrapped, _mixed, _kinds("CocoDataset", "mmdet.MultiImageMixDataset")),
+        (_mixed, _unwrapped, _kinds("mmdet.MultiImageMixDataset", "CocoDataset")),
         (_mixed, _mixed, None),
         (_repeated, _repeated, None),
-        (_repeated, _plain, None),
+        (_repeated, _unwrapped, None),
         (lambda dataset: _mixed(_repeated(dataset)), lambda dataset: _repeated(_mixed(dataset)), None),
     ],
 )
-def test_of_what_is_around_the_labelled_pictures_only_repeating_is_no_difference(
+def test_of_the_wrappers_of_labelled_images_only_repetition_is_no_difference(
     made, groups, baseline, distilled, line
 ):
     labelled = made.CONFIG["train_dataloader"]["dataset"]
     others = distilled({**labelled, "pipeline": [{"type": "ibkd_mm.NoAnnotations"}, made.PACK]})
     joined = {"type": "ConcatDataset", "datasets": [distilled(labelled), others]}
-    found = unequal(
+    found = check_comparable(
         groups(
             made.changed(train_dataloader__dataset=joined),
             baseline=made.changed(train_dataloader__dataset=baseline(labelled)),
@@ -108,7 +109,7 @@ def test_of_what_is_around_the_labelled_pictures_only_repeating_is_no_difference
 
 
 @pytest.mark.parametrize("others", [[], ["unlabelled"]])
-def test_more_pictures_make_a_training_longer_that_is_counted_in_epochs(made, tmp_path, others):
+def test_more_images_are_a_difference_if_the_training_is_counted_in_epochs(made, tmp_path, others):
     epochs = made.changed(train_cfg={"type": "EpochBasedTrainLoop", "max_epochs": 1})
     labelled = made.CONFIG["train_dataloader"]["dataset"]
     bare = {**labelled, "pipeline": [{"type": "ibkd_mm.NoAnnotations"}, made.PACK]}
@@ -118,7 +119,9 @@ def test_more_pictures_make_a_training_longer_that_is_counted_in_epochs(made, tm
     records = [made.training(50, epoch=1), made.validation(0.4, step=1)]
     runs = [made.write_run(tmp_path / "base", records, epochs)]
     runs += [made.write_run(tmp_path / "ibkd", records, longer, name="ibkd")]
-    assert _kinds("CocoDataset", dataset["type"]) in unequal(group(read_runs(runs)), allowed=True)
+    assert _kinds("CocoDataset", dataset["type"]) in check_comparable(
+        group_runs(read_runs(runs)), allowed=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,38 +153,40 @@ def test_every_difference_is_named_by_its_key(groups, made, change, line):
     config = made.changed(**change)
     compared = groups(config)
     with pytest.raises(UserError) as refusal:
-        unequal(compared, allowed=False)
+        check_comparable(compared, allowed=False)
     assert f"\n  {line}\n" in str(refusal.value)
     assert "--unequal" in str(refusal.value)
-    assert line in unequal(compared, allowed=True)
+    assert line in check_comparable(compared, allowed=True)
 
 
 def test_trainings_from_the_same_weights_may_be_compared(made, groups):
     begun = made.changed(load_from="trained.pth")
-    assert unequal(groups(begun, baseline=begun), allowed=False) == []
+    assert check_comparable(groups(begun, baseline=begun), allowed=False) == []
 
 
 @pytest.mark.parametrize("resumed", ["baseline", "distilled"])
-def test_the_checkpoint_that_was_gone_on_from_is_no_difference(made, groups, resumed):
+def test_the_checkpoint_of_a_resumed_training_is_no_difference(made, groups, resumed):
     configs = {"baseline": made.CONFIG, "distilled": made.CONFIG}
     configs[resumed] = made.changed(resume=True, load_from="work_dirs/one/iter_100.pth")
-    assert unequal(groups(configs["distilled"], baseline=configs["baseline"]), allowed=False) == []
+    assert check_comparable(groups(configs["distilled"], baseline=configs["baseline"]), allowed=False) == []
 
 
 @pytest.mark.parametrize(
     ("began", "found"),
     [("trained.pth", []), (None, ["load_from: None (baseline), trained.pth (distilled)"])],
 )
-def test_a_resumed_training_is_compared_by_what_it_began_with(made, groups, tmp_path, began, found):
+def test_a_resumed_training_is_compared_by_its_initial_weights(made, groups, tmp_path, began, found):
     folder = tmp_path / "base"
     made.write_run(folder, made.finished(0.4), made.changed(load_from=began), stamp="20251231_000000")
     resumed = made.changed(resume=True, load_from=str(folder / "iter_100.pth"))
     compared = groups(made.changed(load_from="trained.pth"), baseline=resumed)
-    assert unequal(compared, allowed=True) == found
+    assert check_comparable(compared, allowed=True) == found
 
 
-def test_a_step_that_is_lacking_in_the_pipeline_is_named(made, groups):
-    found = unequal(groups(made.changed(train_dataloader__dataset__pipeline=[made.PACK])), allowed=True)
+def test_a_transform_that_is_missing_in_the_pipeline_is_named(made, groups):
+    found = check_comparable(
+        groups(made.changed(train_dataloader__dataset__pipeline=[made.PACK])), allowed=True
+    )
     assert (
         "train_dataloader.dataset.pipeline.0.type: RandomFlip (baseline), PackDetInputs (distilled)" in found
     )
@@ -190,16 +195,16 @@ def test_a_step_that_is_lacking_in_the_pipeline_is_named(made, groups):
 def test_another_student_is_a_difference(made, groups):
     student = copy.deepcopy(made.STUDENT)
     student["neck"]["widen_factor"] = 0.5
-    found = unequal(groups(made.changed(model=made.distillation(student))), allowed=True)
+    found = check_comparable(groups(made.changed(model=made.distillation(student))), allowed=True)
     assert found == ["student.neck.widen_factor: 0.25 (baseline), 0.5 (distilled)"]
 
 
 def test_other_seeds_and_more_processes_are_differences(made, groups):
-    found = unequal(groups(made.CONFIG, seeds=(0, 1), processes=4), allowed=True)
+    found = check_comparable(groups(made.CONFIG, seeds=(0, 1), processes=4), allowed=True)
     assert found == ["seeds: 0 (baseline), 0, 1 (distilled)", "processes: 1 (baseline), 4 (distilled)"]
 
 
-def test_a_training_that_is_not_at_its_end_is_named(made, groups):
-    found = unequal(groups(made.CONFIG, records=made.finished(0.5)[:4]), allowed=True)
+def test_an_unfinished_training_is_named(made, groups):
+    found = check_comparable(groups(made.CONFIG, records=made.finished(0.5)[:4]), allowed=True)
     assert len(found) == 1
     assert found[0].endswith("ibkd_0: last validated at step 100 of 200 (distilled)")
