@@ -8,7 +8,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ibkd_mm.yolov10.detections import Detections
-from ibkd_mm.yolov10.paste import Frame, paste
+from ibkd_mm.yolov10.mask_paste import Frame, paste
 
 
 @dataclass(frozen=True)

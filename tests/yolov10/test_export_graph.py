@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from helpers.exported_students import *  # noqa: F403
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models import DetDataPreprocessor
 from mmdet.structures import DetDataSample
 
 from ibkd_mm.yolov10.export_graph import OUTSIDE, DeployedStudent, cut_off
-from ibkd_mm.yolov10.paste import Frame, paste
+from ibkd_mm.yolov10.mask_paste import Frame, paste
 
 IMAGENET = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
 

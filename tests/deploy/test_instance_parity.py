@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ibkd_mm.deploy.parity import Parity, Tolerance, check_parity, compare, intersection_over_union
+from ibkd_mm.deploy.instance_parity import (
+    InstanceParity,
+    Tolerance,
+    compare_files,
+    compare_instances,
+    intersection_over_union,
+)
 from ibkd_mm.deploy.runtime import FORMAT, Frame, ModelInfo
 from ibkd_mm.yolov10.export_graph import DeployedStudent
 
@@ -46,7 +52,7 @@ def result(expected):
 
 
 def _compared(result, expected):
-    return compare(result, expected, FRAME, INFO, 64)
+    return compare_instances(result, expected, FRAME, INFO, 64)
 
 
 def test_what_is_the_same_differs_in_nothing(result, expected):
@@ -107,7 +113,7 @@ def test_what_is_no_number_is_missing(result, expected, name):
     assert (none.instances, none.missing, none.passed) == (0, 4, False)
 
 
-def test_masks_are_compared_in_their_boxes_and_in_the_picture(result, expected):
+def test_masks_are_compared_in_their_boxes_and_in_the_image(result, expected):
     expected["boxes"][0] = result["boxes"][0] = [8, 8, 40, 40]
     expected["masks"][0] = result["masks"][0] = -5.0
     expected["masks"][0, 2:10, 2:10] = 5.0
@@ -130,17 +136,17 @@ def test_a_single_pixel_on_the_threshold_is_forgiven():
     assert intersection_over_union(np.zeros_like(one), np.zeros_like(one)) == 1
 
 
-def test_the_worst_of_all_pictures_counts():
+def test_the_merge_all_images_counts():
     limit = Tolerance(0.1, 0.1, 0.9)
     one, other = (
-        Parity(limit, 0.01, 0.02, 0.03, 0.99, 4, drawn=4),
-        Parity(limit, 0.04, 0.01, 0.0, 0.95, 2, 1, 3),
+        InstanceParity(limit, 0.01, 0.02, 0.03, 0.99, 4, full_masks=4),
+        InstanceParity(limit, 0.04, 0.01, 0.0, 0.95, 2, 1, 3),
     )
-    worst = one.worst_of(other)
-    assert worst == Parity(limit, 0.04, 0.02, 0.03, 0.95, 6, 1, 7)
+    worst = one.merge(other)
+    assert worst == InstanceParity(limit, 0.04, 0.02, 0.03, 0.95, 6, 1, 7)
     assert (one.passed, other.passed, worst.passed) == (True, False, False)
     assert "6 compared, 1 without a counterpart" in str(worst)
-    assert "IoU of 7 in the pictures 0.9500 at least" in str(worst)
+    assert "IoU of 7 at image size 0.9500 at least" in str(worst)
 
 
 @pytest.mark.parametrize("same", [6, 2, 0])
@@ -153,18 +159,18 @@ def test_where_all_scores_are_alike_those_are_compared_that_both_took(expected, 
     graph = Mock(outputs=tuple(wanted), return_value=[torch.from_numpy(each) for each in wanted.values()])
 
     def check():
-        return check_parity(lambda images: result, graph, INFO, [np.zeros((64, 64, 3), np.uint8)] * 2, 1)
+        return compare_files(lambda images: result, graph, INFO, [np.zeros((64, 64, 3), np.uint8)] * 2, 1)
 
     found = check()
-    assert (found.instances, found.drawn, found.missing) == (2 * same, 2 * same, 0)
+    assert (found.instances, found.full_masks, found.missing) == (2 * same, 2 * same, 0)
     assert found.passed == bool(same)
     assert ("nothing could be compared" in str(found)) == (not same)
     result["masks"] *= -1
     assert not check().passed
 
 
-@pytest.mark.parametrize(("batch", "pictures"), [(1, 3), (2, 3)])
-def test_a_file_is_run_on_every_picture_in_its_own_batches(detector, batch, pictures):
+@pytest.mark.parametrize(("batch", "images"), [(1, 3), (2, 3)])
+def test_a_file_is_run_on_every_image_in_its_own_batches(detector, batch, images):
     graph = DeployedStudent(detector, max_instances=10)
     seen = []
 
@@ -175,10 +181,10 @@ def test_a_file_is_run_on_every_picture_in_its_own_batches(detector, batch, pict
         return {name: each.numpy() for name, each in found.items()}
 
     draws = np.random.default_rng(0)
-    made = [draws.integers(0, 256, (40, 64, 3), dtype=np.uint8) for _ in range(pictures)]
-    parity = check_parity(forward, graph, INFO, made, batch)
+    made = [draws.integers(0, 256, (40, 64, 3), dtype=np.uint8) for _ in range(images)]
+    parity = compare_files(forward, graph, INFO, made, batch)
     assert parity.passed
-    assert seen == [(batch, 3, 64, 64)] * -(-pictures // batch)
-    assert parity.instances >= 9 * pictures
+    assert seen == [(batch, 3, 64, 64)] * -(-images // batch)
+    assert parity.instances >= 9 * images
     assert max(parity.boxes, parity.scores, parity.masks) < 1e-5
     assert parity.iou == 1

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from ibkd_mm.yolov10.paste import Frame, paste
+from ibkd_mm.yolov10.mask_paste import Frame, paste
 
 STRIDE = 4
 
