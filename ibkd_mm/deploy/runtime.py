@@ -219,7 +219,7 @@ def to_instances(
 
 @dataclass(frozen=True)
 class _Taps:
-    """For each pixel along a side: the first of the two cells around it, and how far it is to the second."""
+    """The first of the two cells around each pixel along a side, and how far it is to the second."""
 
     first: np.ndarray
     fraction: np.ndarray

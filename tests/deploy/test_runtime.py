@@ -20,7 +20,7 @@ from ibkd_mm.deploy import runtime
 from ibkd_mm.deploy.formats import to_entries
 from ibkd_mm.deploy.runtime import Frame, Instance, InstanceSegmenter, ModelInfo
 from ibkd_mm.yolov10.mask_paste import Frame as TorchFrame
-from ibkd_mm.yolov10.mask_paste import paste
+from ibkd_mm.yolov10.mask_paste import paste_masks
 
 INFO = ModelInfo(
     format=runtime.FORMAT,
@@ -117,7 +117,7 @@ def test_masks_are_enlarged_as_by_the_model(height, width, seed):
     found = runtime.enlarge(logits, boxes, Frame(height, width, scale), INFO)
     shares, torch_boxes = torch.from_numpy(logits).sigmoid(), torch.from_numpy(boxes)
     frame = TorchFrame(width, height, scale)
-    expected = paste(shares, torch_boxes, frame, stride=4, threshold=0.5, together=1).numpy()
+    expected = paste_masks(shares, torch_boxes, frame, stride=4, threshold=0.5, chunk=1).numpy()
     # a share that is the threshold but for rounding may fall to either side
     assert (found != expected).sum() <= 1
 

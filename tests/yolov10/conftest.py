@@ -35,7 +35,7 @@ def student() -> Callable[..., nn.Module]:
 
 @pytest.fixture(scope="session")
 def sample() -> Callable[..., DetDataSample]:
-    """Make a picture's ground truth of boxes that are filled, each a mask of its own."""
+    """Make an image's ground truth of boxes that are filled, each a mask of its own."""
 
     def make(boxes: Sequence[Sequence[float]], labels: Sequence[int], size: tuple[int, int]) -> DetDataSample:
         masks = np.zeros((len(boxes), *size), np.uint8)

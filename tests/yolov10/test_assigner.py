@@ -65,7 +65,7 @@ def loops(class_logits: Tensor, boxes: Tensor, truth: GroundTruth, anchors: Tens
 
 
 def scene(seed: int, instances: tuple[int, ...]) -> tuple[Tensor, Tensor, GroundTruth, Tensor]:
-    """Random predictions around random instances in pictures of 64 x 96."""
+    """Random predictions around random instances in images of 64 x 96."""
     torch.manual_seed(seed)
     anchors = make_anchors([torch.empty(1, 1, 64 // s, 96 // s) for s in (8, 16, 32)], (8, 16, 32))
     total, batch = sum(instances), len(instances)

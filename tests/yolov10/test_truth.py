@@ -36,7 +36,7 @@ def test_a_cell_counts_the_pixels_that_are_the_instances(sample: Callable) -> No
     assert truth.masks.tolist() == [[[2, 4], [4, 8]], [[0, 0], [0, 1]]]
 
 
-def test_pictures_of_different_sizes_are_padded_at_the_bottom_and_right(sample: Callable) -> None:
+def test_images_of_different_sizes_are_padded_at_the_bottom_and_right(sample: Callable) -> None:
     samples = [sample([[0, 0, 6, 5]], [0], (5, 6)), sample([[8, 4, 12, 8]], [0], (8, 12))]
     truth = collect_truth(samples, CPU, 4, (2, 3))
     assert truth.masks.tolist() == [[[16, 8, 0], [4, 2, 0]], [[0, 0, 0], [0, 0, 16]]]
