@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 from mmengine.structures import InstanceData
 
-from ibkd_mm.deploy.check_images import DatasetImages, load_check_images
+from ibkd_mm.deploy.check_images import CheckImages, load_images
 from ibkd_mm.deploy.formats import Forward
 from ibkd_mm.deploy.runtime import Instance, letterbox, to_instances
 from ibkd_mm.deploy.task import Checked, ExportTask
@@ -40,19 +40,20 @@ class AveragePrecision:
 
 def check_average_precision(float32: Forward, quantised: Forward, task: ExportTask) -> Checked:
     """Compare the average precision of a quantised file with that in float32, on images of the test data."""
-    images = load_check_images(task.config, task.check_images)
-    if not isinstance(images, DatasetImages):
+    try:
+        images = load_images(task.config, "test", task.check_images)
+    except FileNotFoundError as error:
         raise UserError(
-            "int8 is checked by average precision, but the config's test data are missing. Put them there, "
-            "or skip the check: --no-check"
-        )
+            f"int8 is checked by average precision, but the test data are missing: {error}. Put them "
+            "there, or skip the check: --no-check"
+        ) from error
     (name, before), (_, after) = (
         average_precision(forward, task, images) for forward in (float32, quantised)
     )
     return Checked(AveragePrecision(name, before, after), len(images), images.source)
 
 
-def average_precision(forward: Forward, task: ExportTask, images: DatasetImages) -> tuple[str, float]:
+def average_precision(forward: Forward, task: ExportTask, images: CheckImages) -> tuple[str, float]:
     """Evaluate a file on test images with the first metric of the config's `test_evaluator`.
 
     Returns:

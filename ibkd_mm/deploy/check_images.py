@@ -1,7 +1,7 @@
 """Images to check and to calibrate with: those of the config's datasets, or synthetic ones."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from ibkd_mm.utils.silence import quiet
 
 
 @dataclass(frozen=True)
-class DatasetImages:
-    """Images of a dataset, (height, width, 3) uint8, RGB."""
+class CheckImages:
+    """Some images of a dataset, (height, width, 3) uint8, RGB."""
 
     dataset: Any
-    indices: list[int]
+    indices: Sequence[int]
     source: str
 
     def __len__(self) -> int:
@@ -29,24 +29,16 @@ class DatasetImages:
             yield np.ascontiguousarray(self.dataset[index]["img"][..., ::-1])
 
 
-@dataclass(frozen=True)
-class SyntheticImages:
-    """Generated images of shapes, square and not, for a check without a dataset."""
+class SyntheticDataset:
+    """Generated images of shapes, square and not."""
 
-    count: int
-    source: str = field(default="synthetic images, as the config's dataset is missing", init=False)
+    spec = ShapesSpec(size=192)
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        spec = ShapesSpec(size=192)
-        for index in range(self.count):
-            height = 192 if index % 2 else 128
-            yield np.ascontiguousarray(spec.scene("val", index).image[:height, :, ::-1])
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return {"img": self.spec.scene("val", index).image[: 192 if index % 2 else 128]}
 
 
-def load_images(config: Config, split: str, count: int) -> DatasetImages:
+def load_images(config: Config, split: str, count: int) -> CheckImages:
     """Choose images of a split at equal intervals; they are loaded as the test pipeline does.
 
     Args:
@@ -59,12 +51,13 @@ def load_images(config: Config, split: str, count: int) -> DatasetImages:
     with quiet():
         dataset = DATASETS.build({**settings, "pipeline": loading, "test_mode": True})
     indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
-    return DatasetImages(dataset, indices, f"images of {dataset.ann_file}")
+    return CheckImages(dataset, indices, f"images of {dataset.ann_file}")
 
 
-def load_check_images(config: Config, count: int) -> DatasetImages | SyntheticImages:
+def load_check_images(config: Config, count: int) -> CheckImages:
     """Choose images of the test split, or generate some if the dataset is missing."""
     try:
         return load_images(config, "test", count)
     except FileNotFoundError:
-        return SyntheticImages(count)
+        source = "synthetic images, as the config's dataset is missing"
+        return CheckImages(SyntheticDataset(), range(count), source)

@@ -55,16 +55,10 @@ class InstanceParity:
 
     def merge(self, other: "InstanceParity") -> "InstanceParity":
         """Combine the parity of two images."""
-        return InstanceParity(
-            self.tolerance,
-            boxes=max(self.boxes, other.boxes),
-            scores=max(self.scores, other.scores),
-            masks=max(self.masks, other.masks),
-            iou=min(self.iou, other.iou),
-            instances=self.instances + other.instances,
-            missing=self.missing + other.missing,
-            full_masks=self.full_masks + other.full_masks,
-        )
+        ours, theirs = vars(self), vars(other)
+        worst = {name: max(ours[name], theirs[name]) for name in ("boxes", "scores", "masks")}
+        counts = {name: ours[name] + theirs[name] for name in ("instances", "missing", "full_masks")}
+        return InstanceParity(self.tolerance, iou=min(self.iou, other.iou), **worst, **counts)
 
     def __str__(self) -> str:
         if not self.instances and not self.missing:

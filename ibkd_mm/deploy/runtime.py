@@ -127,21 +127,10 @@ class InstanceSegmenter:
         """
         if not isinstance(image, np.ndarray):
             image = read_image(image)
-        inputs, frame = self.letterbox(image)
-        return self.instances(self.forward(inputs), frame)
-
-    def letterbox(self, image: np.ndarray) -> tuple[np.ndarray, Frame]:
-        """Convert an image into the model's input."""
-        return letterbox(image, self.info)
-
-    def forward(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Run the model alone: returns `boxes`, `scores`, `labels` and, if it has them, `masks`."""
+        inputs, frame = letterbox(image, self.info)
         names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, {"images": inputs}), strict=True))
-
-    def instances(self, outputs: Mapping[str, np.ndarray], frame: Frame) -> list[Instance]:
-        """Convert the model's outputs for one image into instances."""
-        return to_instances({name: each[0] for name, each in outputs.items()}, frame, self.info, self.score)
+        outputs = zip(names, self.session.run(names, {"images": inputs}), strict=True)
+        return to_instances({name: each[0] for name, each in outputs}, frame, self.info, self.score)
 
 
 def letterbox(image: np.ndarray, info: ModelInfo) -> tuple[np.ndarray, Frame]:

@@ -1,4 +1,4 @@
-"""What export refuses, said before anything is traced."""
+"""Input that export refuses before it traces anything."""
 
 from importlib import import_module
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_a_missing_package_is_named_with_how_to_get_it(capsys, monkeypatch, pack
         (["--int8", "-1"], "--int8 of at least 0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(capsys, tmp_path, checkpoint, flags, said):
+def test_invalid_settings_are_refused(capsys, tmp_path, checkpoint, flags, said):
     assert said in _refused(capsys, STUDENT, checkpoint, tmp_path / "a.onnx", *flags)
     assert list(tmp_path.iterdir()) == [checkpoint]
 
@@ -120,7 +120,7 @@ def test_the_size_is_that_of_the_test_pipeline_or_must_be_set():
         size()
 
 
-def test_classes_are_named_by_config_data_set_or_checkpoint():
+def test_class_names_come_from_config_dataset_or_checkpoint():
     config = load_config(STUDENT)
     assert class_names(config, 8, None)[:2] == ["disc", "square"]
     dataset = config.test_dataloader.dataset

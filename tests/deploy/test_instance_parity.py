@@ -55,14 +55,14 @@ def _compared(result, expected):
     return compare_instances(result, expected, FRAME, INFO, 64)
 
 
-def test_what_is_the_same_differs_in_nothing(result, expected):
+def test_equal_instances_have_no_difference(result, expected):
     same = _compared(result, expected)
     # the last one is as good as the next but for the tolerance, so it is not asked for
     assert (same.boxes, same.scores, same.masks, same.iou, same.instances, same.missing) == (0, 0, 0, 1, 3, 0)
     assert same.passed
 
 
-def test_each_difference_is_told_as_large_as_it_is(result, expected):
+def test_differences_are_measured(result, expected):
     result["boxes"][1, 2] += 0.64
     result["scores"][0] -= 0.05
     found = _compared(result, expected)
@@ -78,7 +78,7 @@ def test_the_order_of_scores_that_are_nearly_equal_may_differ(result, expected):
     assert _compared(result, expected).passed
 
 
-def test_of_those_as_good_as_the_last_one_any_may_be_found(result, expected):
+def test_ties_with_the_last_instance_may_be_resolved_differently(result, expected):
     expected["scores"][4] = expected["scores"][3]
     for name, each in result.items():
         each[3] = expected[name][4]
@@ -94,7 +94,7 @@ def test_another_class_or_one_too_few_is_missing(result, expected):
     assert (_compared(fewer, expected).missing, _compared(fewer, expected).passed) == (1, False)
 
 
-def test_what_the_file_is_unsure_of_and_the_model_is_not_is_told(result, expected):
+def test_a_file_of_zeros_fails(result, expected):
     """A file that gives nothing but zeros is as good as its own last one, and still not the same."""
     for each in result.values():
         each[:] = 0
@@ -104,7 +104,7 @@ def test_what_the_file_is_unsure_of_and_the_model_is_not_is_told(result, expecte
 
 
 @pytest.mark.parametrize("name", ["boxes", "scores", "masks"])
-def test_what_is_no_number_is_missing(result, expected, name):
+def test_instances_that_are_not_finite_are_missing(result, expected, name):
     result[name][1] = np.nan
     one = _compared(result, expected)
     assert (one.instances, one.missing >= 1, one.passed) == (2, True, False)
@@ -136,7 +136,7 @@ def test_a_single_pixel_on_the_threshold_is_forgiven():
     assert intersection_over_union(np.zeros_like(one), np.zeros_like(one)) == 1
 
 
-def test_the_merge_all_images_counts():
+def test_merging_keeps_the_worst_of_all_images():
     limit = Tolerance(0.1, 0.1, 0.9)
     one, other = (
         InstanceParity(limit, 0.01, 0.02, 0.03, 0.99, 4, full_masks=4),
@@ -150,7 +150,7 @@ def test_the_merge_all_images_counts():
 
 
 @pytest.mark.parametrize("same", [6, 2, 0])
-def test_where_all_scores_are_alike_those_are_compared_that_both_took(expected, same):
+def test_if_all_scores_are_tied_only_common_instances_are_compared(expected, same):
     """As before a training: which of them are the best is chance."""
     expected["scores"][:] = 0.002
     wanted = {name: each[None] for name, each in expected.items()}

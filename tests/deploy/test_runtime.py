@@ -44,7 +44,7 @@ def _image(height, width):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_info_survives_the_way_through_a_file():
+def test_metadata_are_read_as_written():
     entries = to_entries(asdict(INFO))
     assert all(isinstance(value, str) for value in entries.values())
     assert ModelInfo.read({**entries, "another": "1"}) == INFO
@@ -93,13 +93,13 @@ def test_numpy_resizes_as_opencv_does(size, monkeypatch):
     assert np.abs(runtime.resize(image, 64, 48) - expected).max() <= 1
 
 
-def test_the_ratio_of_sides_may_be_given_up():
+def test_the_aspect_ratio_need_not_be_kept():
     images, frame = runtime.letterbox(_image(32, 192), replace(INFO, keep_ratio=False))
     assert frame.scale == (0.5, 2.0)
     assert images.shape == (1, 3, 64, 96)
 
 
-def test_what_is_no_image_is_refused():
+def test_an_array_that_is_not_an_image_is_refused():
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ValueError, match=r"\(height, width, 3\) uint8"):
             runtime.letterbox(wrong, INFO)
@@ -257,7 +257,7 @@ def test_a_file_for_several_images_is_refused(exported_boxes):
         InstanceSegmenter(exported_boxes.path)
 
 
-def test_the_runtime_is_one_file_that_names_no_other_of_the_project():
+def test_the_runtime_is_one_file_that_imports_no_other_of_the_project():
     text = Path(runtime.__file__).read_text()
     imports = {
         line.split()[1].partition(".")[0] for line in text.splitlines() if line.startswith(("import", "from"))

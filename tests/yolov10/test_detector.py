@@ -148,7 +148,9 @@ def test_flops_are_the_published_ones(student: Callable, masks: bool, published:
 
 @pytest.mark.parametrize("size", ["n", "m"])
 @pytest.mark.parametrize("masks", [True, False])
-def test_fused_says_the_same(student: Callable, scramble: Callable, size: str, masks: bool) -> None:
+def test_a_fused_model_predicts_the_same(
+    student: Callable, scramble: Callable, size: str, masks: bool
+) -> None:
     model = student(size, classes=3, masks=masks).eval()
     scramble(model)
     images = torch.rand(2, 3, 64, 96)

@@ -61,7 +61,7 @@ def test_the_network_alone_is_halved(detector):
     torch.testing.assert_close(found[1], expected[1], atol=1e-2, rtol=0)
 
 
-def test_what_finds_boxes_gives_no_masks(boxes_config, build):
+def test_a_graph_of_boxes_only_has_no_masks(boxes_config, build):
     graph = DeployedStudent(build(boxes_config), max_instances=7)
     assert graph.outputs == ("boxes", "scores", "labels")
     with torch.no_grad():

@@ -86,7 +86,7 @@ def test_every_parameter_has_a_gradient_even_where_there_is_nothing_to_find(
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
 
-def test_losses_have_names_that_tell_the_branch(model: nn.Module, student: Callable, batch: tuple) -> None:
+def test_losses_are_named_by_branch(model: nn.Module, student: Callable, batch: tuple) -> None:
     expected = [f"{branch}.{loss}" for branch in ("one_to_many", "one_to_one") for loss in LOSSES]
     losses = model(*batch, mode="loss")
     assert list(losses) == expected
@@ -172,7 +172,7 @@ class Everywhere(nn.Module):
         return torch.full((len(finest), 1, 2 * finest.shape[2], 2 * finest.shape[3]), 20.0)
 
 
-def test_what_is_seen_comes_back_in_each_image_at_its_place(
+def test_predictions_are_mapped_back_to_each_image(
     student: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two images, enlarged by 2 and by 0.5, padded to one batch of 96 x 128."""

@@ -111,7 +111,7 @@ def test_equals_loops_and_so_does_its_gradient_in_chunks_or_whole(images: list[i
 
 
 @pytest.mark.parametrize("max_cells", [2**20, 1])
-def test_each_positive_counts_by_its_weight_and_masks_may_be_shares(max_cells: int) -> None:
+def test_positives_are_weighted_and_masks_may_be_fractions(max_cells: int) -> None:
     parts = scene([0, 2, 0])
     shares = {**parts, "masks": parts["masks"] / STRIDE**2}
     rows = ("coefficients", "image", "boxes", "rows")

@@ -104,7 +104,7 @@ def test_equals_enlarging_whole_maps_where_the_scale_allows() -> None:
 
 
 @given(st.integers(0, 2**30), st.integers(1, 7), st.integers(2, 9))
-def test_together_or_one_by_one_is_the_same(seed: int, count: int, together: int) -> None:
+def test_the_chunk_size_changes_nothing(seed: int, count: int, together: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     shares = torch.rand(count, 6, 9, generator=generator)
     corner = torch.rand(count, 2, generator=generator) * 30
