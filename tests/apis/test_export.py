@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import CONFIGS
 
 from ibkd_mm import cli
 from ibkd_mm.apis import load_config
@@ -14,7 +15,6 @@ from ibkd_mm.deploy.metadata import class_names, plan_export
 from ibkd_mm.deploy.task import Checked, ExportSettings
 from ibkd_mm.errors import UserError
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 STUDENT = CONFIGS / "yolov10" / "yolov10n-seg_shapes-hard.py"
 
 

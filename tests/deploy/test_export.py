@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from mmengine.config import Config
 from ibkd_mm.apis.export import export
 from ibkd_mm.deploy import export as export_module
 from ibkd_mm.deploy import runtime
-from ibkd_mm.deploy.average_precision import AveragePrecision
+from ibkd_mm.deploy.average_precision import AveragePrecision, check_average_precision
 from ibkd_mm.deploy.formats import open_model
 from ibkd_mm.deploy.instance_parity import InstanceParity, Tolerance
 from ibkd_mm.deploy.quantise import unquantised_nodes
@@ -166,6 +167,17 @@ def test_without_data_it_is_checked_on_synthetic_images_and_says_so(config, chec
     assert done.checked.result.passed
     assert done.metadata["classes"] == SHAPES
     assert "Checked on 2 synthetic images, as the config's dataset is missing:" in str(done)
+
+
+def test_int8_without_data_cannot_be_checked_and_says_so(config):
+    ready = Config.fromfile(config)
+    dataset = ready.test_dataloader.dataset
+    for key in ("spec", "split"):
+        dataset.pop(key)
+    dataset.type, dataset.ann_file = "mmdet.CocoDataset", "none.json"
+    task = SimpleNamespace(config=ready, check_images=2)
+    with pytest.raises(UserError, match=r"test data are missing: .*none\.json.*--no-check"):
+        check_average_precision(None, None, task)
 
 
 def test_a_file_that_differs_from_the_model_is_removed(boxes_config, boxes_checkpoint, tmp_path, monkeypatch):

@@ -13,13 +13,13 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from helpers import ROOT
+from helpers import CONFIGS
 from ibkd_mm.apis.export import Exported, ExportSettings, export
 from ibkd_mm.datasets.shapes.build import ShapesSpec
 from ibkd_mm.yolov10.attention import PSA
 from ibkd_mm.yolov10.layers import Layers
 
-CONFIG = ROOT / "configs" / "yolov10" / "yolov10n-seg_shapes-hard.py"
+CONFIG = CONFIGS / "yolov10" / "yolov10n-seg_shapes-hard.py"
 SIDE = 64
 _STUBS = ("backbone", "Pyramid"), ("neck", "Untouched")
 _BACKBONE, _NECK = (f"{part}=dict(_delete_=True, type='{kind}')" for part, kind in _STUBS)
