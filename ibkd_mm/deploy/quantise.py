@@ -34,7 +34,7 @@ def quantise(model: Any, inputs: Iterable[Mapping[str, np.ndarray]], path: Path)
             return next(self.rest, None)
 
     model = onnx.shape_inference.infer_shapes(model)
-    with quiet(logging.getLogger()):  # it gives advice on the root logger
+    with quiet(logging.getLogger()):  # it logs advice to the root logger
         quantize_static(
             model,
             path,

@@ -57,8 +57,8 @@ class ExportGraph(Protocol):
 
         Args:
             lengths: lengths of named axes. The graph chooses the others: all different and none below 2,
-                because tracing could not tell them apart.
-            seed: another seed gives other values.
+                because tracing could not distinguish them.
+            seed: selects the values.
         """
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:

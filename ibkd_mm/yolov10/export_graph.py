@@ -66,7 +66,7 @@ class DeployedStudent(nn.Module):
         return {"batch": _BATCHES, "rows": sides, "columns": sides}
 
     def example_inputs(self, lengths: Mapping[str, int], seed: int = 0) -> tuple[Tensor]:
-        """Return images of noise, (2, 3, 160, 192) unless `lengths` are given."""
+        """Return images of noise, (2, 3, 160, 192) unless `lengths` has others."""
         stride = self.metadata["stride"]
         size = {"batch": 2, "rows": 5 * stride, "columns": 6 * stride, **lengths}
         shape = size["batch"], 3, size["rows"], size["columns"]

@@ -47,7 +47,7 @@ def expected():
 
 @pytest.fixture
 def result(expected):
-    """Four of the six, as a file that gives fewer has them."""
+    """The first four of the six instances, as from a file with a lower limit."""
     return {name: each[:4].copy() for name, each in expected.items()}
 
 
@@ -95,7 +95,7 @@ def test_another_class_or_one_too_few_is_missing(result, expected):
 
 
 def test_a_file_of_zeros_fails(result, expected):
-    """A file that gives nothing but zeros is as good as its own last one, and still not the same."""
+    """All scores of such a file are tied with its last one, but those of the model are not."""
     for each in result.values():
         each[:] = 0
     found = _compared(result, expected)

@@ -1,4 +1,4 @@
-"""The whole student: published counts and FLOPs, and that what is fused for deployment says the same."""
+"""The whole student: published parameter counts and FLOPs, and equal predictions after fusing."""
 
 from collections.abc import Callable
 from typing import Any

@@ -76,7 +76,7 @@ def test_each_branch_trains_what_it_should(model: nn.Module, batch: tuple) -> No
 def test_every_parameter_has_a_gradient_even_where_there_is_nothing_to_find(
     model: nn.Module, batch: tuple, sample: Callable
 ) -> None:
-    """Else parallel training would wait for it, or need to be told to look for unused parameters."""
+    """Otherwise parallel training would wait for it, or need `find_unused_parameters`."""
     images, _ = batch
     model.zero_grad()
     losses = model(images, [sample([], [], SIZE)] * 3, mode="loss")
