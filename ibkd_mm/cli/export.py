@@ -34,10 +34,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> object:
     """Export."""
-    from ibkd_mm.apis.export import Settings, export
+    from ibkd_mm.apis.export import ExportSettings, export
 
     names = ("batch", "dynamic", "half", "int8", "max_instances", "check", "check_images", "runtime")
-    settings = Settings(
+    settings = ExportSettings(
         size=tuple(args.size) if args.size else None, **{name: getattr(args, name) for name in names}
     )
     return export(args.config, args.checkpoint, args.out, options=args.cfg_options, settings=settings)

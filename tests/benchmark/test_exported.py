@@ -1,5 +1,6 @@
 """Exported files, other projects' and ours, as a benchmark runs them."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,9 @@ def ours(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         fixed_masks=np.ones((1, 3, 16, 24), np.float32),
     )
     model.graph.output.insert(2, helper.make_tensor_value_info("labels", TensorProto.INT64, None))
-    save_onnx(model, INFO, tmp_path / "ours.onnx")
+    save_onnx(model, asdict(INFO), tmp_path / "ours.onnx")
     if request.param == ".xml":
-        save_openvino(model, INFO, tmp_path / "ours.xml", tmp_path / "ours.onnx")
+        save_openvino(model, asdict(INFO), tmp_path / "ours.xml", tmp_path / "ours.onnx")
     return tmp_path / f"ours{request.param}"
 
 

@@ -165,11 +165,11 @@ def test_the_next_command_works_as_it_is_printed(told: Told, monkeypatch: pytest
     """Up to the tracing, which takes seconds and is tested in tests/deploy."""
     given: list[Any] = []
 
-    def note(detector: Any, classes: list[str], config: Any, out: Path, settings: Any) -> None:
+    def note(detector: Any, out: Path, settings: Any, *, config: Any, classes: list[str]) -> None:
         given.extend([detector.state_dict(), classes, out])
         raise UserError("enough")
 
-    monkeypatch.setattr(sys.modules["ibkd_mm.apis.export"], "write_student", note)
+    monkeypatch.setattr(sys.modules["ibkd_mm.apis.export"], "export_model", note)
     words = shlex.split(str(told.result).splitlines()[-1].removeprefix("Next: "))
     assert words[:2] == ["ibkd", "export"]
     assert cli.main(words[1:]) == 2

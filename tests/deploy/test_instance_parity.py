@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ibkd_mm.deploy.parity import Parity, Tolerance, check_parity, compare, intersection_over_union
+from ibkd_mm.deploy.instance_parity import (
+    InstanceParity,
+    Tolerance,
+    compare_files,
+    compare_instances,
+    intersection_over_union,
+)
 from ibkd_mm.deploy.runtime import FORMAT, Frame, ModelInfo
 from ibkd_mm.yolov10.export_graph import DeployedStudent
 
@@ -41,22 +47,22 @@ def expected():
 
 @pytest.fixture
 def result(expected):
-    """Four of the six, as a file that gives fewer has them."""
+    """The first four of the six instances, as from a file with a lower limit."""
     return {name: each[:4].copy() for name, each in expected.items()}
 
 
 def _compared(result, expected):
-    return compare(result, expected, FRAME, INFO, 64)
+    return compare_instances(result, expected, FRAME, INFO, 64)
 
 
-def test_what_is_the_same_differs_in_nothing(result, expected):
+def test_equal_instances_have_no_difference(result, expected):
     same = _compared(result, expected)
     # the last one is as good as the next but for the tolerance, so it is not asked for
     assert (same.boxes, same.scores, same.masks, same.iou, same.instances, same.missing) == (0, 0, 0, 1, 3, 0)
     assert same.passed
 
 
-def test_each_difference_is_told_as_large_as_it_is(result, expected):
+def test_differences_are_measured(result, expected):
     result["boxes"][1, 2] += 0.64
     result["scores"][0] -= 0.05
     found = _compared(result, expected)
@@ -72,7 +78,7 @@ def test_the_order_of_scores_that_are_nearly_equal_may_differ(result, expected):
     assert _compared(result, expected).passed
 
 
-def test_of_those_as_good_as_the_last_one_any_may_be_found(result, expected):
+def test_ties_with_the_last_instance_may_be_resolved_differently(result, expected):
     expected["scores"][4] = expected["scores"][3]
     for name, each in result.items():
         each[3] = expected[name][4]
@@ -88,8 +94,8 @@ def test_another_class_or_one_too_few_is_missing(result, expected):
     assert (_compared(fewer, expected).missing, _compared(fewer, expected).passed) == (1, False)
 
 
-def test_what_the_file_is_unsure_of_and_the_model_is_not_is_told(result, expected):
-    """A file that gives nothing but zeros is as good as its own last one, and still not the same."""
+def test_a_file_of_zeros_fails(result, expected):
+    """All scores of such a file are tied with its last one, but those of the model are not."""
     for each in result.values():
         each[:] = 0
     found = _compared(result, expected)
@@ -98,7 +104,7 @@ def test_what_the_file_is_unsure_of_and_the_model_is_not_is_told(result, expecte
 
 
 @pytest.mark.parametrize("name", ["boxes", "scores", "masks"])
-def test_what_is_no_number_is_missing(result, expected, name):
+def test_instances_that_are_not_finite_are_missing(result, expected, name):
     result[name][1] = np.nan
     one = _compared(result, expected)
     assert (one.instances, one.missing >= 1, one.passed) == (2, True, False)
@@ -107,7 +113,7 @@ def test_what_is_no_number_is_missing(result, expected, name):
     assert (none.instances, none.missing, none.passed) == (0, 4, False)
 
 
-def test_masks_are_compared_in_their_boxes_and_in_the_picture(result, expected):
+def test_masks_are_compared_in_their_boxes_and_in_the_image(result, expected):
     expected["boxes"][0] = result["boxes"][0] = [8, 8, 40, 40]
     expected["masks"][0] = result["masks"][0] = -5.0
     expected["masks"][0, 2:10, 2:10] = 5.0
@@ -130,21 +136,21 @@ def test_a_single_pixel_on_the_threshold_is_forgiven():
     assert intersection_over_union(np.zeros_like(one), np.zeros_like(one)) == 1
 
 
-def test_the_worst_of_all_pictures_counts():
+def test_merging_keeps_the_worst_of_all_images():
     limit = Tolerance(0.1, 0.1, 0.9)
     one, other = (
-        Parity(limit, 0.01, 0.02, 0.03, 0.99, 4, drawn=4),
-        Parity(limit, 0.04, 0.01, 0.0, 0.95, 2, 1, 3),
+        InstanceParity(limit, 0.01, 0.02, 0.03, 0.99, 4, full_masks=4),
+        InstanceParity(limit, 0.04, 0.01, 0.0, 0.95, 2, 1, 3),
     )
-    worst = one.worst_of(other)
-    assert worst == Parity(limit, 0.04, 0.02, 0.03, 0.95, 6, 1, 7)
+    worst = one.merge(other)
+    assert worst == InstanceParity(limit, 0.04, 0.02, 0.03, 0.95, 6, 1, 7)
     assert (one.passed, other.passed, worst.passed) == (True, False, False)
     assert "6 compared, 1 without a counterpart" in str(worst)
-    assert "IoU of 7 in the pictures 0.9500 at least" in str(worst)
+    assert "IoU of 7 at image size 0.9500 at least" in str(worst)
 
 
 @pytest.mark.parametrize("same", [6, 2, 0])
-def test_where_all_scores_are_alike_those_are_compared_that_both_took(expected, same):
+def test_if_all_scores_are_tied_only_common_instances_are_compared(expected, same):
     """As before a training: which of them are the best is chance."""
     expected["scores"][:] = 0.002
     wanted = {name: each[None] for name, each in expected.items()}
@@ -153,18 +159,18 @@ def test_where_all_scores_are_alike_those_are_compared_that_both_took(expected, 
     graph = Mock(outputs=tuple(wanted), return_value=[torch.from_numpy(each) for each in wanted.values()])
 
     def check():
-        return check_parity(lambda images: result, graph, INFO, [np.zeros((64, 64, 3), np.uint8)] * 2, 1)
+        return compare_files(lambda images: result, graph, INFO, [np.zeros((64, 64, 3), np.uint8)] * 2, 1)
 
     found = check()
-    assert (found.instances, found.drawn, found.missing) == (2 * same, 2 * same, 0)
+    assert (found.instances, found.full_masks, found.missing) == (2 * same, 2 * same, 0)
     assert found.passed == bool(same)
     assert ("nothing could be compared" in str(found)) == (not same)
     result["masks"] *= -1
     assert not check().passed
 
 
-@pytest.mark.parametrize(("batch", "pictures"), [(1, 3), (2, 3)])
-def test_a_file_is_run_on_every_picture_in_its_own_batches(detector, batch, pictures):
+@pytest.mark.parametrize(("batch", "images"), [(1, 3), (2, 3)])
+def test_a_file_is_run_on_every_image_in_its_own_batches(detector, batch, images):
     graph = DeployedStudent(detector, max_instances=10)
     seen = []
 
@@ -175,10 +181,10 @@ def test_a_file_is_run_on_every_picture_in_its_own_batches(detector, batch, pict
         return {name: each.numpy() for name, each in found.items()}
 
     draws = np.random.default_rng(0)
-    made = [draws.integers(0, 256, (40, 64, 3), dtype=np.uint8) for _ in range(pictures)]
-    parity = check_parity(forward, graph, INFO, made, batch)
+    made = [draws.integers(0, 256, (40, 64, 3), dtype=np.uint8) for _ in range(images)]
+    parity = compare_files(forward, graph, INFO, made, batch)
     assert parity.passed
-    assert seen == [(batch, 3, 64, 64)] * -(-pictures // batch)
-    assert parity.instances >= 9 * pictures
+    assert seen == [(batch, 3, 64, 64)] * -(-images // batch)
+    assert parity.instances >= 9 * images
     assert max(parity.boxes, parity.scores, parity.masks) < 1e-5
     assert parity.iou == 1

@@ -1,4 +1,4 @@
-"""Boxes and masks come back to the place in the picture that they came from."""
+"""Boxes and masks come back to the place in the image that they came from."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from ibkd_mm.yolov10.paste import Frame, paste
+from ibkd_mm.yolov10.mask_paste import Frame, paste_masks
 
 STRIDE = 4
 
@@ -20,7 +20,7 @@ def cells(height: int, width: int, region: tuple[slice, slice]) -> Tensor:
 
 
 def pasted(shares: Tensor, boxes: Tensor, frame: Frame, together: int = 1) -> Tensor:
-    return paste(shares, boxes, frame, stride=STRIDE, threshold=0.5, together=together)
+    return paste_masks(shares, boxes, frame, stride=STRIDE, threshold=0.5, chunk=together)
 
 
 def rectangle(frame: Frame, x1: int, y1: int, x2: int, y2: int) -> Tensor:
@@ -44,7 +44,7 @@ META = {"ori_shape": (60, 100), "img_shape": (96, 160), "scale_factor": (1.6, 1.
 
 def test_a_known_mask_comes_back_at_a_known_place() -> None:
     """100 x 60 enlarged by 1.6 has 40 x 24 cells. Cells 4:12 and 2:8 are pixels 10:30 and 5:20."""
-    frame = Frame.of(META, rescale=True)
+    frame = Frame.from_meta(META, rescale=True)
     shares = cells(24, 40, (slice(2, 8), slice(4, 12)))
     assert torch.equal(
         pasted(shares, torch.tensor([[0.0, 0, 100, 60]]), frame), rectangle(frame, 10, 5, 30, 20)
@@ -52,7 +52,7 @@ def test_a_known_mask_comes_back_at_a_known_place() -> None:
 
 
 def test_padding_on_the_left_and_top_is_undone() -> None:
-    frame = Frame.of({**META, "pad_param": (8, 24, 16, 16)}, rescale=True)
+    frame = Frame.from_meta({**META, "pad_param": (8, 24, 16, 16)}, rescale=True)
     boxes = frame.boxes(torch.tensor([[16.0 + 16, 8.0 + 8, 48.0 + 16, 32.0 + 8]]))
     assert boxes.tolist() == [pytest.approx([10, 5, 30, 20])]
     shares = cells(32, 48, (slice(4, 10), slice(8, 16)))
@@ -62,7 +62,7 @@ def test_padding_on_the_left_and_top_is_undone() -> None:
 
 
 def test_without_rescaling_results_are_in_the_networks_input() -> None:
-    frame = Frame.of(META, rescale=False)
+    frame = Frame.from_meta(META, rescale=False)
     assert (frame.width, frame.height) == (160, 96)
     shares = cells(24, 40, (slice(2, 8), slice(4, 12)))
     assert torch.equal(
@@ -71,7 +71,7 @@ def test_without_rescaling_results_are_in_the_networks_input() -> None:
 
 
 def test_sides_enlarged_unequally_are_undone_each() -> None:
-    frame = Frame.of({**META, "scale_factor": (1.6, 0.8)}, rescale=True)
+    frame = Frame.from_meta({**META, "scale_factor": (1.6, 0.8)}, rescale=True)
     assert frame.boxes(torch.tensor([[16.0, 8.0, 48.0, 32.0]])).tolist() == [pytest.approx([10, 10, 30, 40])]
     shares = cells(12, 40, (slice(2, 8), slice(4, 12)))
     assert torch.equal(
@@ -79,8 +79,8 @@ def test_sides_enlarged_unequally_are_undone_each() -> None:
     )
 
 
-def test_boxes_are_clipped_to_the_picture() -> None:
-    boxes = Frame.of(META, rescale=True).boxes(
+def test_boxes_are_clipped_to_the_image() -> None:
+    boxes = Frame.from_meta(META, rescale=True).boxes(
         torch.tensor([[-50.0, -1.0, 500.0, 97.0], [200.0, 0, 300, 40]])
     )
     assert boxes.tolist() == [[0, 0, 100, 60], [100, 0, 100, pytest.approx(25)]]
@@ -104,7 +104,7 @@ def test_equals_enlarging_whole_maps_where_the_scale_allows() -> None:
 
 
 @given(st.integers(0, 2**30), st.integers(1, 7), st.integers(2, 9))
-def test_together_or_one_by_one_is_the_same(seed: int, count: int, together: int) -> None:
+def test_the_chunk_size_changes_nothing(seed: int, count: int, together: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     shares = torch.rand(count, 6, 9, generator=generator)
     corner = torch.rand(count, 2, generator=generator) * 30
