@@ -2,12 +2,11 @@
 
 import math
 import shlex
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import current_thread, main_thread
 from time import perf_counter
 from typing import Any
 
@@ -90,8 +89,7 @@ def run(
             return result
         groups = _stages(trains_teacher=bool(data) and teacher is None)
         titles = {stage: _TITLES[stage] for group in groups for stage in group}
-        display = Display(titles, groups)
-        with display, redirect_output(out / _CONSOLE_FILE, display.message), _interrupted_by_sigterm():
+        with Display(titles, groups) as display, redirect_output(out / _CONSOLE_FILE, display.message):
             try:
                 return QuickstartRun(out, source, plan, display, 60 * minutes).run()
             except KeyboardInterrupt:
@@ -100,15 +98,7 @@ def run(
 
 
 class QuickstartRun:
-    """One start of a quickstart, which does what former starts have left to do.
-
-    Args:
-        out: output folder.
-        source: images and configs.
-        plan: plan file in the output folder.
-        display: display of the stages.
-        seconds: time for everything, from now on.
-    """
+    """One start of a quickstart that may take so many seconds; it skips what former starts have done."""
 
     def __init__(self, out: Path, source: DataSource, plan: Plan, display: Display, seconds: float) -> None:
         self._out, self._source, self._plan, self._display = out, source, plan, display
@@ -132,12 +122,9 @@ class QuickstartRun:
 
     def prepare(self) -> tuple[Recipe, RunLengths]:
         """Prepare the data and the lengths of all stages, or find both; write the configs."""
-        if self._plan.lengths is None:
-            self._make_plan()
-        else:
+        if self._plan.lengths:
             self._display.end("data", _ALREADY_DONE)
-        lengths = self._plan.lengths
-        assert lengths is not None
+        lengths = self._plan.lengths or self._make_plan()
         recipe = self._source.recipe(self._out, lengths.images)
         if recipe.teacher:
             checkpoint = self._training("teacher", lengths).final_checkpoint
@@ -150,7 +137,7 @@ class QuickstartRun:
         self._display.end("pace", _describe(lengths))
         return recipe, lengths
 
-    def _make_plan(self) -> None:
+    def _make_plan(self) -> RunLengths:
         """Time this machine, choose the images that there is time for, and store the lengths of all stages.
 
         Reading all images of a user may take long: the first ones are enough for timing.
@@ -176,6 +163,7 @@ class QuickstartRun:
             )
         self._source.prepare(self._out, lengths.images)
         self._plan.set_lengths(lengths)
+        return lengths
 
     def _prepare_data(self, images: ImageCounts) -> tuple[Recipe, list[str]]:
         """Write that many images, read them all, and return their configs and warnings about them."""
@@ -193,11 +181,7 @@ class QuickstartRun:
             self._display.end("cache", _ALREADY_DONE)
             return
         self._display.begin("cache")
-        cache(
-            recipe.distilled,
-            out=str(file),
-            progress=lambda done, total: self._display.advance("cache", done, total),
-        )
+        cache(recipe.distilled, out=str(file), progress=partial(self._display.advance, "cache"))
         self._display.end("cache")
 
     def _train(self, stages: Sequence[str], lengths: RunLengths, threads: int) -> None:
@@ -222,14 +206,12 @@ class QuickstartRun:
 
     def _report(self) -> None:
         self._display.begin("report")
-        written = report(
-            [self._out / student for student in _STUDENTS],
-            out_dir=self._out / "report",
-            progress=lambda done, total: self._display.advance("report", done, total),
-        )
+        work_dirs = [self._out / student for student in _STUDENTS]
+        progress = partial(self._display.advance, "report")
+        written = report(work_dirs, out_dir=self._out / "report", progress=progress)
         self._display.end("report")
-        with atomic_write(self._out / _RESULT_FILE) as partial:
-            partial.write_text("\n".join(str(written).splitlines()[:-1]))  # without the path of the page
+        with atomic_write(self._out / _RESULT_FILE) as file:
+            file.write_text("\n".join(str(written).splitlines()[:-1]))  # without the path of the page
 
 
 def _stages(*, trains_teacher: bool) -> Groups:
@@ -239,21 +221,8 @@ def _stages(*, trains_teacher: bool) -> Groups:
     return [["data"], ["pace"], *teacher, ["cache"], *students, ["report"]]
 
 
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that the trainings are stopped."""
-    if current_thread() is not main_thread():  # only that one may set signal handlers
-        yield
-        return
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
-
-
 def _read_result(out: Path, plan: Plan, advice: Sequence[str]) -> QuickstartResult | None:
-    """Return the result if it is there, with paths relative to the current folder."""
+    """Return the result if it is there, with paths as seen from the current folder."""
     page, result = out / "report" / "index.html", out / _RESULT_FILE
     if plan.lengths is None or not (page.is_file() and result.is_file()):
         return None

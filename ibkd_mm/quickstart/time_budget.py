@@ -1,9 +1,9 @@
 """Measure the speed of this machine and divide the available time among the stages of a quickstart."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,13 +66,13 @@ def measure(recipe: Recipe) -> Pace:
     init_default_scope("mmdet")
     threads, baseline = student_threads(), recipe.baseline
     students = 2.0 if DEVICE == "cuda" else max(1.0, 2 * threads / usable_cores())
-    with _torch_threads(threads):
-        step = _time_step(baseline) * students * _SIDE_BY_SIDE
-        student = MODELS.build(baseline.model).to(DEVICE).eval()
-        preprocessor = student.data_preprocessor
-        student_image = _time_image(
-            lambda inputs, samples: student(inputs, samples, mode="predict"), preprocessor, baseline
-        )
+    all_threads = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    step = _time_step(baseline) * students * _SIDE_BY_SIDE
+    student = MODELS.build(baseline.model).to(DEVICE).eval()
+    preprocessor = student.data_preprocessor
+    student_image = _time_image(partial(student, mode="predict"), preprocessor, baseline)
+    torch.set_num_threads(all_threads)
     teacher_image = _time_image(FrozenTeacher(_teacher(recipe), preprocessor).predict, preprocessor, baseline)
     teacher_step = _time_step(recipe.teacher) if recipe.teacher else 0.0
     return Pace(step, teacher_step, teacher_image, student_image)
@@ -125,16 +125,6 @@ def _time(work: Callable[[], Any]) -> float:
     if DEVICE == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    former = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(former)
 
 
 def divide_time(seconds: float, pace: Pace, available: ImageCounts, *, can_be_reduced: bool) -> RunLengths:

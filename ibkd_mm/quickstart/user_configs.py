@@ -163,7 +163,8 @@ def _config_classes(config: Config) -> tuple[str, ...]:
 
 def _image_side(data: UserData) -> int:
     """Return the side of the square images to train on, in pixels."""
-    return min(_MAX_SIDE, -(-data.max_side() // _DIVISOR) * _DIVISOR)
+    longest = max(max(image.width, image.height) for image in (*data.labelled, *data.validation))
+    return min(_MAX_SIDE, -(-longest // _DIVISOR) * _DIVISOR)
 
 
 def _fit_to_data(config: Config, folder: Path, data: UserData, images: ImageCounts) -> Config:

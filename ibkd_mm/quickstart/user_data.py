@@ -57,10 +57,6 @@ class UserData:
         """Numbers of images."""
         return ImageCounts(len(self.labelled), len(self.unlabelled), len(self.validation))
 
-    def max_side(self) -> int:
-        """Return the longest side of all annotated images, in pixels."""
-        return max(max(image.width, image.height) for image in (*self.labelled, *self.validation))
-
     def write(self, folder: Path, counts: ImageCounts) -> None:
         """Write annotation files for that many images; labelled training images come first."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,19 +150,15 @@ def _hold_out(
     if len(labelled) < 2:
         raise UserError(f"Expected at least 2 images with annotations in {source}, found {len(labelled)}.")
     ordered = _in_order(labelled)
-    count = sum(_draw(image.file) < _VALIDATION_SHARE for image in ordered)
+    count = sum(_order(image.file)[0] < _VALIDATION_SHARE for image in ordered)
     count = min(max(count, 1), len(ordered) - 1)
     return ordered[count:], ordered[:count]
 
 
-def _draw(file: Path) -> float:
-    """Return a pseudo-random number between 0 and 1 that depends on the file's name only."""
-    digest = hashlib.sha256(file.name.encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
 def _order(file: Path) -> tuple[float, Path]:
-    return _draw(file), file  # the path decides between files of the same name
+    """Return a pseudo-random number from 0 to 1 that depends on the file's name only, and the path."""
+    digest = hashlib.sha256(file.name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64, file
 
 
 def _in_order(images: Iterable[AnnotatedImage]) -> list[AnnotatedImage]:

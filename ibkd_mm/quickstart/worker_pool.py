@@ -67,15 +67,16 @@ class Training:
 
     def is_complete(self) -> bool:
         """Return whether the last step was saved and validated."""
-        return self.final_checkpoint.is_file() and bool(self.read_log(self.scalar_files()).validation)
+        return self.final_checkpoint.is_file() and bool(self.read_log().validation)
+
+    def read_log(self, since: int = 0) -> Log:
+        """Read the logs of its starts from number `since` on."""
+        files = self.scalar_files()[since:]
+        return read_log(files, by_epoch=False, interval=self.steps, end=self.steps)
 
     def scalar_files(self) -> list[Path]:
-        """Find mmengine's logs, one for each start of the training, the oldest first."""
+        """Find the files with mmengine's scalars, one for each start of the training, the oldest first."""
         return sorted(self.work_dir.glob("*/vis_data/scalars.json"))
-
-    def read_log(self, files: Sequence[Path]) -> Log:
-        """Read some of its logs."""
-        return read_log(files, by_epoch=False, interval=self.steps, end=self.steps)
 
 
 def run_trainings(
@@ -126,7 +127,7 @@ class _Process:
             # The process inherits this lock. One whose parent was killed may still be saving.
             fcntl.flock(console, fcntl.LOCK_EX)
             _remove_unvalidated_checkpoint(training)
-            self._former_files = training.scalar_files()
+            self._former_starts = len(training.scalar_files())
             self._start = console.tell()
             self._process = subprocess.Popen(
                 [*command, str(training.config), "--work-dir", str(training.work_dir), "--resume"],
@@ -143,9 +144,8 @@ class _Process:
 
     def report(self, on_step: Callable[[Training, int], None], warn: Callable[[str], None]) -> None:
         """Pass on a new step and new warnings. Warnings before the first step are those of other packages."""
-        files = [file for file in self.training.scalar_files() if file not in self._former_files]
-        curves = self.training.read_log(files).training.values()
-        step = max(map(max, curves), default=0)
+        log = self.training.read_log(since=self._former_starts)
+        step = max(map(max, log.training.values()), default=0)
         if step > self._step:
             self._step = step
             on_step(self.training, step)

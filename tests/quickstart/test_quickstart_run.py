@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
@@ -269,7 +270,10 @@ def test_other_inputs_in_the_same_folder_are_refused(starts: Starts, start: Call
     assert again.stages == [[], []]
 
 
-def test_wrong_input_is_refused_before_anything_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_input_is_refused_before_anything_is_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its handlers
     cases = {
         ("--minutes", "0"): "Expected --minutes above 0, found 0.0.",
         ("--minutes", "nan"): "Expected --minutes above 0, found nan.",

@@ -26,7 +26,6 @@ def test_a_json_has_the_images_that_it_lists_and_a_folder_also_those_next_to_the
     assert names(alone.unlabelled) == {"010.png", "011.png"}
     assert names(folder.unlabelled) == {"010.png", "011.png", "012.png", "013.png", "014.png"}
     assert names(folder.validation) == names(alone.validation)
-    assert alone.max_side() == 64
 
 
 @pytest.mark.parametrize("folder", [".", "images", "labels"])
