@@ -128,14 +128,7 @@ def _time(work: Callable[[], Any]) -> float:
 
 
 def divide_time(seconds: float, pace: Pace, available: ImageCounts, *, can_be_reduced: bool) -> RunLengths:
-    """Divide the remaining time among the stages.
-
-    Args:
-        seconds: remaining time.
-        pace: speed of this machine.
-        available: numbers of available images.
-        can_be_reduced: whether images may be left out.
-    """
+    """Divide the remaining seconds among the stages; images for which they are not enough may be left out."""
     images = _reduce(seconds, pace, available) if can_be_reduced else available
     student_validation = images.validation * pace.student_image * _SCORING
     teacher_validation = images.validation * pace.teacher_image * _SCORING

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,15 +40,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Training:
-    """A training that is validated once, after its last step.
-
-    Args:
-        name: name of its stage.
-        config: config file.
-        work_dir: folder for its logs and checkpoints.
-        steps: total number of steps.
-        threads: number of threads that it may use.
-    """
+    """A training of so many steps, validated once after the last, and the threads that it may use."""
 
     name: str
     config: Path
@@ -173,11 +166,10 @@ class _Process:
 
     def wait(self) -> None:
         """Wait for its end; kill it if that takes too long."""
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
 
     def _output(self) -> str:
         with self.training.console.open("rb") as console:
