@@ -3,8 +3,8 @@
     python benchmarks/cached_step.py BASELINE CACHED [--steps 12] [--rounds 5] [--workers 2]
 
 BASELINE is the config of the student alone, CACHED the config that learns from a cache, which must exist.
-Both train in turns. Batches that the loader of one fetched during the other's turn are used up before its time
-is measured. Writing is compared with the teacher's forward on the same images.
+Both train in turns. Batches that the loader of one fetched during the other's turn are used up before it is
+timed. Writing is compared with the teacher's forward on the same images.
 """
 
 import argparse
