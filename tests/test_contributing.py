@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from helpers import ROOT
 
 _SECTION = re.compile(r"^## (.*?)\n(.*?)(?=^## |\Z)", re.M | re.S)
@@ -28,9 +27,9 @@ EXAMPLES = {
 FILES = {
     "Adding a loss": ["ibkd_mm/distill/losses/", "add ibkd_mm/distill/losses/", "tests/", "configs/"],
     "Adding a command": ["ibkd_mm/cli/"],
-    "Adding a method": ["ibkd_mm/methods/", "ibkd_mm/methods/", "add ibkd_mm/", "configs/", "tests/methods/"],
+    "Adding a method": [*["ibkd_mm/methods/"] * 2, "add ibkd_mm/", "configs/", "tests/methods/"],
 }
-"""The folders that each example may touch, in the order of its code blocks; `add` is one line more in a file."""
+"""The folders that each example touches, in the order of its code blocks; `add` adds one line to a file."""
 
 
 @pytest.fixture
