@@ -55,10 +55,11 @@ class ResumableRunner(Runner):
     """A Runner that writes checkpoints atomically, resumes exactly, and adds `SAFETY_HOOKS`.
 
     mmengine's two training loops and its checkpoint hook are replaced by ours, which take the same
-    settings; a config names upstream's or ours. Parameters of equal settings are one group. `memory_format='channels_last'` lays maps out in memory so that
-    a CPU's convolutions are faster. `compile` compiles the backbone and the neck.
-    `env_cfg=dict(threads='spare')` computes on the cores that the loader's workers leave: on small pictures,
-    threads that wait for a core which a worker has are slower than none. OMP_NUM_THREADS wins.
+    settings; a config names upstream's or ours. Parameters of equal settings are one group.
+    `memory_format='channels_last'` lays maps out in memory so that a CPU's convolutions are faster. `compile`
+    compiles the backbone and the neck. `env_cfg=dict(threads='spare')` computes on the cores that the
+    loader's workers leave: on small pictures, threads that wait for a core which a worker has are slower than
+    none. OMP_NUM_THREADS wins.
     """
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
