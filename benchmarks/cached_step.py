@@ -21,7 +21,7 @@ from mmengine.dataset import pseudo_collate
 
 from ibkd_mm.apis.cache import build_predictor
 from ibkd_mm.apis.run_config import build_runner, prepare
-from ibkd_mm.offline.build_cache import InstancePredictor, build_cache
+from ibkd_mm.offline.build_cache import build_cache
 from ibkd_mm.offline.images import TrainingSetImages, test_pipeline, training_dataset_config
 
 PREFETCH_FACTOR = 2
@@ -64,22 +64,20 @@ def measure(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def make_writing(
-    run: InstancePredictor, images: TrainingSetImages, size: int, folder: str
-) -> Callable[[], Any]:
+def make_writing(predictor: Any, images: TrainingSetImages, size: int, folder: str) -> Callable[[], Any]:
     """Return a function that writes a new cache of the images, from reading them to the file."""
     files = (Path(folder) / f"{number}.sqlite" for number in range(10**6))
-    return lambda: list(build_cache(run, images, next(files), {}, batch_size=size, workers=0))
+    return lambda: list(build_cache(predictor, images, next(files), {}, batch_size=size, workers=0))
 
 
-def make_forward(run: InstancePredictor, batches: list[Any]) -> Callable[[], Any]:
+def make_forward(predictor: Any, batches: list[Any]) -> Callable[[], Any]:
     """Return a function that runs the teacher on batches that are in memory."""
-    prepared = [run.preprocessor(batch, False) for batch in batches]
+    prepared = [predictor.preprocessor(batch, False) for batch in batches]
 
     @torch.no_grad()
     def work() -> None:
         for data in prepared:
-            run.teacher.forward(data["inputs"], data["data_samples"])
+            predictor.teacher.forward(data["inputs"], data["data_samples"])
 
     return work
 
@@ -122,7 +120,7 @@ def main() -> None:
     ratio = statistics.mean(times["cached"]) / statistics.mean(times["baseline"])
     print(f"cached step / student's own step: {ratio:.2f} (means)")
 
-    run, size = build_predictor(config), config.teacher_cache.batch_size
+    predictor, size = build_predictor(config), config.teacher_cache.batch_size
     images = TrainingSetImages(training_dataset_config(config), test_pipeline(config))
     images.keys = images.keys[: args.steps * size]
     batches = [
@@ -130,7 +128,7 @@ def main() -> None:
         for first in range(0, len(images), size)
     ]
     with TemporaryDirectory() as folder:
-        forward, writing = make_forward(run, batches), make_writing(run, images, size, folder)
+        forward, writing = make_forward(predictor, batches), make_writing(predictor, images, size, folder)
         pairs = [(measure(forward), measure(writing)) for _ in range(args.rounds)]
     forwards, writings = zip(*pairs, strict=True)
     for name, seconds in (("teacher's forward", forwards), ("cache written", writings)):
