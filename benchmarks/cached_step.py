@@ -77,7 +77,7 @@ def make_forward(predictor: Any, batches: list[Any]) -> Callable[[], Any]:
     @torch.no_grad()
     def work() -> None:
         for data in prepared:
-            predictor.teacher.forward(data["inputs"], data["data_samples"])
+            predictor.teacher.outputs(data["inputs"], data["data_samples"])
 
     return work
 

@@ -41,7 +41,7 @@ def make_parts(model: FrozenTeacherDistill, wrapper: OptimWrapper) -> dict[str, 
     def run_teacher(batch: Any) -> None:
         data = model.data_preprocessor(batch, True)
         with wrapper.optim_context(model), model.distiller.teacher_recorders:
-            model.frozen.forward(data["inputs"], data["data_samples"])
+            model.frozen.record(data["inputs"], data["data_samples"])
 
     def train_student(batch: Any) -> None:
         factors = model.distiller.factors

@@ -1,4 +1,4 @@
-# Another student, whose feature maps alone are distilled, those of stride 4 too.
+# Another student, to which only feature maps are distilled, including that of stride 4.
 # The teacher's weights come by its config's load_from, a URL; CC-BY-NC 4.0: not for commercial use.
 _base_ = ["../mask_rcnn/mask_rcnn_r50_fpn_1x_coco.py", "../_base_/distillers/features.py"]
 levels = dict(student_levels=[1, 2, 3, 0], teacher_levels=[3, 2, 1, 0])

@@ -1,4 +1,4 @@
-# Another student, whose maps alone are taught.
+# Another student, to which only feature maps are distilled.
 _base_ = ["../rtmdet/rtmdet-ins_tiny_shapes.py", "../_base_/distillers/features.py"]
 # the teacher takes sides that divide by 32
 divisible = dict(_base_.model.data_preprocessor, pad_size_divisor=32)

@@ -1,4 +1,4 @@
-# What the teacher is sure of and nobody annotated is learnt as if it were ground truth.
+# Confident predictions of the teacher that no annotation overlaps are added to the ground truth.
 _base_ = "./ibkd_mask2former-tiny_yolov10n_shapes-hard.py"
 whole = dict(recorder="whole", from_student=False, connector="instances")
 model = dict(distiller=dict(extra_targets=dict(type="ibkd_mm.ExtraTargets", score_thr=0.5, teacher=whole)))
