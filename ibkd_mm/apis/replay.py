@@ -25,8 +25,8 @@ from ibkd_mm.engine.memory_format import to_memory_format
 from ibkd_mm.engine.model_wrappers import optim_wrappers
 from ibkd_mm.engine.replay.describe_batch import describe_batch
 from ibkd_mm.engine.replay.file import Step, read_step, versions
-from ibkd_mm.engine.resume.seeding import seed_everything
 from ibkd_mm.errors import UserError
+from ibkd_mm.utils.rng import seed_everything
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def replay(file: str, *, config: ConfigLike | None = None) -> Replayed:
         Term(name, float(value), step.losses.get(name), _spoilt(value, model))
         for name, value in loss_terms(losses).items()
     ]
-    return Replayed(step.place, terms, module, batch, _notes(step))
+    return Replayed((step.seed, step.rank, step.iteration), terms, module, batch, _notes(step))
 
 
 def _build(config: Config, step: Step) -> Any:
@@ -112,8 +112,8 @@ def _build(config: Config, step: Step) -> Any:
 
 def _forward(config: Config, model: Any, step: Step) -> tuple[dict[str, Any], str | None]:
     wrapper = optim_wrappers(build_optim_wrapper(model, config.optim_wrapper))[0]
-    MessageHub.get_current_instance().update_info("iter", step.place[2])  # some losses have schedules
-    seed_everything(*step.place)
+    MessageHub.get_current_instance().update_info("iter", step.iteration)  # some losses have schedules
+    seed_everything(step.seed, step.rank, step.iteration)
     with wrapper.optim_context(model), _watched(model) as found:
         data = model.data_preprocessor(step.batch, True)
         losses = model(**data, mode="loss") if isinstance(data, dict) else model(*data, mode="loss")

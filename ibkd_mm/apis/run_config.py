@@ -13,7 +13,7 @@ from ibkd_mm.config.load import ConfigLike, Options, check_keys, keep_student_on
 from ibkd_mm.config.overrides import apply_overrides
 from ibkd_mm.engine.checkpoint.sources import PREFIXES, locate
 from ibkd_mm.engine.distributed import init_processes
-from ibkd_mm.engine.runner import with_safety_hooks
+from ibkd_mm.engine.safety_hooks import with_safety_hooks
 
 _runs = count()
 

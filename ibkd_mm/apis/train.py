@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from ibkd_mm.apis.run_config import build_runner, check_checkpoint_exists, prepare
 from ibkd_mm.config.load import ConfigLike, Options
 from ibkd_mm.config.user_errors import user_errors
-from ibkd_mm.engine.checkpoint.save import find_resumable, last_checkpoint
+from ibkd_mm.engine.checkpoint.latest import find_resumable, last_checkpoint
 from ibkd_mm.engine.distributed import destroy_processes
 from ibkd_mm.errors import UserError
 

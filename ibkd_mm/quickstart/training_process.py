@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 
 from ibkd_mm.apis.train import train
 from ibkd_mm.config.load import load_config
-from ibkd_mm.engine.checkpoint.save import last_checkpoint
+from ibkd_mm.engine.checkpoint.latest import last_checkpoint
 from ibkd_mm.errors import UserError
 from ibkd_mm.quickstart.console import OwnWarnings
 from ibkd_mm.quickstart.worker_pool import FINISHED, REFUSED

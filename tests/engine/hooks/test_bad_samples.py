@@ -138,7 +138,7 @@ def joined() -> Any:
 def test_a_sample_is_told_by_its_own_place_and_file_not_by_those_it_was_mixed_into(
     joined: Any, tmp_path: Path
 ) -> None:
-    drawn = SeededDataset(joined, seed=0, rank=0, faults=tmp_path / "faults")
+    drawn = SeededDataset(joined, seed=0, rank=0, error_log=tmp_path / "faults")
     for index in range(len(drawn)):
         drawn[SeededIndex(index, (0, index, 0))]
     notes = [json.loads(line) for line in (tmp_path / "faults").read_text().splitlines()]
@@ -156,9 +156,9 @@ def test_a_line_that_is_still_being_written_waits(toy: Toy, tmp_path: Path) -> N
     faults = Path(runner.log_dir) / "unreadable_samples_0.jsonl"
     line = json.dumps({"sample": 4, "source": "", "error": "gone"}) + "\n"
     faults.write_text(line[:9])
-    guard._take_in(runner, faults)
+    guard._read_log(runner, faults)
     assert guard._errors == {}
     faults.write_text(line)
-    guard._take_in(runner, faults)
+    guard._read_log(runner, faults)
     assert guard._errors == {("", 4): "gone"}
-    assert guard._read == {faults: len(line)}  # and is read once
+    assert guard._offsets == {faults: len(line)}  # and is read once

@@ -13,7 +13,7 @@ import pytest
 from mmengine.hooks import Hook
 
 from ibkd_mm.engine import Preempted, PreemptionHook, ResumableRunner, load_weights
-from ibkd_mm.engine.checkpoint.save import POINTER, PREEMPTED, find_resumable
+from ibkd_mm.engine.checkpoint.latest import POINTER, PREEMPTED, find_resumable
 from ibkd_mm.engine.hooks import preemption
 from ibkd_mm.engine.hooks.preemption import REQUEUE
 
@@ -134,17 +134,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_a_second_signal_stops_at_once(left: list[int], clock: list[float]) -> None:
     hook = PreemptionHook()
-    hook._note(signal.SIGTERM, None)
+    hook._on_signal(signal.SIGTERM, None)
     assert left == []
     clock[0] += 1.5
-    hook._note(signal.SIGTERM, None)
+    hook._on_signal(signal.SIGTERM, None)
     assert left == [128 + signal.SIGTERM]
 
 
 def test_a_signal_that_comes_twice_is_one(left: list[int], clock: list[float]) -> None:
     hook = PreemptionHook()
     for number in (signal.SIGINT, signal.SIGTERM):
-        hook._note(number, None)
+        hook._on_signal(number, None)
         clock[0] += 0.1
     assert left == []
 
@@ -178,7 +178,7 @@ def test_in_a_thread_a_training_says_that_no_signal_saves_it(toy: Toy, tmp_path:
     thread.start()
     thread.join(60)
     assert runner.iter == 2
-    assert any("in a thread of its own" in line for line in said)
+    assert any("a thread other than the main one" in line for line in said)
 
 
 def _ignored(process: int) -> set[int]:

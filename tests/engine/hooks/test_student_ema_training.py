@@ -247,7 +247,7 @@ def test_resuming_without_an_average_says_so_and_begins_with_the_weights(toy: To
     said: list[str] = []
     runner.logger.warning = said.append
     runner.train()
-    assert said == ["The checkpoint has no average of StudentEMAHook: one begins with its weights."]
+    assert said == ["The checkpoint has no average of StudentEMAHook: a new one starts with its weights."]
     before = load_weights(tmp_path / "plain" / "iter_2.pth")["state_dict"]
     after = load_weights(tmp_path / "plain" / "iter_3.pth")
     assert after["ema"] == {"updates": 1}

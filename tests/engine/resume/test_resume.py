@@ -12,8 +12,8 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
 from ibkd_mm.engine import ResumableRunner, load_weights
-from ibkd_mm.engine.checkpoint.save import find_resumable
-from ibkd_mm.engine.resume import data_position as place
+from ibkd_mm.engine.checkpoint.latest import find_resumable
+from ibkd_mm.engine.resume import data_position
 
 Toy = Callable[..., ResumableRunner]
 EMA = {"type": "EMAHook", "momentum": 0.1, "update_buffers": True}
@@ -49,7 +49,7 @@ def state(runner: ResumableRunner) -> dict[str, Any]:
     return load_weights(found)
 
 
-def go_on(toy: Toy, folder: Path, steps: int, **changes: Any) -> ResumableRunner:
+def resume(toy: Toy, folder: Path, steps: int, **changes: Any) -> ResumableRunner:
     runner = toy(folder, steps, resume=True, load_from=str(find_resumable(folder)), **changes)
     runner.train()
     return runner
@@ -58,12 +58,12 @@ def go_on(toy: Toy, folder: Path, steps: int, **changes: Any) -> ResumableRunner
 @pytest.mark.parametrize("sampler", ["DefaultSampler", "InfiniteSampler"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_four_iterations_equal_two_and_two(toy: Toy, tmp_path: Path, workers: int, sampler: str) -> None:
-    # Three batches are one turn over the data: the resumed run begins inside the first, ends in the second.
+    # An epoch has three batches: the resumed run starts within the first and ends in the second.
     changes = {"workers": workers, "sampler": sampler, "hooks": [EMA], "validate": True}
     straight = toy(tmp_path / "straight", 4, **changes)
     straight.train()
     toy(tmp_path / "halved", 2, **changes).train()
-    resumed = go_on(toy, tmp_path / "halved", 4, **changes)
+    resumed = resume(toy, tmp_path / "halved", 4, **changes)
     assert differing(state(straight), state(resumed)) == []
 
 
@@ -73,7 +73,7 @@ def test_four_epochs_equal_two_and_two(toy: Toy, tmp_path: Path, workers: int) -
     straight = toy(tmp_path / "straight", 4, **changes)
     straight.train()
     toy(tmp_path / "halved", 2, **changes).train()
-    assert differing(state(straight), state(go_on(toy, tmp_path / "halved", 4, **changes))) == []
+    assert differing(state(straight), state(resume(toy, tmp_path / "halved", 4, **changes))) == []
 
 
 @pytest.mark.parametrize("change", ["amp", "accumulation", "no seed", "other workers"])
@@ -90,7 +90,7 @@ def test_resuming_is_exact_with(toy: Toy, tmp_path: Path, change: str) -> None:
     straight.train()
     if change == "other workers":
         changes = {"workers": 2}
-    assert differing(state(straight), state(go_on(toy, tmp_path / "halved", 4, **changes))) == []
+    assert differing(state(straight), state(resume(toy, tmp_path / "halved", 4, **changes))) == []
 
 
 def state_at(folder: Path) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def test_the_scaler_of_mixed_precision_is_resumed(toy: Toy, tmp_path: Path) -> N
     straight = toy(tmp_path / "straight", 4, **changes)
     straight.train()
     toy(tmp_path / "halved", 2, **changes).train()
-    resumed = go_on(toy, tmp_path / "halved", 4, **changes)
+    resumed = resume(toy, tmp_path / "halved", 4, **changes)
     assert differing(state(straight), state(resumed)) == []
     scaler = resumed.optim_wrapper.loss_scaler.state_dict()  # type: ignore[union-attr]
     assert (scaler["scale"], scaler["_growth_tracker"]) == (128.0, 1)  # doubled after the third step
@@ -136,7 +136,7 @@ def test_best_score_and_kept_checkpoints_are_resumed(toy: Toy, tmp_path: Path) -
     straight = toy(tmp_path / "straight", 4, **changes)
     straight.train()
     toy(tmp_path / "halved", 2, **changes).train()
-    resumed = go_on(toy, tmp_path / "halved", 4, **changes)
+    resumed = resume(toy, tmp_path / "halved", 4, **changes)
     infos = [runner.message_hub.runtime_info for runner in (straight, resumed)]
     assert infos[0]["best_score"] == infos[1]["best_score"]
     assert infos[0]["keep_ckpt_ids"] == infos[1]["keep_ckpt_ids"] == [3, 4]
@@ -153,7 +153,7 @@ def test_what_cannot_be_exact_is_said(toy: Toy, tmp_path: Path, capsys: pytest.C
     runner.train()
     assert any("Resuming cannot be exact: batch_size from 4 to 2" in line for line in said)
     # Two batches of four are four of two; one more was taken.
-    assert (runner.train_loop.place.turn, runner.train_loop.place.taken) == (0, 5)  # type: ignore[attr-defined]
+    assert (runner.train_loop.batches.epoch, runner.train_loop.batches.consumed) == (0, 5)  # type: ignore[attr-defined]
 
 
 def warned(runner: ResumableRunner) -> list[str]:
@@ -167,14 +167,14 @@ def warned(runner: ResumableRunner) -> list[str]:
 def test_another_number_of_processes_or_samples_is_said(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, "get_world_size", lambda: 2)
+    monkeypatch.setattr(data_position, "get_world_size", lambda: 2)
     toy(tmp_path, 1).train()
     monkeypatch.undo()
     changes = {"resume": True, "load_from": str(tmp_path / "iter_1.pth"), "dataset": {"samples": 16}}
     runner = toy(tmp_path, 2, **changes)
     assert any("exact: processes from 2 to 1, samples from 12 to 16." in line for line in warned(runner))
     # A batch of each of two processes is two of one; one more was taken.
-    assert runner.train_loop.place.taken == 3  # type: ignore[attr-defined]
+    assert runner.train_loop.batches.consumed == 3  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -186,11 +186,31 @@ def test_from_a_checkpoint_of_mmengine_a_training_goes_on_near_its_place_and_say
 ) -> None:
     toy(tmp_path, 4, **changes).train()
     checkpoint = state_at(tmp_path)
-    del checkpoint["place"]
+    del checkpoint["data_position"]
     torch.save(checkpoint, tmp_path / "foreign.pth")
     runner = toy(tmp_path, 5, resume=True, load_from=str(tmp_path / "foreign.pth"), **changes)
     assert any("not written by ibkd_mm" in line for line in warned(runner))
-    assert (runner.train_loop.place.turn, runner.train_loop.place.taken) == at  # type: ignore[attr-defined]
+    assert (runner.train_loop.batches.epoch, runner.train_loop.batches.consumed) == at  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("changes", [{}, {"sampler": "InfiniteSampler"}, {"epochs": True}])
+def test_a_checkpoint_with_the_former_names_of_the_position_is_resumed_exactly(
+    toy: Toy, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    straight = toy(tmp_path / "straight", 6, **changes)
+    straight.train()
+    toy(tmp_path / "former", 4, **changes).train()
+    checkpoint = state_at(tmp_path / "former")
+    position = checkpoint.pop("data_position")
+    checkpoint["place"] = {
+        "turn": position.pop("epoch"),
+        "taken": position.pop("consumed_batches"),
+        **position,
+    }
+    assert set(checkpoint["place"]) == {"turn", "taken", "batch_size", "processes", "samples"}
+    torch.save(checkpoint, find_resumable(tmp_path / "former"))
+    resumed = resume(toy, tmp_path / "former", 6, **changes)
+    assert differing(state(straight), state(resumed)) == []
 
 
 def test_a_schedule_that_the_checkpoint_overrules_is_named(toy: Toy, tmp_path: Path) -> None:
@@ -216,7 +236,7 @@ def test_a_stop_in_a_later_turn_over_the_data_is_resumed_there(toy: Toy, tmp_pat
     straight = toy(tmp_path / "straight", 6)
     straight.train()
     toy(tmp_path / "halved", 4).train()  # one batch into the second turn of three
-    resumed = go_on(toy, tmp_path / "halved", 6)
-    place = resumed.train_loop.place  # type: ignore[attr-defined]
-    assert (place.turn, place.taken) == (1, 3)
+    resumed = resume(toy, tmp_path / "halved", 6)
+    batches = resumed.train_loop.batches  # type: ignore[attr-defined]
+    assert (batches.epoch, batches.consumed) == (1, 3)
     assert differing(state(straight), state(resumed)) == []
