@@ -27,23 +27,11 @@ class ResumableLoop(BaseLoop):
 
     def __init__(self, runner: Runner, dataloader: Any, **kwargs: Any) -> None:
         built = runner.build_dataloader(dataloader, seed=runner.seed, diff_rank_seed=has_rank_seeds(runner))
-        rank = get_rank()
-        error_log = Path(runner.log_dir) / error_log_name(rank)
-        super().__init__(runner, seed_by_position(built, runner.seed, rank, error_log), **kwargs)
-
-    @property
-    def batches(self) -> PositionedBatches:
-        """The batch sampler, which knows epoch and batch."""
-        batches = self.dataloader.batch_sampler
-        assert isinstance(batches, PositionedBatches)
-        return batches
-
-    @property
-    def dataset(self) -> SeededDataset:
-        """The dataset that seeds its samples."""
-        dataset = self.dataloader.dataset
-        assert isinstance(dataset, SeededDataset)
-        return dataset
+        error_log = Path(runner.log_dir) / error_log_name(get_rank())
+        loader: Any = seed_by_position(built, runner.seed, get_rank(), error_log)
+        self.batches: PositionedBatches = loader.batch_sampler
+        self.dataset: SeededDataset = loader.dataset
+        super().__init__(runner, loader, **kwargs)
 
     def reseed(self, seed: int) -> None:
         """Use the seed of the run that is resumed; a sampler seed that the config sets stays."""

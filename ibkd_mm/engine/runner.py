@@ -1,6 +1,7 @@
 """mmengine's Runner with atomic checkpoints, exact resuming and the safety hooks."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from ibkd_mm.config.walk import walk
 from ibkd_mm.engine.checkpoint.save import (
     TRAINING_ONLY,
     checkpoint_file,
@@ -36,7 +38,7 @@ _LOOPS = {
     "IterBasedTrainLoop": "ibkd_mm.ResumableIterLoop",
 }
 _HOOKS = {"CheckpointHook": "ibkd_mm.WholeCheckpointHook"}
-_PROGRESS = ("last_step", "_global_step", "_last_value", "base_values")
+_PROGRESS = {"last_step", "_global_step", "_last_value", "base_values"}
 """Entries of a scheduler's state that change during a training."""
 
 
@@ -171,7 +173,7 @@ class ResumableRunner(Runner):
         load_training_only(unwrap_model(self.model), self._training_only)
         self._training_only.clear()
         resumed = scheduler_states(self.param_schedulers or [])
-        for change in _changed_settings(planned, resumed, "param_scheduler"):
+        for change in _changed_settings(planned, resumed):
             self.logger.warning(f"{change}: a schedule continues with the settings it began with.")
         if isinstance(self.train_loop, ResumableLoop):
             self.train_loop.reseed(self.seed)
@@ -200,18 +202,15 @@ class ResumableRunner(Runner):
             torch.save(checkpoint, file)
 
 
-def _changed_settings(planned: Any, resumed: Any, key: str) -> list[str]:
+def _changed_settings(planned: Any, resumed: Any) -> list[str]:
     """List the settings of schedulers that a checkpoint restored although the config has others."""
-    if isinstance(planned, list):
-        pairs = enumerate(zip(planned, resumed, strict=False))
-        return [line for index, pair in pairs for line in _changed_settings(*pair, f"{key}.{index}")]
-    if "last_step" not in planned:  # schedulers of several optimizers, by name
-        groups = [(group, resumed[name], f"{key}.{name}") for name, group in planned.items()]
-        return [line for group in groups for line in _changed_settings(*group)]
+    restored = dict(walk(resumed, "param_scheduler"))
     return [
-        f"{key}.{name} is {resumed[name]} as in the checkpoint, not {value}"
-        for name, value in planned.items()
-        if name not in _PROGRESS and resumed.get(name) != value
+        f"{key} is {restored.get(key)} as in the checkpoint, not {value}"
+        for key, value in walk(planned, "param_scheduler")
+        if not isinstance(value, Mapping | list | tuple)
+        and restored.get(key) != value
+        and not _PROGRESS.intersection(key.split("."))
     ]
 
 

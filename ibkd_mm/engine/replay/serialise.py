@@ -1,7 +1,7 @@
 """Convert a batch to tensors and plain values, and back, so that a file with it needs no classes."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,10 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): to_plain(item) for key, item in value.items()}
     name = type(value).__name__
-    if name not in _PARTS:
+    if name not in _converters():
         raise TypeError(f"the batch holds a {name}, which cannot be saved")
-    return {_TAG: name, "parts": to_plain(_PARTS[name](value))}
+    split, _ = _converters()[name]
+    return {_TAG: name, "parts": to_plain(split(value))}
 
 
 def from_plain(value: Any) -> Any:
@@ -38,12 +39,9 @@ def from_plain(value: Any) -> Any:
     if type(value) is not dict:
         raise TypeError(f"a {type(value).__name__} in the batch")
     if _TAG in value:
-        return _constructors()[value[_TAG]](*from_plain(value["parts"]))
+        _, make = _converters()[value[_TAG]]
+        return make(*from_plain(value["parts"]))
     return {key: from_plain(item) for key, item in value.items()}
-
-
-def _element_parts(element: BaseDataElement) -> tuple[dict[str, Any], dict[str, Any]]:
-    return dict(element.metainfo_items()), dict(element.items())
 
 
 def _make_element(kind: Any, metainfo: dict[str, Any], data: dict[str, Any]) -> BaseDataElement:
@@ -52,27 +50,28 @@ def _make_element(kind: Any, metainfo: dict[str, Any], data: dict[str, Any]) -> 
     return element
 
 
-_ELEMENTS = ("DetDataSample", "SegDataSample", "BaseDataElement", "InstanceData", "PixelData", "LabelData")
-_PARTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
-    **dict.fromkeys(_ELEMENTS, _element_parts),
-    "HorizontalBoxes": lambda boxes: (boxes.tensor,),
-    "BitmapMasks": lambda masks: (masks.masks, masks.height, masks.width),
-    "PolygonMasks": lambda masks: (masks.masks, masks.height, masks.width),
-    "ndarray": lambda array: (torch.from_numpy(np.ascontiguousarray(array)), tuple(array.shape)),
-}
-
-
-def _constructors() -> dict[str, Callable[..., Any]]:
+@cache
+def _converters() -> dict[str, tuple[Callable[[Any], tuple[Any, ...]], Callable[..., Any]]]:
+    """Return, by the name of a class, how an object is split into parts and made from them."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.bbox import HorizontalBoxes
     from mmdet.structures.mask import BitmapMasks, PolygonMasks
     from mmseg.structures import SegDataSample
 
+    def split_element(element: Any) -> tuple[Any, ...]:
+        return dict(element.metainfo_items()), dict(element.items())
+
+    def split_masks(masks: Any) -> tuple[Any, ...]:
+        return masks.masks, masks.height, masks.width
+
+    def split_array(array: Any) -> tuple[Any, ...]:
+        return torch.from_numpy(np.ascontiguousarray(array)), tuple(array.shape)
+
     elements = (DetDataSample, SegDataSample, BaseDataElement, InstanceData, PixelData, LabelData)
     return {
-        **{kind.__name__: partial(_make_element, kind) for kind in elements},
-        "HorizontalBoxes": lambda tensor: HorizontalBoxes(tensor, clone=False),
-        "BitmapMasks": BitmapMasks,
-        "PolygonMasks": PolygonMasks,
-        "ndarray": lambda tensor, shape: tensor.numpy().reshape(shape),
+        **{kind.__name__: (split_element, partial(_make_element, kind)) for kind in elements},
+        "HorizontalBoxes": (lambda boxes: (boxes.tensor,), partial(HorizontalBoxes, clone=False)),
+        "BitmapMasks": (split_masks, BitmapMasks),
+        "PolygonMasks": (split_masks, PolygonMasks),
+        "ndarray": (split_array, lambda tensor, shape: tensor.numpy().reshape(shape)),
     }

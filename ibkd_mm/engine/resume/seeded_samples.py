@@ -46,24 +46,10 @@ class PositionedBatches:
     """
 
     def __init__(self, batch_sampler: Any) -> None:
-        self.batch_sampler = batch_sampler
-        self.epoch = 0
-        self.consumed = 0
-
-    @property
-    def sampler(self) -> Any:
-        """The sampler inside the batch sampler."""
-        return self.batch_sampler.sampler
-
-    @property
-    def batch_size(self) -> int:
-        """Samples per batch."""
-        return int(self.batch_sampler.batch_size)
-
-    @property
-    def is_infinite(self) -> bool:
-        """Whether the sampler never ends, as mmengine's InfiniteSampler."""
-        return hasattr(self.sampler, "skip")
+        self.batch_sampler, self.sampler = batch_sampler, batch_sampler.sampler
+        self.batch_size = int(batch_sampler.batch_size)
+        self.is_infinite = hasattr(self.sampler, "skip")  # as mmengine's InfiniteSampler, which never ends
+        self.epoch = self.consumed = 0
 
     def __len__(self) -> int:
         return len(self.batch_sampler)

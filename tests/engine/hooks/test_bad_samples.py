@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.toy_training import warned
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
@@ -30,9 +31,7 @@ def test_an_unreadable_sample_is_named_once_counted_and_replaced(
     toy: Toy, tmp_path: Path, workers: int
 ) -> None:
     runner = guarded(toy, tmp_path, (3,), share=0.1, workers=workers)
-    said: list[str] = []
-    runner.logger.warning = said.append  # type: ignore[method-assign]
-    runner.train()
+    said = warned(runner)
     assert [line for line in said if "unreadable" in line] == [
         "Sample 3 is unreadable, replaced: OSError: picture 3.jpg is cut short"
     ]
@@ -84,8 +83,6 @@ def test_what_other_processes_could_not_read_counts_and_is_named(
 ) -> None:
     monkeypatch.setattr(bad_samples, "get_world_size", lambda: 2)
     runner = guarded(toy, tmp_path, (3,), share=0.25)
-    said: list[str] = []
-    runner.logger.warning = said.append  # type: ignore[method-assign]
     other = Path(runner.log_dir) / "unreadable_samples_1.jsonl"
 
     def note(*samples: int) -> None:
@@ -93,7 +90,7 @@ def test_what_other_processes_could_not_read_counts_and_is_named(
         other.write_text("".join(f"{line}\n" for line in lines))
 
     note(3, 7, 8)  # with the own one three of twelve are bad, a quarter: each process may come by all of them
-    runner.train()
+    said = warned(runner)
     assert {line.split()[1] for line in said if "unreadable" in line} == {"3", "7", "8"}
     runner = guarded(toy, tmp_path / "more", (3,), share=0.25)
     other = Path(runner.log_dir) / "unreadable_samples_1.jsonl"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.toy_training import warned
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 from torch import Tensor
@@ -244,9 +245,7 @@ def test_resuming_without_an_average_says_so_and_begins_with_the_weights(toy: To
     runner = toy(
         tmp_path / "plain", 3, hooks=[_hook()], resume=True, load_from=f"{tmp_path}/plain/iter_2.pth"
     )
-    said: list[str] = []
-    runner.logger.warning = said.append
-    runner.train()
+    said = warned(runner)
     assert said == ["The checkpoint has no average of StudentEMAHook: a new one starts with its weights."]
     before = load_weights(tmp_path / "plain" / "iter_2.pth")["state_dict"]
     after = load_weights(tmp_path / "plain" / "iter_3.pth")

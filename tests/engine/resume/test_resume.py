@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.toy_training import warned
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
@@ -148,20 +149,10 @@ def test_best_score_and_kept_checkpoints_are_resumed(toy: Toy, tmp_path: Path) -
 def test_what_cannot_be_exact_is_said(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     toy(tmp_path, 2).train()
     runner = toy(tmp_path, 3, resume=True, load_from=str(tmp_path / "iter_2.pth"), batch_size=2)
-    said: list[str] = []
-    runner.logger.warning = said.append  # type: ignore[method-assign]
-    runner.train()
+    said = warned(runner)
     assert any("Resuming cannot be exact: batch_size from 4 to 2" in line for line in said)
     # Two batches of four are four of two; one more was taken.
     assert (runner.train_loop.batches.epoch, runner.train_loop.batches.consumed) == (0, 5)  # type: ignore[attr-defined]
-
-
-def warned(runner: ResumableRunner) -> list[str]:
-    """Train, and return the warnings."""
-    said: list[str] = []
-    runner.logger.warning = said.append  # type: ignore[method-assign]
-    runner.train()
-    return said
 
 
 def test_another_number_of_processes_or_samples_is_said(
@@ -216,9 +207,7 @@ def test_a_checkpoint_with_the_former_names_of_the_position_is_resumed_exactly(
 def test_a_schedule_that_the_checkpoint_overrules_is_named(toy: Toy, tmp_path: Path) -> None:
     toy(tmp_path, 2).train()
     runner = toy(tmp_path, 3, resume=True, load_from=str(tmp_path / "iter_2.pth"), schedule={"T_max": 20})
-    said: list[str] = []
-    runner.logger.warning = said.append  # type: ignore[method-assign]
-    runner.train()
+    said = warned(runner)
     assert any("param_scheduler.0.T_max is 9 as in the checkpoint, not 20" in line for line in said)
 
 
@@ -226,9 +215,7 @@ def test_a_checkpoint_between_two_steps_of_the_optimizer_is_said_to_lose_gradien
     toy: Toy, tmp_path: Path
 ) -> None:
     runner = toy(tmp_path, 4, optim={"accumulative_counts": 2}, saving={"interval": 1})
-    said: list[str] = []
-    runner.logger.warning = said.append  # type: ignore[method-assign]
-    runner.train()
+    said = warned(runner)
     assert sum("multiple of accumulative_counts" in line for line in said) == 2  # after the first and third
 
 
