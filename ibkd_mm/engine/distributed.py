@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -11,32 +10,26 @@ from torch import distributed
 
 from ibkd_mm.errors import UserError
 
-
-class _Launcher(NamedTuple):
-    """The variables that a launcher must set, its names for those that torch reads, and an example."""
-
-    required: tuple[str, ...]
-    names: dict[str, str]
-    example: str
-
-
-_OPEN_MPI = "OMPI_COMM_WORLD_"
+# The environment variables that a launcher must set, and an example of its use.
 _LAUNCHERS = {
-    "pytorch": _Launcher(
+    "pytorch": (
         ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"),
-        {},
         "torchrun --nproc_per_node 2 tools/train.py CONFIG",
     ),
-    "slurm": _Launcher(
-        ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"),
-        {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"},
-        "srun --ntasks 2 ibkd train CONFIG",
-    ),
-    "mpi": _Launcher(
-        (f"{_OPEN_MPI}RANK", f"{_OPEN_MPI}SIZE", "MASTER_ADDR"),
-        {name: _OPEN_MPI + name.removeprefix("WORLD_") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")},
+    "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun --ntasks 2 ibkd train CONFIG"),
+    "mpi": (
+        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "MASTER_ADDR"),
         "mpirun -np 2 ibkd train CONFIG",
     ),
+}
+# The launchers' names for the variables that torch reads.
+_SOURCES = {
+    "slurm": {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"},
+    "mpi": {
+        "RANK": "OMPI_COMM_WORLD_RANK",
+        "WORLD_SIZE": "OMPI_COMM_WORLD_SIZE",
+        "LOCAL_RANK": "OMPI_COMM_WORLD_LOCAL_RANK",
+    },
 }
 
 
@@ -67,20 +60,21 @@ def destroy_processes() -> None:
 
 
 def _check_environment(launcher: str) -> None:
-    total, local = (os.environ.get(f"{_OPEN_MPI}{size}") for size in ("SIZE", "LOCAL_SIZE"))
-    if launcher == "mpi" and total == local:
+    processes, local = (os.environ.get(f"OMPI_COMM_WORLD_{size}") for size in ("SIZE", "LOCAL_SIZE"))
+    if launcher == "mpi" and processes == local:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    missing = [name for name in _LAUNCHERS[launcher].required if name not in os.environ]
+    required, example = _LAUNCHERS[launcher]
+    missing = [name for name in required if name not in os.environ]
     if missing:
         raise UserError(
             f"--launcher {launcher}: expected the launcher to set {', '.join(missing)}. "
-            f"Start with: {_LAUNCHERS[launcher].example} --launcher {launcher}"
+            f"Start with: {example} --launcher {launcher}"
         )
 
 
 def _set_torch_environment(launcher: str) -> None:
     """Set the variables that torch reads from those of the launcher."""
-    for name, source in _LAUNCHERS[launcher].names.items():
+    for name, source in _SOURCES.get(launcher, {}).items():
         os.environ[name] = os.environ.get(source, "0")
     os.environ.setdefault("MASTER_PORT", "29500")
     if "MASTER_ADDR" not in os.environ:

@@ -57,16 +57,18 @@ def lerp_tensors(starts: list[Tensor], ends: list[Tensor], weight: float) -> Non
     torch._foreach_lerp_(starts, ends, weight)
 
 
-def state_dict_metadata(state_dict: Mapping[str, Any]) -> Any:
-    """Return the versions of modules that torch keeps beside a state dict; None where there are none."""
+def state_dict_metadata(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the versions of modules that torch keeps beside a state dict; empty where there are none."""
     # `load_state_dict` reads this attribute of the dictionary. Can go when torch gives it a public name.
-    return getattr(state_dict, "_metadata", None)
+    metadata: dict[str, Any] = getattr(state_dict, "_metadata", {})
+    return metadata
 
 
-def set_state_dict_metadata(state_dict: Any, metadata: Any) -> None:
-    """Set the versions of modules beside a state dict."""
+def copy_state_dict_metadata(source: Mapping[str, Any], target: Any) -> None:
+    """Copy the versions of modules, if there are any, to another state dict."""
     # As for `state_dict_metadata`.
-    state_dict._metadata = metadata
+    if state_dict_metadata(source):
+        target._metadata = state_dict_metadata(source)
 
 
 def normalizes(preprocessor: nn.Module) -> bool:

@@ -1,6 +1,7 @@
 """Private names of other packages are used in `ibkd_mm/stack` alone; its functions work."""
 
 import ast
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,8 +146,10 @@ def test_what_modules_and_preprocessors_are() -> None:
 def test_versions_beside_a_state_dict_and_the_dictionary_of_a_config() -> None:
     state = nn.BatchNorm1d(1).state_dict()
     assert internals.state_dict_metadata(state)[""]["version"] == 2
-    internals.set_state_dict_metadata(state, {})
-    assert internals.state_dict_metadata(state) == {}
-    assert internals.state_dict_metadata({}) is None
+    copy = OrderedDict(state)
+    internals.copy_state_dict_metadata(state, copy)
+    assert copy._metadata == state._metadata
+    assert internals.state_dict_metadata({}) == {}
+    internals.copy_state_dict_metadata({}, {})  # a plain dictionary has no place for them
     config = Config({"model": {"type": "A"}})
     assert internals.config_dict_of(config)["model"] is config.model

@@ -16,15 +16,16 @@ from typing import Any
 
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.utils import apply_to
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
 
 from ibkd_mm.engine.checkpoint.safe_globals import SAFE_GLOBALS
 from ibkd_mm.engine.checkpoint.sanitise import normalise, sanitise
 from ibkd_mm.engine.checkpoint.sources import MMCLS, PREFIXES, locate
 from ibkd_mm.engine.checkpoint.trust import is_trusted, trust_hint, warn_code_runs
 from ibkd_mm.errors import UserError
+from ibkd_mm.stack.internals import copy_state_dict_metadata
 
 MapLocation = str | torch.device | Callable[..., Any] | None
 
@@ -50,7 +51,9 @@ def load_weights(reference: str | Path, map_location: MapLocation = "cpu") -> di
     if checkpoint is None or not isinstance(map_location, str | torch.device):
         checkpoint = _read(path, map_location)
     elif torch.device(map_location).type != "cpu":
-        checkpoint = _move(checkpoint, map_location)
+        moved = apply_to(checkpoint, torch.is_tensor, lambda tensor: tensor.to(map_location))
+        copy_state_dict_metadata(checkpoint["state_dict"], moved["state_dict"])
+        checkpoint = moved
     if str(reference).startswith(MMCLS):
         checkpoint["state_dict"] = _backbone_only(checkpoint["state_dict"])
     return checkpoint
@@ -77,17 +80,6 @@ def _file_state(path: Path) -> tuple[Any, ...]:
 def _read(path: Path, map_location: MapLocation) -> dict[str, Any]:
     read = _read_safetensors if path.suffix == ".safetensors" else read_torch
     return normalise(read(path, map_location), path)
-
-
-def _move(value: Any, device: Any) -> Any:
-    """Move all tensors to a device; dictionaries are changed in place and so keep their attributes."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        value.update({key: _move(item, device) for key, item in value.items()})
-    elif type(value) in (list, tuple):
-        return type(value)(_move(item, device) for item in value)
-    return value
 
 
 def _read_safetensors(path: Path, map_location: MapLocation) -> dict[str, Any]:

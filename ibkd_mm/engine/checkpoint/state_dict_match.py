@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ibkd_mm.engine.model_wrappers import unwrap_model
-from ibkd_mm.stack.internals import set_state_dict_metadata, state_dict_metadata
+from ibkd_mm.stack.internals import copy_state_dict_metadata
 
 _MAX_MODULES = 3
 
@@ -64,7 +64,7 @@ def load_matching_weights(model: nn.Module, weights: dict[str, Tensor]) -> Misma
     reshaped = [n for n, value in found.items() if n in expected and expected[n].shape != value.shape]
     skipped = set(reshaped)
     usable = OrderedDict((name, value) for name, value in found.items() if name not in skipped)
-    set_state_dict_metadata(usable, state_dict_metadata(weights) or OrderedDict())
+    copy_state_dict_metadata(weights, usable)
     result = model.load_state_dict(usable, strict=False)
     skipped |= {name for name in result.missing_keys if name.endswith("num_batches_tracked")}
     missing = [name for name in result.missing_keys if name not in skipped]

@@ -44,6 +44,13 @@ class Step:
     versions: dict[str, str]
 
 
+_TYPES = {
+    **dict.fromkeys(("seed", "rank", "iteration"), int),
+    **dict.fromkeys(("state_dict", "training_only", "losses", "versions"), dict),
+    "config": str,
+}
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the packages that results depend on."""
     import mmdet
@@ -78,16 +85,13 @@ def _problem(content: Any) -> str | None:
     names = {field.name for field in fields(Step)}
     if type(content) is not dict or set(content) != names:
         return f"not the entries {', '.join(sorted(names))}"
-    for name in ("seed", "rank", "iteration"):
-        if type(content[name]) is not int:
-            return f"the {name} {content[name]!r} instead of an integer"
-    config, weights = content["config"], content["state_dict"]
+    for name, kind in _TYPES.items():
+        if type(content[name]) is not kind:
+            return f"{content[name]!r:.40} as {name} instead of {kind.__name__}"
+    config = content["config"]
     # No path: the file may come from somewhere else, and a config is a program.
-    if type(config) is not str or Path(config).name != config or "\\" in config:
+    if Path(config).name != config or "\\" in config:
         return f"the config {config!r} instead of the name of a file in its folder"
-    if type(weights) is not dict or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not all(isinstance(value, Tensor) for value in content["state_dict"].values()):
         return "a state_dict with values other than tensors"
-    for name in ("training_only", "losses", "versions"):
-        if type(content[name]) is not dict:
-            return f"'{name}' that is no dictionary"
     return None

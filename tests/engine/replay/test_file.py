@@ -123,14 +123,14 @@ class _Hostile:
             r"has the config '\.\./a\.py' instead of",
         ),
         (lambda path: write_step(path, _step([], config="/a.py")), "has the config '/a.py' instead of"),
-        (lambda path: write_step(path, _step([], rank="0")), "has the rank '0' instead of an integer"),
+        (lambda path: write_step(path, _step([], rank="0")), "has '0' as rank instead of int"),
         (
             lambda path: write_step(path, _step([], state_dict={"a": 1})),
             "has a state_dict with values other than tensors",
         ),
         (
             lambda path: write_step(path, _step([], losses=[])),
-            "has 'losses' that is no dictionary",
+            r"has \[\] as losses instead of dict",
         ),
         (
             lambda path: write_step(path, _step({"_class": "os", "parts": ()})),
