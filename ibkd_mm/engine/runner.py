@@ -27,7 +27,7 @@ from ibkd_mm.engine.loops import ResumableLoop
 from ibkd_mm.engine.memory_format import match_state_to_weights, to_memory_format
 from ibkd_mm.engine.model_wrappers import optim_wrappers, unwrap_model
 from ibkd_mm.engine.optim.param_groups import FEW_GROUPS
-from ibkd_mm.engine.safety_hooks import SAFETY_HOOKS, with_safety_hooks
+from ibkd_mm.engine.safety_hooks import with_safety_hooks
 from ibkd_mm.engine.workers import ignore_signals_in_workers, shut_down_workers
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import RUNNERS
@@ -38,13 +38,14 @@ _LOOPS = {
     "IterBasedTrainLoop": "ibkd_mm.ResumableIterLoop",
 }
 _HOOKS = {"CheckpointHook": "ibkd_mm.WholeCheckpointHook"}
+_MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
 _PROGRESS = {"last_step", "_global_step", "_last_value", "base_values"}
 """Entries of a scheduler's state that change during a training."""
 
 
 @RUNNERS.register_module()
 class ResumableRunner(Runner):
-    """A Runner that writes checkpoints atomically, resumes exactly, and adds `SAFETY_HOOKS`.
+    """A Runner that writes checkpoints atomically, resumes exactly, and adds the safety hooks.
 
     It uses our training loops and checkpoint hook where a config names mmengine's; their settings are the
     same. Parameters with equal settings share a group. Keys of a config that it reads besides mmengine's:
@@ -117,10 +118,10 @@ class ResumableRunner(Runner):
         checkpoint = merged["checkpoint"]
         if isinstance(checkpoint, dict):
             merged["checkpoint"] = {**checkpoint, "type": _replace_type(checkpoint["type"], _HOOKS)}
-        # mmengine accepts None only for its own hooks
-        for name in [name for name in SAFETY_HOOKS if merged[name] is None]:
-            del merged[name]
-        super().register_default_hooks(merged)
+        # mmengine removes its own hooks that are None, and fails on others
+        super().register_default_hooks(
+            {name: hook for name, hook in merged.items() if hook is not None or name in _MMENGINE_HOOKS}
+        )
 
     def train(self) -> nn.Module:
         """Train; release signal handlers, module hooks and workers in any case."""

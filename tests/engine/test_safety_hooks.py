@@ -63,7 +63,7 @@ log_level = 'ERROR'
         ({"logger": {"type": "LoggerHook", "interval": 1}}, (), 10),
         ({"non_finite": {"patience": 3}}, (), 3),
         ({"preemption": None, "timer": None}, (PreemptionHook,), 10),
-        ({"checkpoint": None}, (), 10),
+        ({"checkpoint": None, "distill_schedule": None}, (), 10),  # the second is another package's
     ],
 )
 def test_a_config_under_a_plain_training_script_has_the_hooks_too(
