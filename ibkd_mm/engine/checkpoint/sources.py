@@ -46,8 +46,8 @@ def _local(reference: str) -> Path:
     if path.is_dir():
         inside = ", ".join(sorted(found.name for found in path.glob("*.pth"))[:5]) or "no .pth file"
         raise UserError(f"Expected a checkpoint file, found the folder {path}. In it: {inside}.")
-    beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise UserError(f"There is no checkpoint {path}.{did_you_mean(path.name, beside)}")
+    names = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise UserError(f"There is no checkpoint {path}.{did_you_mean(path.name, names)}")
 
 
 def _shipped(name: str) -> Path:

@@ -97,9 +97,7 @@ class NonFiniteGuard(Hook):
         # A gradient scaler lets gradients overflow now and then to find its scale, and skips such steps
         # itself. With one, only losses and statistics are checked.
         if not self._is_finite_everywhere([] if scaled else gradients(optimizer)):
-            for group in optimizer.param_groups:
-                for parameter in group["params"]:
-                    parameter.grad = None
+            optimizer.zero_grad(set_to_none=True)
 
     def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Undo and count a skipped step."""

@@ -52,14 +52,12 @@ class PreemptionHook(Hook):
         self._received: signal.Signals | None = None
         self._received_at = 0.0
         self._validation_pending = False
-        self._former_handlers: dict[signal.Signals, Any] = {}
+        self._handlers: dict[signal.Signals, Any] = {}  # the former ones
 
     def before_train(self, runner: Runner) -> None:
         """Install the signal handlers, then run a validation that the stop interrupted."""
         if current_thread() is main_thread():  # Python allows handlers only there
-            self._former_handlers = {
-                number: signal.signal(number, self._on_signal) for number in self.signals
-            }
+            self._handlers = {number: signal.signal(number, self._on_signal) for number in self.signals}
         else:
             runner.logger.warning(
                 "The training runs in a thread other than the main one: no signal saves it."
@@ -78,7 +76,7 @@ class PreemptionHook(Hook):
 
     def after_val_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Stop during a validation, which resuming repeats; several processes finish theirs."""
-        if self._former_handlers and get_world_size() == 1 and self._is_stopping():
+        if self._handlers and get_world_size() == 1 and self._is_stopping():
             self._save_and_exit(runner, runner.iter, validation_pending=True)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -92,9 +90,9 @@ class PreemptionHook(Hook):
 
     def close(self) -> None:
         """Restore the former signal handlers."""
-        for number, handler in self._former_handlers.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._former_handlers = {}
+        self._handlers = {}
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
