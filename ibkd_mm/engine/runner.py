@@ -33,11 +33,11 @@ from ibkd_mm.errors import UserError
 from ibkd_mm.registry import RUNNERS
 from ibkd_mm.utils.cores import usable_cores
 
-_LOOPS = {
+_REPLACEMENTS = {
     "EpochBasedTrainLoop": "ibkd_mm.ResumableEpochLoop",
     "IterBasedTrainLoop": "ibkd_mm.ResumableIterLoop",
+    "CheckpointHook": "ibkd_mm.WholeCheckpointHook",
 }
-_HOOKS = {"CheckpointHook": "ibkd_mm.WholeCheckpointHook"}
 _MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
 _PROGRESS = {"last_step", "_global_step", "_last_value", "base_values"}
 """Entries of a scheduler's state that change during a training."""
@@ -102,7 +102,7 @@ class ResumableRunner(Runner):
             loop = dict(loop)
             if "by_epoch" in loop:
                 loop["type"] = f"{'Epoch' if loop.pop('by_epoch') else 'Iter'}BasedTrainLoop"
-            loop["type"] = _replace_type(loop["type"], _LOOPS)
+            loop["type"] = _replacement(loop["type"])
         return super().build_train_loop(loop)
 
     @staticmethod
@@ -117,7 +117,7 @@ class ResumableRunner(Runner):
         merged = {"checkpoint": {"type": "CheckpointHook", "interval": 1}, **with_safety_hooks(hooks or {})}
         checkpoint = merged["checkpoint"]
         if isinstance(checkpoint, dict):
-            merged["checkpoint"] = {**checkpoint, "type": _replace_type(checkpoint["type"], _HOOKS)}
+            merged["checkpoint"] = {**checkpoint, "type": _replacement(checkpoint["type"])}
         # mmengine removes its own hooks that are None, and fails on others
         super().register_default_hooks(
             {name: hook for name, hook in merged.items() if hook is not None or name in _MMENGINE_HOOKS}
@@ -215,7 +215,7 @@ def _changed_settings(planned: Any, resumed: Any) -> list[str]:
     ]
 
 
-def _replace_type(kind: Any, replacements: dict[str, str]) -> Any:
-    """Return the replacement of a registered type, or the type itself where there is none."""
+def _replacement(kind: Any) -> Any:
+    """Return our loop or hook for one of mmengine's; any other type as it is."""
     name = kind if isinstance(kind, str) else kind.__name__
-    return replacements.get(name.removeprefix("mmengine."), kind)
+    return _REPLACEMENTS.get(name.removeprefix("mmengine."), kind)

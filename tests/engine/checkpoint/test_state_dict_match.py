@@ -51,7 +51,7 @@ def test_half_precision_is_widened_to_the_models() -> None:
     assert torch.equal(model.head.weight, weights["head.weight"].float())
 
 
-def test_the_wrapping_of_a_parallel_model_is_no_misfit() -> None:
+def test_the_wrapping_of_a_parallel_model_is_no_mismatch() -> None:
     assert not load_matching_weights(_Net(), _weights(prefix="module."))
     assert not load_matching_weights(_Augmented(module=_Tested()), _weights())
 
@@ -84,7 +84,7 @@ def test_another_number_of_classes_is_recognised() -> None:
     assert mismatch.likely_cause() == "the same architecture with another number of classes or channels"
 
 
-def test_a_misfit_is_told_by_module_and_number() -> None:
+def test_a_mismatch_is_described_by_module_and_number() -> None:
     weights = _weights() | {f"neck.convs.{index}": torch.zeros(1) for index in range(30)}
     del weights["head.bias"]
     assert str(load_matching_weights(_Net(), weights)).splitlines() == [
@@ -122,7 +122,7 @@ def test_the_guard_is_as_strict_as_its_purpose(
     assert message in str(error.value)
 
 
-def test_fine_tuning_from_other_heads_is_told_once_and_shortly(
+def test_fine_tuning_from_other_heads_is_logged_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[str] = []

@@ -182,7 +182,7 @@ def test_a_data_set_without_anything_to_turn_off_is_named(toy: Toy, tmp_path: Pa
 def test_loops_of_mmengine_are_switched_too(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, epochs: bool
 ) -> None:
-    monkeypatch.setattr("ibkd_mm.engine.runner._LOOPS", {})
+    monkeypatch.setattr("ibkd_mm.engine.runner._REPLACEMENTS", {})
     runner, mixed = watched(
         toy, tmp_path, 2 if epochs else 3, 1, epochs=epochs, workers=workers, guards={"data_position": None}
     )

@@ -1,4 +1,4 @@
-"""Steps that are not finite are named, leave no trace, are counted, and in the end stop the training."""
+"""Steps that are not finite are named, skipped and counted; too many in a row stop the training."""
 
 import os
 import socket
@@ -100,7 +100,7 @@ def test_a_non_finite_loss_is_named_counted_and_after_patience_stopped_with_the_
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "gradient", "features", "statistics"])
 @pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["sgd", "adamw"])
-def test_a_step_left_out_changes_no_bit(
+def test_a_skipped_step_changes_no_bit(
     build: Callable[..., ResumableRunner], optimizer: dict[str, Any], kind: str
 ) -> None:
     settings = {"optim_wrapper.optimizer": optimizer, "model.dropout": 0.0}
@@ -168,7 +168,7 @@ def test_mixed_precision_on_a_cpu_is_guarded_alike(build: Callable[..., Resumabl
 
 
 @pytest.mark.parametrize("fused", [False, True])  # a fused optimizer is called also for what it leaves out
-def test_what_a_gradient_scaler_leaves_out_by_itself_is_not_counted(
+def test_what_a_gradient_scaler_skips_itself_is_not_counted(
     build: Callable[..., ResumableRunner], monkeypatch: pytest.MonkeyPatch, fused: bool
 ) -> None:
     upstream = "mmengine.optim.optimizer.amp_optimizer_wrapper"
@@ -187,7 +187,7 @@ def test_what_a_gradient_scaler_leaves_out_by_itself_is_not_counted(
     assert "Iteration 3 is skipped (2 of 3 in a row): loss_mask is nan." in log
 
 
-def test_counting_goes_on_after_a_resume(build: Callable[..., ResumableRunner]) -> None:
+def test_counting_continues_after_a_resume(build: Callable[..., ResumableRunner]) -> None:
     kinds = ["nan", "", "nan", ""]
     first = build(kinds, **{"train_cfg.max_iters": 2, "default_hooks.checkpoint.interval": 2})
     first.train()
@@ -227,7 +227,7 @@ def _free_port() -> int:
 
 
 @pytest.mark.e2e
-def test_processes_leave_out_alike_and_end_alike_where_one_alone_is_at_fault(tmp_path: Path) -> None:
+def test_all_processes_skip_and_stop_when_one_is_at_fault(tmp_path: Path) -> None:
     # The second process's loss becomes infinite, with gradients that are finite in both.
     config, work_dir = tmp_path / "two.py", tmp_path / "two"
     text = CONFIG.format(kinds=["", "inf@1", "", "inf@1", "inf@1", ""], steps=6)

@@ -159,7 +159,7 @@ def test_no_process_leaves_before_the_checkpoint_is_there(
     assert seen == [tmp_path / PREEMPTED]
 
 
-def test_a_process_stops_with_another_that_was_told(
+def test_a_process_stops_with_another_that_received_a_signal(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = iter([0, 0, 1])
@@ -170,7 +170,7 @@ def test_a_process_stops_with_another_that_was_told(
     assert load_weights(tmp_path / PREEMPTED)["meta"]["iter"] == 3
 
 
-def test_in_a_thread_a_training_says_that_no_signal_saves_it(toy: Toy, tmp_path: Path) -> None:
+def test_a_training_in_a_thread_warns_that_no_signal_saves_it(toy: Toy, tmp_path: Path) -> None:
     runner = toy(tmp_path, 2, guards=GUARD)
     said: list[str] = []
     runner.logger.warning = said.append  # type: ignore[method-assign]

@@ -240,7 +240,7 @@ def test_a_checkpoint_may_be_saved_at_any_time(toy: Toy, tmp_path: Path) -> None
     assert _same(dict(early["state_dict"]), torch.load(tmp_path / "expected_1.pth"))
 
 
-def test_resuming_without_an_average_says_so_and_begins_with_the_weights(toy: Toy, tmp_path: Path) -> None:
+def test_resuming_without_an_average_warns_and_starts_with_the_weights(toy: Toy, tmp_path: Path) -> None:
     toy(tmp_path / "plain", 2).train()
     runner = toy(
         tmp_path / "plain", 3, hooks=[_hook()], resume=True, load_from=f"{tmp_path}/plain/iter_2.pth"

@@ -130,16 +130,16 @@ def test_best_score_and_kept_checkpoints_are_resumed(toy: Toy, tmp_path: Path) -
     assert len(names[0]) == 3  # two and the best
 
 
-def test_what_cannot_be_exact_is_said(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_batch_size_is_warned_about(toy: Toy, tmp_path: Path) -> None:
     toy(tmp_path, 2).train()
     runner = toy(tmp_path, 3, resume=True, load_from=str(tmp_path / "iter_2.pth"), batch_size=2)
     said = warned(runner)
     assert any("Resuming cannot be exact: batch_size from 4 to 2" in line for line in said)
-    # Two batches of four are four of two; one more was taken.
+    # Two batches of four are four of two; one more was consumed.
     assert (runner.train_loop.batches.epoch, runner.train_loop.batches.consumed) == (0, 5)  # type: ignore[attr-defined]
 
 
-def test_another_number_of_processes_or_samples_is_said(
+def test_another_number_of_processes_or_samples_is_warned_about(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_position, "get_world_size", lambda: 2)
@@ -148,7 +148,7 @@ def test_another_number_of_processes_or_samples_is_said(
     changes = {"resume": True, "load_from": str(tmp_path / "iter_1.pth"), "dataset": {"samples": 16}}
     runner = toy(tmp_path, 2, **changes)
     assert any("exact: processes from 2 to 1, samples from 12 to 16." in line for line in warned(runner))
-    # A batch of each of two processes is two of one; one more was taken.
+    # One batch in each of two processes is two in one; one more was consumed.
     assert runner.train_loop.batches.consumed == 3  # type: ignore[attr-defined]
 
 
@@ -156,7 +156,7 @@ def test_another_number_of_processes_or_samples_is_said(
     ("changes", "at"),
     [({}, (1, 2)), ({"sampler": "InfiniteSampler"}, (0, 5)), ({"epochs": True}, (4, 3))],
 )
-def test_from_a_checkpoint_of_mmengine_a_training_goes_on_near_its_place_and_says_so(
+def test_a_checkpoint_of_mmengine_resumes_near_its_position_with_a_warning(
     toy: Toy, tmp_path: Path, changes: dict[str, Any], at: tuple[int, int]
 ) -> None:
     toy(tmp_path, 4, **changes).train()
@@ -187,24 +187,20 @@ def test_a_checkpoint_with_the_former_names_of_the_position_is_resumed_exactly(
     assert differing(state(tmp_path / "straight"), state(tmp_path / "former")) == []
 
 
-def test_a_schedule_that_the_checkpoint_overrules_is_named(toy: Toy, tmp_path: Path) -> None:
+def test_a_schedule_that_the_checkpoint_changes_is_named(toy: Toy, tmp_path: Path) -> None:
     toy(tmp_path, 2).train()
     runner = toy(tmp_path, 3, resume=True, load_from=str(tmp_path / "iter_2.pth"), schedule={"T_max": 20})
     said = warned(runner)
     assert any("param_scheduler.0.T_max is 9 as in the checkpoint, not 20" in line for line in said)
 
 
-def test_a_checkpoint_between_two_steps_of_the_optimizer_is_said_to_lose_gradients(
-    toy: Toy, tmp_path: Path
-) -> None:
+def test_a_checkpoint_within_an_accumulation_is_warned_about(toy: Toy, tmp_path: Path) -> None:
     runner = toy(tmp_path, 4, optim={"accumulative_counts": 2}, saving={"interval": 1})
     said = warned(runner)
     assert sum("multiple of accumulative_counts" in line for line in said) == 2  # after the first and third
 
 
-def test_a_stop_in_a_later_turn_over_the_data_is_resumed_there(toy: Toy, tmp_path: Path) -> None:
-    _, resumed = trained_twice(
-        toy, tmp_path, stop=4, end=6
-    )  # one batch into the second of three-batch epochs
+def test_a_stop_in_a_later_epoch_is_resumed_there(toy: Toy, tmp_path: Path) -> None:
+    _, resumed = trained_twice(toy, tmp_path, stop=4, end=6)  # an epoch has three batches
     batches = resumed.train_loop.batches  # type: ignore[attr-defined]
     assert (batches.epoch, batches.consumed) == (1, 3)
