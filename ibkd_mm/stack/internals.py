@@ -1,4 +1,4 @@
-"""Read and set private attributes of other packages. No other module outside `stack` touches one.
+"""Read and set private attributes of other packages. No module outside `stack` touches one.
 
 Every function has one comment: what is missing upstream, and when the function can be removed.
 """
@@ -8,10 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-
-# torch has no public base class of its batch norm layers. Can go when it has one.
-BatchNorm: type[nn.Module] = _BatchNorm
 
 
 def train_loop_of(runner: Any) -> Any:
@@ -69,18 +65,6 @@ def copy_state_dict_metadata(source: Mapping[str, Any], target: Any) -> None:
     # As for `state_dict_metadata`.
     if state_dict_metadata(source):
         target._metadata = state_dict_metadata(source)
-
-
-def normalizes(preprocessor: nn.Module) -> bool:
-    """Return whether a preprocessor subtracts a mean and divides by a std, as mmengine's for images may."""
-    # `ImgDataPreprocessor` keeps it private. Can go when mmengine gives it a public name.
-    return bool(getattr(preprocessor, "_enable_normalize", False))
-
-
-def swaps_channels(preprocessor: nn.Module) -> bool:
-    """Return whether a preprocessor swaps BGR and RGB, as mmengine's for images may."""
-    # As for `normalizes`.
-    return bool(getattr(preprocessor, "_channel_conversion", False))
 
 
 def config_dict_of(config: Any) -> Any:
