@@ -1,4 +1,4 @@
-# Every target makes what it needs first, into .venv; a second call starts at once. `make help` lists them.
+# Every target first installs what it needs into .venv; a second call starts at once. `make help` lists them.
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -6,43 +6,43 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Written last, and holds the folder it was made in: without it, or in another place, .venv is mended.
+# Written last, with the path of the checkout: if it is missing or has another path, .venv is repaired.
 READY := $(VENV)/.ibkd-ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PINS := -c requirements/constraints.txt
 
-SOUND := $(shell $(BIN)/python -c 'import pip' 2>/dev/null && cat $(READY) 2>/dev/null)
-ifneq ($(SOUND),$(CURDIR))
-UNSOUND := unsound
+READY_FOR := $(shell $(BIN)/python -c 'import pip' 2>/dev/null && cat $(READY) 2>/dev/null)
+ifneq ($(READY_FOR),$(CURDIR))
+REPAIR := repair
 endif
 
-# Spinning threads take the cores from each other; see tools/arguments.py.
+# Threads that spin while they wait slow each other down; see ibkd_mm/cli/__init__.py.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-most test-apart lint ops clean unsound
+.PHONY: help install quickstart test test-most test-apart lint ops clean repair
 
 help:
 	@echo 'make install     everything that ibkd_mm needs, into .venv (torch aside, about a minute; no compiler)'
-	@echo 'make quickstart  what a teacher brings a student, shown on a page (10 minutes on 2 cores)'
-	@echo 'make test        the test suite; ARGS="tests/stack -k nms" picks some of it'
+	@echo 'make quickstart  show on a page what distillation brings (10 minutes on 2 cores)'
+	@echo 'make test        the test suite; ARGS="tests/stack -k nms" selects tests'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make ops         build the compiled mmcv operators (optional; needs a C++ compiler, on a GPU machine'
 	@echo '                 nvcc too; a quarter of an hour on 2 cores)'
 	@echo 'make clean       remove .venv, build outputs and caches; leaves data/ and work_dirs/'
 	@echo
-	@echo 'PYTHON=python3.12    the Python, 3.10 to 3.13, that .venv is made with'
-	@echo "TORCH_INDEX=URL      one more package index to look in, such as the one for CPU-only torch that"
-	@echo "                     PyTorch's page \"Get Started\" names: without a GPU that saves gigabytes"
+	@echo 'PYTHON=python3.12    the Python, 3.10 to 3.13, of .venv'
+	@echo "TORCH_INDEX=URL      another package index, such as the one for CPU-only torch on PyTorch's page"
+	@echo "                     \"Get Started\", which saves gigabytes on a machine without a GPU"
 
 install: $(READY)
 
 quickstart: $(READY)
 	$(BIN)/ibkd quickstart $(ARGS)
 
-# Two processes beside each other, with half of the cores each. The runtimes that tests/deploy loads have a process
-# of their own besides: they have crashed one that had run all else before.
-APART := tests/deploy tests/configs tests/distill tests/engine tests/stack tests/yolov10
+# Two processes in parallel, each with half of the cores. tests/deploy runs in a process of its own, as its
+# runtimes have crashed a process that had run the other tests before.
+APART := tests/deploy tests/configs tests/distill tests/engine tests/methods tests/offline tests/stack tests/yolov10
 HALF := $(shell n=$$(( $$(nproc 2>/dev/null || echo 2) / 2 )); echo $$(( n > 1 ? n : 1 )))
 test: $(READY)
 ifdef ARGS
@@ -61,13 +61,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# mmcv's setup.py finds torch and the compiler only outside pip's isolation, and pip keeps the lite wheel it
-# built before unless told not to.
+# mmcv's setup.py finds torch and the compiler only without pip's build isolation, and without --no-cache-dir pip
+# installs the lite wheel that it built before.
 ops: $(READY)
-	@command -v $${CXX:-c++} >/dev/null || { echo "make ops: no C++ compiler: '$${CXX:-c++}' is not there." \
+	@command -v $${CXX:-c++} >/dev/null || { echo "make ops: no C++ compiler '$${CXX:-c++}' found." \
 	    "Install g++ or clang++, or name yours: make ops CXX=/path/to/g++" >&2; exit 2; }
 	@test -f "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
-	    { echo 'make ops: Python.h is not there. Install the headers of your Python (python3-dev on Debian' \
+	    { echo 'make ops: no Python.h found. Install the headers of your Python (python3-dev on Debian' \
 	    'and Ubuntu, python3-devel on Fedora)' >&2; exit 2; }
 	@echo 'make ops: compiling the mmcv operators: a quarter of an hour on 2 cores, longer with CUDA'
 	$(PIP) install -q $(PINS) setuptools wheel ninja psutil
@@ -78,12 +78,12 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# opencv-python and opencv-python-headless are both asked for by what we need, and share their files: the one
-# installed last is the one that runs. The headless one also runs where there is no libGL.
+# Our requirements install both opencv-python and opencv-python-headless, which share their files: the last one
+# installed is used. The headless one runs without libGL.
 $(READY): requirements/runtime.txt requirements/tests.txt requirements/deploy.txt requirements/constraints.txt \
-    setup.cfg pyproject.toml $(UNSOUND)
+    setup.cfg pyproject.toml $(REPAIR)
 	@$(call make_venv)
-	@echo 'make install: installing into $(VENV) (about a minute; torch, where it is not here yet, comes on top)'
+	@echo 'make install: installing into $(VENV) (about a minute, plus the time for torch)'
 	$(PIP) install $(PINS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 	    -r requirements/runtime.txt -r requirements/tests.txt -r requirements/deploy.txt
 	@$(BIN)/python -c 'import sys, cv2; sys.exit(not cv2.version.headless)' 2>/dev/null || \
@@ -92,24 +92,24 @@ $(READY): requirements/runtime.txt requirements/tests.txt requirements/deploy.tx
 	@echo '$(CURDIR)' > $(READY)
 	@echo 'make install: $(VENV) is ready'
 
-unsound:
+repair:
 
-# Make .venv, or mend it: what pip left half-installed is removed so that it is installed again; what cannot
-# run, or was made for another folder, is made anew.
+# Create or repair .venv: remove half-installed packages so that pip installs them again; create it again if it
+# cannot run or belongs to another folder.
 define make_venv
 	if [ -e $(VENV) ]; then \
 	    if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
-	        echo 'make install: $(VENV) is half made (no running Python with pip in it): making it anew'; \
+	        echo 'make install: $(VENV) has no working Python with pip: creating it again'; \
 	        rm -rf $(VENV); \
 	    elif [ -e $(READY) ] && [ "$$(cat $(READY))" != '$(CURDIR)' ]; then \
-	        echo 'make install: $(VENV) was made for another folder: making it anew'; \
+	        echo 'make install: $(VENV) belongs to another folder: creating it again'; \
 	        rm -rf $(VENV); \
 	    elif [ ! -e $(READY) ]; then \
-	        echo 'make install: $(VENV) is not finished: mending it'; \
+	        echo 'make install: $(VENV) is not complete: repairing it'; \
 	    fi; \
 	fi; \
 	if [ ! -e $(VENV) ]; then \
-	    command -v $(PYTHON) >/dev/null || { echo "make install: no '$(PYTHON)' here." \
+	    command -v $(PYTHON) >/dev/null || { echo "make install: no '$(PYTHON)' found." \
 	        'Install Python 3.10 to 3.13, or name yours: make install PYTHON=/path/to/python3' >&2; exit 2; }; \
 	    $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
 	        echo "make install: Python 3.10 to 3.13 is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \

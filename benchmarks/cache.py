@@ -14,13 +14,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ibkd_mm.offline import CachedEntry, CacheReader, CacheWriter
+from ibkd_mm.offline import CachedInstances, CacheReader, CacheWriter
 
 DRAWN = 200
 """Different entries: drawing them is not what is timed."""
 
 
-def drawn(seed: int, count: int, side: int) -> CachedEntry:
+def drawn(seed: int, count: int, side: int) -> CachedInstances:
     """Draw ellipses with the probabilities of eight classes."""
     rng = np.random.default_rng(seed)
     masks = np.zeros((count, side, side), np.uint8)
@@ -29,7 +29,7 @@ def drawn(seed: int, count: int, side: int) -> CachedEntry:
         cv2.ellipse(mask, centre, axes, rng.uniform(0, 180), 0, 360, 1, -1)
     odds = rng.dirichlet([0.3] * 8, count).astype(np.float32)
     boxes = rng.uniform(0, side, (count, 4)).astype(np.float32)
-    return CachedEntry.of(boxes, rng.uniform(0, 1, count).astype(np.float32), odds, masks, 5)
+    return CachedInstances.of(boxes, rng.uniform(0, 1, count).astype(np.float32), odds, masks, 5)
 
 
 def megabytes() -> float:

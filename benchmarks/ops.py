@@ -87,7 +87,7 @@ def deform_attn_cases(device: str) -> list[Case]:
 def installed(backend: str) -> bool:
     return {
         "portable": True,
-        "torchvision": torchvision_kernels.importable(),
+        "torchvision": torchvision_kernels.is_importable(),
         "compiled": ops.backend() == "compiled",
     }[backend]
 
@@ -95,7 +95,7 @@ def installed(backend: str) -> bool:
 def run(case: Case, backend: str, clock: Callable[[], float]) -> float:
     """Seconds that one call takes."""
     operators = sys.modules[NAME].__dict__ if backend == "compiled" else OPERATORS
-    with mock.patch.object(torchvision_kernels, "serves", return_value=backend == "torchvision"):
+    with mock.patch.object(torchvision_kernels, "is_preferred", return_value=backend == "torchvision"):
         start = clock()
         operators[case.operator](*case.arguments)
         if torch.cuda.is_available():

@@ -1,15 +1,17 @@
-"""The one exception that means: the input is wrong, and here is what to do. Standard library only."""
+"""The exception for wrong input, and suggestions for misspelt names. Standard library only."""
+
+from __future__ import annotations  # see ibkd_mm.cli
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Wrong input. The message names what was expected, what was found, what to do; tools show it alone."""
+    """Wrong input. The message, shown alone, says what was expected, what was found and how to fix it."""
 
 
 def did_you_mean(found: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Say the nearest of the known names as ` Did you mean 'x'?`, or nothing where none is near."""
+    """Return ` Did you mean 'x'?` with the most similar known name, or an empty string."""
     by_lower = {name.lower(): name for name in known}
-    near = get_close_matches(found.lower(), by_lower, n=1, cutoff=cutoff)
-    return f" Did you mean '{by_lower[near[0]]}'?" if near else ""
+    similar = get_close_matches(found.lower(), by_lower, n=1, cutoff=cutoff)
+    return f" Did you mean '{by_lower[similar[0]]}'?" if similar else ""

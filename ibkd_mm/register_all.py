@@ -1,6 +1,6 @@
-"""Register everything of this package: what a config's `custom_imports` names.
+"""Prepare the OpenMMLab packages, see `ibkd_mm.stack`, and register everything of this package.
 
-Also makes the OpenMMLab stack usable on this machine, see `ibkd_mm.stack`.
+A config imports this module by `custom_imports`.
 """
 
 from ibkd_mm import stack

@@ -1,6 +1,6 @@
-"""Child registries of mmengine's, one for each kind of thing that ours may be; scope `ibkd_mm`.
+"""Child registries of mmengine's registries, with scope `ibkd_mm`.
 
-`locations` makes a lookup import the module that registers, so order of imports never matters.
+A lookup imports `locations`, which registers everything, so the order of imports does not matter.
 """
 
 from mmengine import registry as _root

@@ -1,3 +1,3 @@
-"""The version, alone in a file that nothing heavy is imported for."""
+"""The version, in a file without imports."""
 
 __version__ = "0.1.0"

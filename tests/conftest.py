@@ -76,7 +76,7 @@ def traced_once() -> Iterator[None]:
     trace, traced = module.trace, {}
 
     def once(graph: nn.Module, **how: Any) -> Any:
-        weights = hashlib.sha256(repr((graph.dtype, graph.max_instances, how)).encode())
+        weights = hashlib.sha256(repr((type(graph), getattr(graph, "max_instances", None), how)).encode())
         for name, value in graph.state_dict().items():
             weights.update(name.encode() + value.numpy().tobytes())
         key = weights.digest()

@@ -1,20 +1,19 @@
-"""The Makefile makes what it needs, once, and mends what was left half made; with a stand-in for Python."""
+"""The Makefile installs what it needs once and repairs an incomplete .venv; with a fake Python."""
 
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 INPUTS = (
     *(f"requirements/{name}.txt" for name in ("runtime", "tests", "deploy", "constraints")),
     "setup.cfg",
 )
 
-APART = ("deploy", "configs", "distill", "engine", "stack", "yolov10")
+APART = ("deploy", "configs", "distill", "engine", "methods", "offline", "stack", "yolov10")
 ALL_TESTS = sorted(
     [
         "pytest " + " ".join(f"--ignore tests/{name}" for name in APART),
@@ -23,9 +22,9 @@ ALL_TESTS = sorted(
     ]
 )
 
-pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
-# Answers what the Makefile asks of Python, and writes down what was asked.
+# Fake Python that answers the calls of the Makefile and records them.
 PYTHON = """#!/bin/sh
 [ "$1" = -W ] && shift
 : "${VERSION:=3.11}"
@@ -48,13 +47,13 @@ echo "${0##*/} $*${MMCV_WITH_OPS:+ MMCV_WITH_OPS=$MMCV_WITH_OPS}" >> "$CALLS"
 
 
 def settled(calls: list[str]) -> list[str]:
-    """The calls in their order, but those of the tests, which run beside each other, sorted at the end."""
+    """The calls in their order, with those of pytest, which run in parallel, sorted at the end."""
     tests = [call for call in calls if call.startswith("pytest")]
     return [call for call in calls if call not in tests] + sorted(tests)
 
 
 class Checkout:
-    """A folder with the Makefile, its inputs, and a Python that only takes notes."""
+    """A folder with the Makefile, its inputs and a fake Python."""
 
     def __init__(self, folder):
         self.folder = folder / "checkout"
@@ -69,7 +68,7 @@ class Checkout:
         (self.bin / "python3").chmod(0o755)
 
     def run(self, *command, **environment):
-        """Run a command and return it with what it asked of Python."""
+        """Run a command and return it with the recorded calls of Python."""
         self.calls_file.write_text("")
         keep = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
         env = {**keep, "PATH": f"{self.bin}:{keep['PATH']}", "CALLS": str(self.calls_file), **environment}
@@ -108,7 +107,7 @@ INSTALL = [
         ("lint", ["ruff check .", "ruff format --check .", "mypy "]),
     ],
 )
-def test_each_target_alone_does_everything_and_then_only_its_own(checkout, target, last):
+def test_each_target_installs_first_and_then_runs_only_its_commands(checkout, target, last):
     first = checkout.make(target)
     assert first.returncode == 0, first.stderr
     assert first.calls == INSTALL + last
@@ -116,7 +115,7 @@ def test_each_target_alone_does_everything_and_then_only_its_own(checkout, targe
     assert checkout.make(target).calls == last
 
 
-def test_without_a_target_it_tells_what_there_is(checkout):
+def test_without_a_target_it_shows_help(checkout):
     done = checkout.make()
     assert done.calls == []
     for target in ("install", "quickstart", "test", "lint", "ops", "clean", "PYTHON", "TORCH_INDEX"):
@@ -146,7 +145,7 @@ def test_opencv_that_needs_libgl_is_replaced(checkout):
     assert checkout.make("install", LIBGL="1").calls == [*INSTALL[:2], again, INSTALL[2]]
 
 
-def test_an_interrupted_installation_is_mended_in_place(checkout):
+def test_an_interrupted_installation_is_repaired_in_place(checkout):
     broken = checkout.make("install", FAIL="1")
     assert broken.returncode != 0
     assert not (checkout.venv / ".ibkd-ready").exists()
@@ -156,29 +155,29 @@ def test_an_interrupted_installation_is_mended_in_place(checkout):
         for file in files:
             (packages / name / file).touch()
     (packages / "~alf").mkdir()
-    mended = checkout.make("install")
-    assert mended.returncode == 0
-    assert mended.calls == INSTALL[1:]
-    assert ".venv is not finished: mending it" in mended.stdout
-    assert "half-1.dist-info is half installed: removing it" in mended.stdout
+    repaired = checkout.make("install")
+    assert repaired.returncode == 0
+    assert repaired.calls == INSTALL[1:]
+    assert ".venv is not complete: repairing it" in repaired.stdout
+    assert "half-1.dist-info is half installed: removing it" in repaired.stdout
     assert sorted(path.name for path in packages.iterdir()) == ["whole-1.dist-info"]
 
 
 @pytest.mark.parametrize("missing", ["bin/python", "pip"])
-def test_a_venv_that_cannot_run_is_made_anew(checkout, missing):
+def test_a_venv_that_cannot_run_is_created_again(checkout, missing):
     checkout.make("install")
     (checkout.venv / missing).unlink()
-    mended = checkout.make("test")
-    assert mended.calls == [*INSTALL, *ALL_TESTS]
-    assert ".venv is half made (no running Python with pip in it): making it anew" in mended.stdout
+    repaired = checkout.make("test")
+    assert repaired.calls == [*INSTALL, *ALL_TESTS]
+    assert ".venv has no working Python with pip: creating it again" in repaired.stdout
 
 
 def test_a_moved_checkout_gets_a_venv_of_its_own(checkout):
     checkout.make("install")
     checkout.folder = checkout.folder.rename(checkout.folder.parent / "elsewhere")
-    mended = checkout.make("install")
-    assert mended.calls == INSTALL
-    assert ".venv was made for another folder: making it anew" in mended.stdout
+    repaired = checkout.make("install")
+    assert repaired.calls == INSTALL
+    assert ".venv belongs to another folder: creating it again" in repaired.stdout
     assert checkout.make("install").calls == []
 
 
@@ -197,13 +196,13 @@ def test_the_oldest_and_the_newest_python_will_do(checkout, version):
     assert checkout.make("install", VERSION=version).calls == INSTALL
 
 
-def test_no_python_is_told(checkout):
+def test_a_missing_python_is_reported(checkout):
     done = checkout.make("test", "PYTHON=python9")
     assert done.returncode == 2
-    assert "no 'python9' here. Install Python 3.10 to 3.13, or name yours" in done.stderr
+    assert "no 'python9' found. Install Python 3.10 to 3.13, or name yours" in done.stderr
 
 
-def test_ops_are_compiled_and_looked_at(checkout, tmp_path):
+def test_ops_are_compiled_and_checked(checkout, tmp_path):
     (tmp_path / "Python.h").touch()
     checkout.make("install")
     done = checkout.make("ops", "CXX=true", HEADERS=str(tmp_path))
@@ -221,10 +220,10 @@ def test_ops_without_a_compiler_or_headers_say_so(checkout, tmp_path):
     checkout.make("install")
     done = checkout.make("ops", "CXX=no-such-compiler")
     assert (done.returncode, done.calls) == (2, [])
-    assert "no C++ compiler: 'no-such-compiler' is not there. Install g++ or clang++" in done.stderr
+    assert "no C++ compiler 'no-such-compiler' found. Install g++ or clang++" in done.stderr
     done = checkout.make("ops", "CXX=true", HEADERS=str(tmp_path))
     assert (done.returncode, done.calls) == (2, [])
-    assert "Python.h is not there" in done.stderr
+    assert "no Python.h found" in done.stderr
 
 
 def test_clean_leaves_what_is_yours(checkout):

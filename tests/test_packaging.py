@@ -1,5 +1,6 @@
-"""What is built and installed is whole: packages, configs, weights, the command, and the pins."""
+"""The wheel is complete: packages, configs, weights, the command, and the pins."""
 
+import json
 import os
 import re
 import shutil
@@ -7,18 +8,19 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[1]
+from ibkd_mm.version import __version__
+
 SOURCES = ("ibkd_mm", "configs", "requirements")
 FILES = ("setup.cfg", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md")
 
 
 def _build(source, kind, out):
-    """Call the build backend as pip does; return the file that it made."""
+    """Call the build backend as pip does; return the file that it wrote."""
     code = f"from setuptools import build_meta; print(build_meta.build_{kind}({str(out)!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -27,7 +29,7 @@ def _build(source, kind, out):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A copy, as building leaves files behind."""
+    """A copy of the source, as building writes files into it."""
     copy = tmp_path_factory.mktemp("source")
     ignore = shutil.ignore_patterns("__pycache__")
     for name in SOURCES:
@@ -45,7 +47,7 @@ def wheel(source, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """A folder that the wheel is installed into, apart from the environment's own ibkd_mm."""
+    """A folder with the installed wheel, separate from the environment's ibkd_mm."""
     target = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", target, wheel]
     subprocess.run(pip, check=True, capture_output=True)
@@ -73,6 +75,7 @@ def test_the_wheel_has_every_module_and_config_and_weight(wheel):
     others = {"ibkd_mm/py.typed", "ibkd_mm/.mim/model-index.yml"}
     assert len(configs) > 10
     assert _content(wheel) == modules | configs | weights | others
+    assert {name.split("/")[0] for name in _content(wheel)} == {"ibkd_mm"}
 
 
 def test_the_wheel_from_the_source_archive_is_the_same(source, wheel, tmp_path):
@@ -98,7 +101,7 @@ def test_metadata(wheel):
     assert len(licences) == 1
 
 
-def test_an_installed_wheel_lends_its_configs_to_another_project(installed, tmp_path):
+def test_a_config_of_another_project_inherits_from_an_installed_wheel(installed, tmp_path):
     (tmp_path / "mine.py").write_text("_base_ = ['ibkd_mm::_base_/datasets/shapes_instance.py']\n")
     code = (
         "import ibkd_mm.register_all\n"
@@ -122,7 +125,27 @@ def test_the_command_imports_nothing_heavy(installed, tmp_path):
     )
     done = _run(installed, tmp_path, sys.executable, "-c", code)
     assert done.stdout.splitlines()[-1] == f"0 {installed}/ibkd_mm/cli/__init__.py []", done.stderr
-    assert (installed / "bin" / "ibkd").is_file()
+
+
+def test_the_runtime_of_exported_models_imports_neither_torch_nor_openmmlab(installed, tmp_path):
+    code = (
+        "import sys, ibkd_mm.deploy.runtime\n"
+        "heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmrazor'} & set(sys.modules)\n"
+        "print(ibkd_mm.deploy.runtime.__file__, sorted(heavy))\n"
+    )
+    done = _run(installed, tmp_path, sys.executable, "-c", code)
+    assert done.stdout == f"{installed}/ibkd_mm/deploy/runtime.py []\n", done.stderr
+
+
+def test_the_installed_command_works_in_another_folder(installed, tmp_path):
+    command = installed / "bin" / "ibkd"
+    assert _run(installed, tmp_path, command, "--version").stdout == f"{__version__}\n"
+    report = json.loads(_run(installed, tmp_path, command, "doctor", "--json").stdout)
+    found = {check["name"]: check["found"] for check in report["checks"]}
+    count = sum(1 for _ in (ROOT / "configs").rglob("*.py"))
+    assert (report["usable"], found["configs"], found["ibkd_mm"]) == (True, f"{count} files", __version__)
+    missing = _run(installed, tmp_path, command, "train", "ibkd_mm::nothing.py")
+    assert (missing.returncode, missing.stderr[:18]) == (2, "ibkd train: error:")
 
 
 def _requirements(name):
@@ -153,8 +176,6 @@ def test_configs_are_a_link_in_the_checkout():
 
 def test_one_version_everywhere():
     import yaml
-
-    from ibkd_mm.version import __version__
 
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (citation["version"], citation["license"]) == (__version__, "Apache-2.0")

@@ -1,4 +1,4 @@
-"""The Python calls behind every command."""
+"""The Python calls behind the commands, one module for each."""
 
 from ibkd_mm import stack
 

@@ -1,7 +1,7 @@
-"""A teacher run once over pictures, as a Python call."""
+"""The call behind `ibkd cache`."""
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,16 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank, init_dist, is_distributed
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.utils import ProgressBar
+from mmengine.registry import MODELS
 
-from ibkd_mm.config.load import ConfigLike, Options, load_config
-from ibkd_mm.config.overrides import apply_overrides
+from ibkd_mm.config.load import ConfigLike, Options, prepare_config
 from ibkd_mm.config.user_errors import user_errors
-from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher, check_order
+from ibkd_mm.distill.interfaces import CachePredictor
+from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher, check_class_order
 from ibkd_mm.engine.distributed import destroy_processes, init_processes
 from ibkd_mm.errors import UserError
-from ibkd_mm.offline.build_cache import InstancePredictor, build_cache
-from ibkd_mm.offline.identity import identity_of, kept
+from ibkd_mm.offline.build_cache import build_cache
+from ibkd_mm.offline.identity import identity_of, predictor_settings
 from ibkd_mm.offline.images import (
     FolderImages,
     TrainingSetImages,
@@ -27,37 +26,40 @@ from ibkd_mm.offline.images import (
     training_classes,
     training_dataset_config,
 )
-from ibkd_mm.offline.instance_codec import mask_thresholds_of, min_component_ratio_of
 from ibkd_mm.offline.store import CacheReader
 from ibkd_mm.offline.verify import Verified, verify
+from ibkd_mm.registry import TASK_UTILS
+from ibkd_mm.utils.progress import Progress
+
+DEFAULT_PREDICTOR = "ibkd_mm.InstancePredictor"
 
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """What a cache holds."""
+    """Content of a cache."""
 
     path: Path
-    pictures: int
-    instances: int
+    images: int
+    predictions: int
     identity: dict[str, Any]
     verified: Verified | None = None
 
     @property
     def exit_code(self) -> int:
-        """1 where a look again found something else."""
+        """1 if new predictions differ from the cached ones."""
         return int(self.verified is not None and not self.verified.same)
 
     def __str__(self) -> str:
         size = self.path.stat().st_size
-        mean = f", {size / self.pictures / 1024:.2f} KB a picture" if self.pictures else ""
-        amounts = f"{self.pictures:,} pictures, {self.instances:,} instances, {size / 2**20:.1f} MB{mean}"
+        mean = f", {size / self.images / 1024:.2f} KB an image" if self.images else ""
+        amounts = f"{self.images:,} images, {self.predictions:,} predictions, {size / 2**20:.1f} MB{mean}"
         lines = [f"{self.path}: {amounts}"]
         lines += [f"  {name}: {value}" for name, value in self.identity.items()]
         return "\n".join([*lines, *([str(self.verified)] if self.verified else [])])
 
 
 def cache_info(path: str | Path) -> CacheInfo:
-    """Tell what a cache holds."""
+    """Describe the content of a cache."""
     with CacheReader(path) as reader:
         return CacheInfo(Path(path), *reader.counts(), reader.identity)
 
@@ -72,112 +74,95 @@ def cache(
     check: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> CacheInfo:
-    """Run the teacher of a distillation's config over its training pictures, or go on with that.
+    """Run the teacher of a distillation's config over its training images; continue an interrupted run.
 
     Args:
         config: a config, its path, or `package::path`.
         options: settings to override, as for `load_config`.
         out: the file; else the config's `teacher_cache.path`.
-        images: a folder of pictures that nobody labelled, in place of the training set.
+        images: a folder of unlabelled images, instead of the training set.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        check: run so many pictures of a cache that is there again, and compare; nothing is written.
-        progress: is given how many pictures are done of how many, in place of a line that says so.
+        check: number of images of an existing cache to predict again and compare; nothing is written.
+        progress: is called with the number of images done and the total, instead of a progress bar.
     """
-    ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
-    apply_overrides(ready, options or {})
-    _check_teacher(ready)
-    settings = ready.teacher_cache
-    path = Path(out or settings.path)
-    if path.is_dir():
-        raise UserError(f"Expected a file as the teacher's cache, found the folder {path}.")
+    ready = prepare_config(config, options)
+    path = _check_settings(ready, out)
     init_processes(ready, launcher)
-    if launcher != "none" and not is_distributed():  # with CUDA that is left to a runner, and here is none
+    if launcher != "none" and not is_distributed():  # with CUDA a runner would do it
         init_dist(launcher, **(ready.get("env_cfg") or {}).get("dist_cfg", {}))
-    init_default_scope(ready.get("default_scope") or "mmdet")
     with user_errors(ready):
         pipeline = test_pipeline(ready)
-        pictures = (
+        source = (
             FolderImages(Path(images), pipeline)
             if images
             else TrainingSetImages(training_dataset_config(ready), pipeline)
         )
         classes = training_classes(ready)
         teacher = ready.model.teacher, ready.model.get("teacher_ckpt")
-        identity = identity_of(*teacher, pictures.source, pipeline, kept(settings), classes)
-        run = build_predictor(ready)
-        check_order(run.teacher.model, classes)
+        identity = identity_of(*teacher, source.source, pipeline, ready.teacher_cache, classes)
+        predictor = build_predictor(ready)
+        check_class_order(predictor.teacher.model, classes)
         verified = None
         if check:
-            verified = verify(run, pictures, path, identity, check)
+            verified = verify(predictor, source, path, identity, check)
         else:
-            guard = (ready.get("default_hooks") or {}).get("bad_samples") or {}
-            _make(run, pictures, path, identity, settings, guard.get("share", 1.0), progress)
+            _write(ready, predictor, source, path, identity, progress)
     destroy_processes()
     with CacheReader(path) as reader:
         return CacheInfo(path, *reader.counts(), reader.identity, verified)
 
 
-def _make(
-    run: InstancePredictor,
-    pictures: Any,
+def build_predictor(config: Config) -> CachePredictor:
+    """Build what `cache` runs over images."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    preprocessor = MODELS.build(config.model.architecture.data_preprocessor).to(device)
+    teacher = build_teacher(config.model.teacher, config.model.get("teacher_ckpt")).to(device)
+    settings = predictor_settings(config.teacher_cache)
+    settings.pop("codec", None)
+    kind = settings.pop("predictor", DEFAULT_PREDICTOR)
+    frozen = FrozenTeacher(teacher, preprocessor)
+    return TASK_UTILS.build({"type": kind, "teacher": frozen, "preprocessor": preprocessor, **settings})
+
+
+def _check_settings(config: Config, out: str | None) -> Path:
+    """Return the cache's path; refuse a config without a teacher or a path that is a folder."""
+    if config.get("teacher_cache") is None or config.model.get("teacher") is None:
+        raise UserError(
+            f"{config.filename or 'The config'} has no teacher to cache: expected a distillation's config, with "
+            "model.teacher and teacher_cache, as those in ibkd_mm::ibkd/ are."
+        )
+    path = Path(out or config.teacher_cache.path)
+    if path.is_dir():
+        raise UserError(f"Expected a file as the teacher's cache, found the folder {path}.")
+    return path
+
+
+def _write(
+    config: Config,
+    predictor: CachePredictor,
+    images: Any,
     path: Path,
     identity: dict[str, Any],
-    settings: Any,
-    unreadable: float,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    # on a CPU the teacher itself wants the cores
-    workers = settings.get("workers", 2 if torch.cuda.is_available() else 0)
+    settings = config.teacher_cache
     steps = build_cache(
-        run,
-        pictures,
+        predictor,
+        images,
         path,
         identity,
         batch_size=settings.batch_size,
-        workers=workers,
-        unreadable=unreadable,
+        # on a CPU the teacher itself needs the cores
+        workers=settings.get("workers", 2 if torch.cuda.is_available() else 0),
+        unreadable=((config.get("default_hooks") or {}).get("bad_samples") or {}).get("share", 1.0),
     )
-    if get_rank():  # one process reports for all
-        progress = _silent
-    if progress is None:
-        _show(steps, path)
-        return
-    for done, total in steps:
-        progress(done, total)
-
-
-def _silent(done: int, total: int) -> None:
-    """Take the place of a line."""
-
-
-def _show(steps: Iterator[tuple[int, int]], path: Path) -> None:
     done, total = next(steps)
-    if done:
-        print(f"{path}: {done:,} of {total:,} pictures are there; going on.")
-    bar = ProgressBar(total - done) if done < total else None
-    for now, _ in steps:
-        if bar is not None:
-            bar.update(now - done)
-        done = now
-    if bar is not None:
-        print()
-
-
-def build_predictor(config: Config) -> InstancePredictor:
-    """Make what `cache` runs over pictures, as a config says."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    student = config.model.architecture
-    preprocessor = MODELS.build(student.data_preprocessor).to(device)
-    teacher = build_teacher(config.model.teacher, config.model.get("teacher_ckpt")).to(device)
-    settings = config.teacher_cache
-    connector, frozen = MODELS.build(settings.instances), FrozenTeacher(teacher, preprocessor)
-    limits = mask_thresholds_of(settings), min_component_ratio_of(settings)
-    return InstancePredictor(frozen, preprocessor, connector, settings.top, *limits)
-
-
-def _check_teacher(config: Config) -> None:
-    if config.get("teacher_cache") is None or config.model.get("teacher") is None:
-        raise UserError(
-            f"{config.filename or 'The config'} has no teacher to cache: expected a distillation's, with "
-            "model.teacher and teacher_cache, as those in ibkd_mm::ibkd/ are."
-        )
+    silent = progress is not None or get_rank() != 0
+    if done and not silent:
+        print(f"{path}: {done:,} of {total:,} images are cached; continuing.")
+    with nullcontext() if silent else Progress(str(path), total, initial=done) as bar:
+        for done, total in steps:
+            if bar is not None:
+                bar.update(done)
+            elif progress is not None and get_rank() == 0:
+                progress(done, total)

@@ -1,24 +1,19 @@
-"""The check of a config's data sets, as a Python call."""
+"""The call behind `ibkd check`."""
 
-import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-
-from ibkd_mm.config.load import ConfigLike, Options, load_config
-from ibkd_mm.config.overrides import apply_overrides
+from ibkd_mm.config.load import ConfigLike, Options, prepare_config
 from ibkd_mm.config.user_errors import user_errors
-from ibkd_mm.data_check import ERROR, NOTE, WARNING, Report, check_parts, find_parts
+from ibkd_mm.data_check import ERROR, NOTE, WARNING, Report, check_datasets, find_datasets
 from ibkd_mm.errors import UserError
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found in each data set."""
+    """Findings in each dataset of a config."""
 
     reports: list[Report]
     json_file: Path | None = None
@@ -29,11 +24,11 @@ class CheckResult:
 
     @property
     def exit_code(self) -> int:
-        """1 where there is an error, else 0."""
+        """1 if there is an error, else 0."""
         return int(self.count(ERROR) > 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything, for JSON."""
+        """Return counts and findings as plain values, for JSON."""
         totals = {f"{severity}s": self.count(severity) for severity in (ERROR, WARNING, NOTE)}
         return {**totals, "splits": [report.as_dict() for report in self.reports]}
 
@@ -46,34 +41,32 @@ class CheckResult:
 def check(
     config: ConfigLike, *, options: Options = None, workers: int | None = None, json_file: str | None = None
 ) -> CheckResult:
-    """Read every image and annotation of a config's splits and tell what is wrong with them.
+    """Read every image and annotation of a config's datasets and report what is wrong with them.
 
     Args:
         config: a config, its path, or `package::path`.
         options: settings to override, as for `load_config`.
-        workers: how many processes read images; else one a core.
-        json_file: file for all that was found.
+        workers: number of processes that read images; else one for each core.
+        json_file: file for all findings.
     """
     if workers is not None and workers < 1:
         raise UserError(f"Expected --workers of 1 or more, found {workers}.")
-    out = _writable(json_file) if json_file else None
-    ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
-    apply_overrides(ready, options or {})
-    init_default_scope(ready.get("default_scope") or "mmdet")
+    out = _create(json_file) if json_file else None
+    ready = prepare_config(config, options)
     with user_errors(ready):
-        parts = find_parts(ready)
-    result = CheckResult(check_parts(parts, workers), out)
+        parts = find_datasets(ready)
+    result = CheckResult(check_datasets(parts, workers), out)
     if out:
         out.write_text(json.dumps(result.as_dict(), indent=1))
     return result
 
 
-def _writable(json_file: str) -> Path:
-    """Find out before reading, which may take long, that the result can be written."""
+def _create(json_file: str) -> Path:
+    """Create the file for the findings before the datasets are read, which may take long."""
     out = Path(json_file)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.open("a").close()  # what an earlier check found stays until this one has
+        out.open("a").close()  # keeps the content until this check has finished
     except OSError as error:
         raise UserError(f"--json: {out} cannot be written: {error.strerror}.") from error
     return out

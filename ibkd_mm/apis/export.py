@@ -1,47 +1,49 @@
-"""Export of a student, as a Python call."""
+"""Export a model, as a Python call."""
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 
-from ibkd_mm.config.load import ConfigLike, Options, check_keys, keep_student_only, load_config
-from ibkd_mm.config.overrides import apply_overrides
+from ibkd_mm.config.load import ConfigLike, Options, prepare_config
 from ibkd_mm.config.user_errors import user_errors
-from ibkd_mm.deploy.export import Checked, Settings, check_output_free, write_student
+from ibkd_mm.deploy.export import check_output_free, export_model
 from ibkd_mm.deploy.formats import files_of, packages_for
-from ibkd_mm.deploy.model_info import class_names
-from ibkd_mm.deploy.runtime import ModelInfo
+from ibkd_mm.deploy.metadata import class_names
+from ibkd_mm.deploy.task import Checked, ExportSettings
+from ibkd_mm.distill.interfaces import Exportable
 from ibkd_mm.engine import load_matching_weights, load_weights
 from ibkd_mm.errors import UserError
 from ibkd_mm.utils.optional_packages import require_package
-from ibkd_mm.yolov10 import YOLOv10
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what its check found."""
+    """The file that was written, its metadata, and the result of its check."""
 
     path: Path
-    info: ModelInfo
+    metadata: dict[str, Any]
     checked: Checked | None
 
     @property
     def exit_code(self) -> int:
-        """1 where the file did not pass its check and was not left behind."""
+        """1 if the file failed its check and was removed."""
         return int(self.checked is not None and not self.checked.result.passed)
 
     def __str__(self) -> str:
         check = str(self.checked) if self.checked else "Not checked."
         if self.exit_code:
-            return f"{check}\nThe check was not passed: {self.path} was not written."
-        info, size = self.info, sum(file.stat().st_size for file in files_of(self.path)) / 1e6
-        shape = f"{info.size[0]}x{info.size[1]}{' and other sizes' if info.dynamic else ''}"
-        about = f"{info.precision}, {shape}, {len(info.classes)} classes, {size:.1f} MB"
-        return f"Wrote {self.path}: {about}\n{check}"
+            return f"{check}\nThe check failed: {self.path} was not written."
+        about = [self.metadata["precision"]]
+        if "size" in self.metadata:
+            rows, columns = self.metadata["size"]
+            about.append(f"{rows}x{columns}{' and other sizes' if self.metadata['dynamic'] else ''}")
+        if "classes" in self.metadata:
+            about.append(f"{len(self.metadata['classes'])} classes")
+        about.append(f"{sum(file.stat().st_size for file in files_of(self.path)) / 1e6:.1f} MB")
+        return f"Wrote {self.path}: {', '.join(about)}\n{check}"
 
 
 def export(
@@ -50,43 +52,44 @@ def export(
     out: str,
     *,
     options: Options = None,
-    settings: Settings | None = None,
+    settings: ExportSettings | None = None,
 ) -> Exported:
-    """Write a trained student as a file that runs without PyTorch, and check that it finds the same.
+    """Write a trained model as a file that runs without PyTorch, and check that it predicts the same.
 
     Args:
         config: a config, its path, or `package::path`.
         checkpoint: as for `test`.
-        out: the file to write, ending in .onnx or, for OpenVINO, in .xml; one that exists is not overwritten.
+        out: the file to write, ending in .onnx or, for OpenVINO, in .xml; existing files are not overwritten.
         options: settings to override, as for `load_config`.
-        settings: how.
+        settings: of the export.
     """
-    path, settings = Path(out), settings or Settings()
+    path, settings = Path(out), settings or ExportSettings()
     for package in packages_for(path):
         require_package(package, "Export")
     check_output_free(path, settings)
-    ready = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
-    apply_overrides(ready, options or {})
-    check_keys(ready, "test")
-    keep_student_only(ready)
-    init_default_scope(ready.get("default_scope") or "mmdet")
+    ready = prepare_config(config, options, "test")
     with user_errors(ready):
-        detector, classes = _load(ready, checkpoint)
-        info, checked = write_student(detector, classes, ready, path, settings)
-    return Exported(path, info, checked)
+        model, classes = _load(ready, checkpoint)
+        metadata, checked = export_model(model, path, settings, config=ready, classes=classes)
+    return Exported(path, metadata, checked)
 
 
-def _load(config: Config, checkpoint: str) -> tuple[Any, list[str]]:
-    """Build the config's student with the weights of a checkpoint, and name its classes."""
-    detector = MODELS.build(config.model)
-    if not isinstance(detector, YOLOv10):
+def _load(config: Config, checkpoint: str) -> tuple[Exportable, list[str]]:
+    """Build the config's model with the weights of a checkpoint, and find the names of its classes."""
+    model = MODELS.build(config.model)
+    _check_exportable(model, config)
+    loaded = load_weights(checkpoint)
+    mismatch = load_matching_weights(model, loaded["state_dict"])
+    if mismatch:
+        raise UserError(f"The checkpoint does not fit the config's {type(model).__name__}:\n{mismatch}")
+    count = model.num_classes
+    return model, [] if count is None else class_names(config, count, loaded.get("meta"))
+
+
+def _check_exportable(model: object, config: Config) -> None:
+    if not isinstance(model, Exportable):
         raise UserError(
-            f"{type(detector).__name__} cannot be exported: what comes after its network (proposals, "
-            "suppression) is no part of a graph. Only students can be, models of type ibkd_mm.YOLOv10; "
+            f"{type(model).__name__} cannot be exported: it has no export_graph, as what follows its network "
+            "(proposals, NMS) is not part of a graph. Students have one, models of type ibkd_mm.YOLOv10; "
             f"{config.filename or 'the config'} has {config.model.type}."
         )
-    loaded = load_weights(checkpoint)
-    mismatch = load_matching_weights(detector, loaded["state_dict"])
-    if mismatch:
-        raise UserError(f"The checkpoint does not fit the model of the config (YOLOv10):\n{mismatch}")
-    return detector, class_names(config, detector.bbox_head.num_classes, loaded.get("meta"))

@@ -1,7 +1,4 @@
-"""Weights made ready to be given away: no optimiser, no history, half the size, nothing that could run.
-
-The names of the classes stay: who learns from these weights is told whether they are the data's.
-"""
+"""The call behind `ibkd publish`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +14,7 @@ from ibkd_mm.utils.atomic import atomic_write
 
 @dataclass(frozen=True)
 class Published:
-    """The file that was written."""
+    """A published file of weights."""
 
     path: Path
     tensors: int
@@ -31,7 +28,9 @@ class Published:
 
 
 def publish(checkpoint: str, out: str, *, half: bool = True) -> Published:
-    """Write a checkpoint's weights alone as safetensors.
+    """Write a checkpoint's weights, without optimizer and history, as safetensors.
+
+    The class names are kept: a distillation compares its teacher's classes with the dataset's.
 
     Args:
         checkpoint: as for `test`.
@@ -42,9 +41,9 @@ def publish(checkpoint: str, out: str, *, half: bool = True) -> Published:
     if path.suffix != ".safetensors":
         raise UserError(f"Expected an output ending in .safetensors, found {out}.")
     if path.exists():
-        raise UserError(f"{out} exists. Give another name, or delete it first.")
+        raise UserError(f"{out} exists. Choose another name, or delete it first.")
     loaded = load_weights(checkpoint)
-    weights = {name: _lean(value, half) for name, value in loaded["state_dict"].items()}
+    weights = {name: _to_stored(value, half) for name, value in loaded["state_dict"].items()}
     _check_finite(weights, checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
@@ -53,7 +52,7 @@ def publish(checkpoint: str, out: str, *, half: bool = True) -> Published:
     return Published(path, len(weights), sum(value.numel() for value in weights.values()))
 
 
-def _lean(value: torch.Tensor, half: bool) -> torch.Tensor:
+def _to_stored(value: torch.Tensor, half: bool) -> torch.Tensor:
     value = value.detach().cpu().contiguous().clone()  # safetensors refuses tensors that share memory
     return value.half() if half and value.is_floating_point() else value
 

@@ -1,4 +1,4 @@
-"""Whether distillation helped, as a Python call."""
+"""The call behind `ibkd report`."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -15,18 +15,22 @@ from ibkd_mm.report.style import LeftOutError
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written."""
+    """A report that was written.
+
+    Args:
+        page: the HTML page.
+        table: mask AP, as on the page; None where no model has a figure.
+        unequal: what differs between the trainings besides the teacher.
+    """
 
     page: Path
     table: Table | None
-    """Mask AP, as on the page."""
     unequal: Sequence[str]
-    """What differs between the trainings besides the teacher."""
 
     def __str__(self) -> str:
         lines = [as_text(self.table)] if self.table is not None else []
         if self.unequal:
-            lines.append(f"Not a fair comparison: {len(self.unequal)} differences, which the page names.")
+            lines.append(f"Not a fair comparison: {len(self.unequal)} differences, which the page lists.")
         return "\n".join([*lines, f"Wrote {self.page}"])
 
 
@@ -38,21 +42,21 @@ def report(
     evaluate: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Compare trainings with and without a teacher, and write a page about them.
+    """Compare trainings with and without a teacher on a page.
 
     Args:
-        work_dirs: of trainings. Those that differ in their seed alone count as one; those without a teacher
-            are the baseline.
-        out_dir: folder for the page, its figures and numbers, and what was evaluated for it.
-        unequal: compare also what differs in more than the teacher; the page then says in what.
-        evaluate: run the models, for what the logs do not tell.
-        progress: is given how many pictures were seen of how many, in place of lines that say so.
+        work_dirs: work dirs of trainings. Those that differ only in their seed are one group; those without a
+            teacher are the baseline.
+        out_dir: folder for the page, its figures, its numbers and the evaluated predictions.
+        unequal: compare trainings that differ in more than the teacher; the page lists the differences.
+        evaluate: evaluate the models, for figures that the logs do not have.
+        progress: called with the number of images done and their total, instead of progress lines.
     """
     if not work_dirs:
         raise UserError("Expected the work dirs of trainings, found none.")
     folder = Path(out_dir)
     groups = group(read_runs(work_dirs))
-    found = name_differences(groups, allowed=unequal)
+    differences = name_differences(groups, allowed=unequal)
     evaluation = (
         run_models(groups, folder, progress)
         if evaluate
@@ -62,10 +66,10 @@ def report(
     )
     flags = [*(["--unequal"] if unequal else []), *([] if evaluate else ["--no-evaluate"])]
     command = shlex.join(["ibkd", "report", *map(str, work_dirs), "--out-dir", str(folder), *flags])
-    content = Content(groups, evaluation, found, command)
+    content = Content(groups, evaluation, differences, command)
     page = write(folder, content)
     try:
         table = ap_table(groups, content.baseline, evaluation, "mask")
     except LeftOutError:
         table = None
-    return Report(page, table, found)
+    return Report(page, table, differences)

@@ -1,6 +1,5 @@
-"""What training and testing share: a config made ready, and a runner built from it."""
+"""What `train` and `test` share: prepare a run's config, and build its runner."""
 
-import copy
 from itertools import count
 from pathlib import Path
 
@@ -8,10 +7,8 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-import ibkd_mm.engine as engine
-from ibkd_mm.config.load import ConfigLike, Options, check_keys, keep_student_only, load_config
-from ibkd_mm.config.overrides import apply_overrides
-from ibkd_mm.engine.checkpoint.sources import PREFIXES, locate
+from ibkd_mm.config.load import ConfigLike, Options, prepare_config
+from ibkd_mm.engine import CheckpointGuard
 from ibkd_mm.engine.distributed import init_processes
 from ibkd_mm.engine.safety_hooks import with_safety_hooks
 
@@ -21,40 +18,36 @@ _runs = count()
 def prepare(
     config: ConfigLike, purpose: str, options: Options, work_dir: str | None, launcher: str
 ) -> Config:
-    """Load or copy the config, override it, and settle where the run's files go."""
-    ready = _guarded(copy.deepcopy(config) if isinstance(config, Config) else load_config(config))
-    apply_overrides(ready, options or {})
-    check_keys(ready, purpose)
-    if purpose == "test":
-        keep_student_only(ready)
-    stem = Path(ready.filename).stem if ready.filename else "run"
-    ready.work_dir = work_dir or ready.get("work_dir") or f"./work_dirs/{stem}"
+    """Prepare a run's config: options, work dir, experiment name and launcher.
+
+    Args:
+        config: a config, its path, or `package::path`.
+        purpose: 'training' or 'test'.
+        options: settings to override, as for `load_config`.
+        work_dir: folder for the run's files; else the config's, else `./work_dirs/<config name>`.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+    """
+    ready = prepare_config(config, options, purpose, add_defaults=_add_defaults)
+    name = Path(ready.filename).stem if ready.filename else "run"
+    ready.work_dir = work_dir or ready.get("work_dir") or f"./work_dirs/{name}"
     run = next(_runs)
     if run:
-        # mmengine keeps loggers, histories and visualizers by name; a second run of a process needs its own.
-        ready.experiment_name = f"{ready.get('experiment_name') or stem}_{run}"
+        # mmengine keeps loggers, histories and visualizers by name; a second run in a process needs new ones.
+        ready.experiment_name = f"{ready.get('experiment_name') or name}_{run}"
         if isinstance(ready.get("visualizer"), dict):
             ready.visualizer.name = ready.experiment_name
     init_processes(ready, launcher)
     return ready
 
 
-def _guarded(config: Config) -> Config:
-    """Give any config the runner and the safety hooks that ours have, so that options may change them."""
+def _add_defaults(config: Config) -> None:
+    """Add this package's runner and safety hooks to a config that does not name others."""
     config.setdefault("runner_type", "ibkd_mm.ResumableRunner")
     config.default_hooks = with_safety_hooks(config.get("default_hooks") or {})
-    return config
 
 
 def build_runner(config: Config, purpose: str) -> Runner:
-    """Build the config's runner, with a guard over the checkpoint that it will load."""
+    """Build the config's runner, with a hook that checks the checkpoint which it loads for `purpose`."""
     runner = RUNNERS.build(config) if "runner_type" in config else Runner.from_cfg(config)
-    runner.register_hook(engine.CheckpointGuard(purpose))
+    runner.register_hook(CheckpointGuard(purpose))
     return runner
-
-
-def check_checkpoint_exists(reference: str) -> None:
-    """Refuse a file that is not there before anything is built; what must be fetched waits."""
-    remote = tuple(prefix for prefix in PREFIXES if prefix.endswith("//"))
-    if not reference.startswith(remote):
-        locate(reference)

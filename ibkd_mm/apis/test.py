@@ -1,4 +1,4 @@
-"""Evaluation, as a Python call."""
+"""The call behind `ibkd test`."""
 
 # ruff: noqa: PT028 - `test` is the command's name, not a test
 
@@ -9,19 +9,21 @@ from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
-from ibkd_mm.apis.run_config import build_runner, check_checkpoint_exists, prepare
+from ibkd_mm.apis.run_config import build_runner, prepare
+from ibkd_mm.config.drawing import enable_drawing
 from ibkd_mm.config.load import ConfigLike, Options
 from ibkd_mm.config.tta import enable_tta
 from ibkd_mm.config.user_errors import user_errors
+from ibkd_mm.engine.checkpoint.sources import check_exists
 from ibkd_mm.engine.distributed import destroy_processes
 from ibkd_mm.errors import UserError
 
 
 @dataclass(frozen=True)
 class TestResult:
-    """What a test measured and where it left its files."""
+    """Metrics of a test and the files that it wrote."""
 
-    __test__ = False  # to pytest: this is no test
+    __test__ = False  # for pytest
 
     metrics: dict[str, float]
     log_dir: Path
@@ -51,60 +53,41 @@ def test(
 
     Args:
         config: a config, its path, or `package::path`.
-        checkpoint: a `.pth` or `.safetensors` file, a URL, or shipped weights as `ibkd_mm::NAME`. Every
-            weight must fit the model.
+        checkpoint: a `.pth` or `.safetensors` file, a URL, or weights that ship as `ibkd_mm::NAME`.
+            Every weight must fit the model.
         options: settings to override, as for `load_config`.
         work_dir: folder for logs; else the config's, else `./work_dirs/<config name>`.
         out: `.pkl` file for the predictions.
-        show: show each picture with its predictions for `wait_time` seconds.
-        show_dir: folder for the drawn predictions; a relative one is made in the run's log folder.
-        wait_time: seconds between shown pictures.
-        tta: test-time augmentation, the config's `tta_model` and `tta_pipeline` or else flipping.
+        show: show each image with its predictions for `wait_time` seconds.
+        show_dir: folder for images with their predictions; a relative one is created in the run's log folder.
+        wait_time: seconds between images.
+        tta: test-time augmentation: the config's `tta_model` and `tta_pipeline`, else flipping.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
     """
     if out is not None and not out.endswith((".pkl", ".pickle")):
         raise UserError(f"--out writes a pickle: expected a name ending in .pkl, found '{out}'.")
     ready = prepare(config, "test", options, work_dir, launcher)
-    check_checkpoint_exists(checkpoint)
+    check_exists(checkpoint)
     ready.load_from, ready.resume = checkpoint, False
-    pictures = _set_drawing(ready, show, show_dir, wait_time) if show or show_dir else None
+    drawn = enable_drawing(ready, show, show_dir, wait_time) if show or show_dir else None
     if tta:
         enable_tta(ready)
     with user_errors(ready):
         runner = build_runner(ready, "test")
         if out:
-            runner.test_evaluator.metrics.append(_dump(ready, out))
+            runner.test_evaluator.metrics.append(_build_dump(ready, out))
         metrics = runner.test()
     destroy_processes()
     files = {"predictions": Path(out)} if out else {}
-    if pictures:
-        files["pictures"] = Path(runner.log_dir) / pictures
+    if drawn:
+        files["images"] = Path(runner.log_dir) / drawn
     return TestResult(dict(metrics), Path(runner.log_dir), files)
 
 
 test.__test__ = False  # type: ignore[attr-defined]
 
 
-def _dump(config: Config, out: str) -> DumpResults:
-    """Masks of instances go out run-length encoded; maps of classes as they are."""
-    kind = DumpResults if config.get("default_scope") == "mmseg" else DumpDetResults
-    return kind(out_file_path=out)
-
-
-def _set_drawing(config: Config, show: bool, show_dir: str | None, wait_time: float) -> str | None:
-    """Switch the config's drawing hook on; return the folder as it will use it."""
-    hook = config.get("default_hooks", {}).get("visualization")
-    if hook is None:
-        raise UserError(
-            "--show and --show-dir need a visualization hook in default_hooks, and the config has none. Add "
-            "default_hooks=dict(visualization=dict(type='mmdet.DetVisualizationHook')) to it."
-        )
-    hook.draw = True
-    if show:
-        hook.show, hook.wait_time = True, wait_time
-    if show_dir and str(hook.type).endswith("SegVisualizationHook"):
-        # mmseg's hook leaves the folder to the visualizer, which takes it from where the process runs.
-        config.visualizer.save_dir = show_dir = str(Path(show_dir).absolute())
-    elif show_dir:
-        hook.test_out_dir = show_dir
-    return show_dir
+def _build_dump(config: Config, out: str) -> DumpResults:
+    """Build the metric that writes predictions; instance masks are run-length encoded."""
+    dump_class = DumpResults if config.get("default_scope") == "mmseg" else DumpDetResults
+    return dump_class(out_file_path=out)

@@ -1,4 +1,4 @@
-"""Models timed beside each other."""
+"""Timing of models side by side."""
 
 from ibkd_mm import stack
 

@@ -1,88 +1,65 @@
-"""Timing models beside each other: their networks and their whole pipelines, all in the same rounds."""
+"""Time the networks and the whole pipelines of several models in the same rounds."""
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ibkd_mm.benchmark.rounds import Ratio, Timing, ratio, take_turns, timing
-from ibkd_mm.benchmark.subject import Subject
+from ibkd_mm.benchmark.benchmark_model import BenchmarkModel
+from ibkd_mm.benchmark.rounds import Ratio, Timing, compare_times, run_rounds, summarise_times
+from ibkd_mm.utils.progress import Progress
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a task took.
-
-    Args:
-        seconds: of each round.
-        timing: their sum-up.
-        ratio: to the first model's, in the same round.
-        pictures: in a run.
-    """
+class Measurement:
+    """Times of a task in each round; `ratio` is that to the first model's times in the same rounds."""
 
     seconds: list[float]
     timing: Timing
     ratio: Ratio
-    pictures: int
+    images: int
+    """Images in a run."""
 
     @property
-    def per_second(self) -> float:
-        """Pictures a second, one run after the other."""
-        return self.pictures / self.timing.median
+    def images_per_second(self) -> float:
+        """Throughput of runs one after the other."""
+        return self.images / self.timing.median
 
-    def plain(self) -> dict[str, Any]:
-        """Give it as JSON has it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return values that JSON can store."""
         return {
             "seconds": self.seconds,
             "median_ms": self.timing.median * 1e3,
             "p95_ms": self.timing.p95 * 1e3,
-            "pictures_per_second": self.per_second,
+            "images_per_second": self.images_per_second,
             "ratio_to_first": self.ratio._asdict(),
         }
 
 
 def compare(
-    subjects: Sequence[Subject], rounds: int, warmup: int, clock: Callable[[], float] = time.perf_counter
-) -> list[tuple[Measured, Measured | None]]:
-    """Time each model's network, and its whole pipeline where it has one.
+    models: Sequence[BenchmarkModel],
+    rounds: int,
+    warmup: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[tuple[Measurement, Measurement | None]]:
+    """Time each model's network, and its whole pipeline if it has one.
 
-    Args:
-        subjects: the models. Ratios are to the first, of pipelines to the first that has one.
-        rounds: how many are counted.
-        warmup: how many run before these.
-        clock: gives seconds.
+    Ratios are to the first model, those of pipelines to the first that has one. Warm-up rounds are not timed.
     """
-    whole = [subject for subject in subjects if subject.pipeline is not None]
-    tasks = [*(each.forward for each in subjects), *(each.pipeline for each in whole if each.pipeline)]
-    told = _Told(rounds + warmup, len(tasks))
-    seconds = take_turns(tasks, rounds, warmup=warmup, clock=clock, after_round=told)
-    networks = [
-        _measured(took, seconds[0], subject.batch) for took, subject in zip(seconds, subjects, strict=False)
+    pipelines = {index: model.pipeline for index, model in enumerate(models) if model.pipeline is not None}
+    tasks = [*(model.forward for model in models), *pipelines.values()]
+    with Progress("Timing, rounds", rounds + warmup) as progress:
+        seconds = run_rounds(tasks, rounds, warmup=warmup, clock=clock, after_round=progress.update)
+    networks, whole = seconds[: len(models)], dict(zip(pipelines, seconds[len(models) :], strict=True))
+    first = next(iter(whole.values()), [])
+    return [
+        (
+            _measurement(network, networks[0], model.batch),
+            _measurement(whole[index], first, 1) if index in whole else None,
+        )
+        for index, (model, network) in enumerate(zip(models, networks, strict=True))
     ]
-    pipelines = {
-        id(subject): _measured(took, seconds[len(subjects)], 1)
-        for took, subject in zip(seconds[len(subjects) :], whole, strict=True)
-    }
-    return [(network, pipelines.get(id(each))) for network, each in zip(networks, subjects, strict=True)]
 
 
-def _measured(seconds: list[float], beside: list[float], pictures: int) -> Measured:
-    return Measured(seconds, timing(seconds), ratio(seconds, beside), pictures)
-
-
-class _Told:
-    """Tells on stderr how far the rounds have come: on a terminal on one line, elsewhere at each quarter."""
-
-    def __init__(self, rounds: int, tasks: int) -> None:
-        self.rounds, self.began, self.line = rounds, time.monotonic(), sys.stderr.isatty()
-        print(f"Timing: {rounds} rounds of {tasks} runs", file=sys.stderr, flush=True)
-
-    def __call__(self, done: int) -> None:
-        left = (time.monotonic() - self.began) / done * (self.rounds - done)
-        text = f"  round {done} of {self.rounds}, {left:.0f} s left"
-        if self.line:
-            end = "\n" if done == self.rounds else ""
-            print(f"\r{text}\x1b[K", end=end, file=sys.stderr, flush=True)
-        elif 4 * done // self.rounds > 4 * (done - 1) // self.rounds:
-            print(text, file=sys.stderr, flush=True)
+def _measurement(seconds: list[float], first: list[float], images: int) -> Measurement:
+    return Measurement(seconds, summarise_times(seconds), compare_times(seconds, first), images)

@@ -1,4 +1,4 @@
-"""Exported files: of any the network alone, of those that `ibkd export` wrote the whole pipeline too."""
+"""Exported models: the network of any file, and the whole pipeline of files that `ibkd export` wrote."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ibkd_mm.benchmark.inputs import make_input, settle_shape
-from ibkd_mm.benchmark.subject import Counts, Picture, Settings, Shape, Subject
+from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings, Counts, Image, Shape
+from ibkd_mm.benchmark.inputs import make_input, resolve_shape
 from ibkd_mm.deploy.runtime import ModelInfo, letterbox, to_instances
 from ibkd_mm.errors import UserError
 
@@ -15,83 +15,72 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Port:
-    """An input of a file, as the file tells: None is a length that it leaves open."""
+class InputSpec:
+    """An input as the file declares it; None is an open length."""
 
     name: str
-    lengths: Sequence[int | None]
-    kind: np.dtype
+    shape: Sequence[int | None]
+    dtype: np.dtype
 
 
 @dataclass(frozen=True)
-class Loaded:
+class ExportedFile:
     """A file that a runtime has read.
 
-    Args:
-        path: of the file.
-        runtime: its name.
-        ports: the inputs.
-        entries: the file's metadata.
-        ready: prepares it for inputs of given shapes and returns what runs it.
-        count: counts what it holds, and does for given inputs.
+    `prepare` takes the input shapes and returns the function that runs the model.
     """
 
     path: Path
     runtime: str
-    ports: Sequence[Port]
-    entries: Mapping[str, str]
-    ready: Callable[[dict[str, Shape]], Callable[[Arrays], Arrays]]
+    inputs: Sequence[InputSpec]
+    metadata: Mapping[str, str]
+    prepare: Callable[[dict[str, Shape]], Callable[[Arrays], Arrays]]
     count: Callable[[Arrays], Counts]
 
 
-def as_subject(loaded: Loaded, picture: Picture, settings: Settings) -> Subject:
-    """Make a file ready: on the picture if it tells how that becomes its input, else on noise."""
-    info = _info(loaded, settings)
-    if info is None:
-        inputs = {
-            port.name: make_input(settle_shape(loaded.path, port.name, port.lengths, settings), port.kind)
-            for port in loaded.ports
-        }
-    else:
-        (port,) = loaded.ports
-        settle_shape(loaded.path, port.name, port.lengths, settings, (info.size[0], info.size[1]))
-        images, _ = letterbox(_rgb(picture), info)
-        inputs = {port.name: np.repeat(images, settings.batch, axis=0)}
+def open_exported(file: ExportedFile, image: Image, settings: BenchmarkSettings) -> BenchmarkModel:
+    """Prepare a file: on the image if its metadata describes the pre-processing, else on noise."""
+    info = _read_info(file, settings)
+    size = None if info is None else (info.size[0], info.size[1])
+    shapes = {
+        spec.name: resolve_shape(file.path, spec.name, spec.shape, settings, size) for spec in file.inputs
+    }
+    inputs = {spec.name: make_input(shapes[spec.name], spec.dtype) for spec in file.inputs}
+    pixels = np.ascontiguousarray(image[..., ::-1])
+    if info is not None:
+        images, _ = letterbox(pixels, info)
+        inputs = dict.fromkeys(shapes, np.repeat(images, settings.batch, axis=0))
     shapes = {name: array.shape for name, array in inputs.items()}
-    run = loaded.ready(shapes)
+    run = file.prepare(shapes)
 
-    def find() -> int:
+    def pipeline() -> int:
         assert info is not None
-        images, frame = letterbox(_rgb(picture), info)
-        outputs = {name: array[0] for name, array in run({port.name: images}).items()}
+        images, frame = letterbox(pixels, info)
+        outputs = {name: array[0] for name, array in run(dict.fromkeys(shapes, images)).items()}
         score = info.score_threshold if settings.score is None else settings.score
         return len(to_instances(outputs, frame, info, score))
 
-    return Subject(
-        runtime=loaded.runtime,
+    return BenchmarkModel(
+        runtime=file.runtime,
         inputs=list(shapes.values()),
         batch=settings.batch,
         forward=lambda: run(inputs),
-        pipeline=find if info is not None and settings.batch == 1 else None,
-        count=lambda: loaded.count(inputs),
+        pipeline=pipeline if info is not None and settings.batch == 1 else None,
+        count=lambda: file.count(inputs),
     )
 
 
-def _info(loaded: Loaded, settings: Settings) -> ModelInfo | None:
-    """Read what a file says of itself; a size that the benchmark sets is what pictures are padded to."""
+def _read_info(file: ExportedFile, settings: BenchmarkSettings) -> ModelInfo | None:
+    """Read the metadata of `ibkd export`, if there is any, with the benchmark's input size."""
     try:
-        info = ModelInfo.read(loaded.entries)
+        info = ModelInfo.read(file.metadata)
     except ValueError:
         return None
     if settings.size is None or not info.dynamic:
         return info
     if any(side % info.stride for side in settings.size):
         raise UserError(
-            f"{loaded.path} takes sizes that are multiples of {info.stride}, and --size is "
+            f"Expected --size in multiples of {info.stride} for {file.path}, found "
             f"{settings.size[0]} {settings.size[1]}."
         )
     return replace(info, size=list(settings.size), dynamic=False)
-
-
-def _rgb(picture: Picture) -> Picture:
-    return np.ascontiguousarray(picture[..., ::-1])

@@ -1,4 +1,4 @@
-"""Operations of a PyTorch model in one forward pass."""
+"""FLOPs of a PyTorch model in one forward pass."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,20 +8,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class Flops(NamedTuple):
-    """Floating-point operations: two for each multiplication, the second for the addition that follows.
+    """Floating-point operations: two for each multiply-add; element-wise operations do not count.
 
-    Published figures are of convolutions and linear layers: `weights`. What is done element by element does
-    not count.
+    `weights` are those of convolutions and of products with a weight, which published figures count;
+    `products` are those of two activations, as in attention.
     """
 
     weights: int
-    """Of convolutions and of products with a weight."""
     products: int
-    """Of products of two activations, as in attention."""
 
 
 def count_flops(forward: Callable[[], object]) -> Flops:
-    """Count while it runs once."""
+    """Run a function once and count its FLOPs."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         forward()

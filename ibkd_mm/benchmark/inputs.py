@@ -1,78 +1,59 @@
-"""What to feed a file that says of its inputs only names, kinds and shapes, some lengths left open."""
+"""Inputs for a file that declares only names, types and shapes, some lengths left open."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ibkd_mm.benchmark.subject import Settings, Shape
+from ibkd_mm.benchmark.benchmark_model import BenchmarkSettings, Shape
 from ibkd_mm.errors import UserError
 
-_COLOURS = (1, 3, 4)
+_CHANNELS = (1, 3, 4)
 
 
-def settle_shape(
+def resolve_shape(
     path: Path,
     name: str,
-    lengths: Sequence[int | None],
-    settings: Settings,
-    own_size: tuple[int, int] | None = None,
+    shape: Sequence[int | None],
+    settings: BenchmarkSettings,
+    default_size: tuple[int, int] | None = None,
 ) -> Shape:
-    """Fill in what a shape leaves open; refuse what does not go with the settings.
+    """Fill in the open lengths (None) of a shape; refuse a shape that contradicts the settings.
 
-    Args:
-        path: the file, for messages.
-        name: of the input.
-        lengths: None where open.
-        settings: of the benchmark; batch and size are those of pictures.
-        own_size: height and width that the file was made for, where it leaves them open.
+    `default_size` is the height and width that the file was made for, if its size is open.
     """
-    shown = "x".join("?" if length is None else str(length) for length in lengths)
-    settled = list(lengths)
-    if lengths and (lengths[0] is None or len(lengths) == 4):
-        _settle(settled, 0, settings.batch)
-        if settled[0] != settings.batch:
+    declared = "x".join("?" if length is None else str(length) for length in shape)
+    resolved, is_image = list(shape), len(shape) == 4
+    if shape and (shape[0] is None or is_image):
+        resolved[0] = settings.batch if shape[0] is None else shape[0]
+        if resolved[0] != settings.batch:
             raise UserError(
-                f"{path} takes {lengths[0]} pictures at a time (input '{name}', {shown}), and the benchmark "
-                f"{settings.batch}. Give --batch {lengths[0]}, or export the model with an open batch."
+                f"Expected --batch {shape[0]} for {path} (input '{name}', {declared}), found "
+                f"{settings.batch}. To use another batch, export the model with an open one."
             )
-    size = settings.size or own_size
-    if len(lengths) == 4 and size:
-        for axis, side in zip(_sides(lengths), size, strict=True):
-            _settle(settled, axis, side)
-        found = tuple(settled[axis] for axis in _sides(lengths))
-        if settings.size and found != settings.size:
-            wanted = "x".join(map(str, settings.size))
+    size = settings.size or default_size
+    if is_image and size:
+        # the channels are the last axis, or the second
+        first = 1 if shape[3] in _CHANNELS and shape[1] not in _CHANNELS else 2
+        for axis, side in zip((first, first + 1), size, strict=True):
+            resolved[axis] = side if shape[axis] is None else shape[axis]
+        height, width = resolved[first : first + 2]
+        if settings.size and (height, width) != settings.size:
             raise UserError(
-                f"{path} takes pictures of one size (input '{name}', {shown}), and --size asks for {wanted}. "
-                "Leave --size out, or export the model with an open size."
+                f"Expected --size {height} {width} for {path} (input '{name}', {declared}), found "
+                f"{settings.size[0]} {settings.size[1]}. For another size, export the model with an open one."
             )
-    if None in settled:
-        raise UserError(
-            f"{path} leaves its input '{name}' open ({shown}). "
-            + (
-                "Give the height and width of the pictures, such as --size 640 640."
-                if len(lengths) == 4
-                else "Only the batch and the size of pictures can be given here; fix the others in the file."
-            )
-        )
-    return tuple(length for length in settled if length is not None)
+    if None in resolved:
+        remedy = "Only the batch and the image size can be set here; fix the other lengths in the file."
+        if is_image:
+            remedy = "Set the height and width of the images, such as --size 640 640."
+        raise UserError(f"The shape of input '{name}' of {path} is open ({declared}). {remedy}")
+    return tuple(length for length in resolved if length is not None)
 
 
-def make_input(shape: Shape, kind: np.dtype) -> np.ndarray:
-    """Make an input of its kind: noise for pictures, ones for whole numbers, which may be places or sizes."""
-    draw = np.random.default_rng(0)
-    if kind == np.uint8:
-        return draw.integers(0, 256, shape, dtype=np.uint8)
-    return draw.random(shape).astype(kind) if kind.kind == "f" else np.ones(shape, kind)
-
-
-def _settle(lengths: list[int | None], axis: int, length: int) -> None:
-    if lengths[axis] is None:
-        lengths[axis] = length
-
-
-def _sides(lengths: Sequence[int | None]) -> tuple[int, int]:
-    """Say which axes are height and width: the last two, unless the colours come last."""
-    last = lengths[3] in _COLOURS and lengths[1] not in _COLOURS
-    return (1, 2) if last else (2, 3)
+def make_input(shape: Shape, dtype: np.dtype) -> np.ndarray:
+    """Return noise for floats and bytes, and ones for other integers, which may be indices or sizes."""
+    generator = np.random.default_rng(0)
+    if dtype == np.uint8:
+        return generator.integers(0, 256, shape, dtype=np.uint8)
+    return generator.random(shape).astype(dtype) if dtype.kind == "f" else np.ones(shape, dtype)

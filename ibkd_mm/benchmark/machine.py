@@ -1,4 +1,4 @@
-"""The machine that a benchmark runs on, and how many of its threads are used."""
+"""Hardware, package versions and number of threads of a benchmark."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def hardware(device: str) -> str:
-    """Name the GPU, or the processor with its cores."""
+    """Name the GPU, or the processor and its number of cores."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     lines = _CPUINFO.read_text().splitlines() if _CPUINFO.is_file() else []
@@ -25,7 +25,7 @@ def hardware(device: str) -> str:
 
 
 def all_versions() -> dict[str, str]:
-    """Name the versions of what may run a model."""
+    """Return the versions of the packages that may run a model."""
     found = versions()
     for package in ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino"):
         try:
@@ -37,7 +37,7 @@ def all_versions() -> dict[str, str]:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let PyTorch and OpenCV use so many, for a while."""
+    """Set the number of threads of PyTorch and OpenCV inside the block."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(count)
     cv2.setNumThreads(count)

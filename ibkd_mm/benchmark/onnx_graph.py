@@ -1,4 +1,4 @@
-"""What an ONNX graph holds: its parameters and its operations."""
+"""Parameters and FLOPs of an ONNX graph."""
 
 from collections.abc import Iterator, Mapping
 from math import prod
@@ -7,29 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from ibkd_mm.benchmark.benchmark_model import Shape
 from ibkd_mm.benchmark.flops import Flops
 from ibkd_mm.benchmark.onnx_shapes import find_shapes
-from ibkd_mm.benchmark.subject import Shape
 
-_OPERANDS = {
-    "Conv": (0, 1),
-    "ConvInteger": (0, 1),
-    "ConvTranspose": (0, 1),
-    "QLinearConv": (0, 3),
-    "Gemm": (0, 1),
-    "MatMul": (0, 1),
-    "MatMulInteger": (0, 1),
-    "QLinearMatMul": (0, 3),
+_FACTORS = {
+    **dict.fromkeys(("Conv", "ConvInteger", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger"), (0, 1)),
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul"), (0, 3)),
 }
-"""Which inputs are multiplied."""
-_MULTIPLY_OTHERWISE = {"Attention", "DeformConv", "Einsum", "GRU", "If", "Loop", "LSTM", "RNN", "Scan"}
-_STANDARD = ("", "ai.onnx")
-_INDICES = {"BOOL", "INT64", "STRING"}
-"""What constants are of that tell shapes and places."""
+"""Positions of the two inputs that are multiplied."""
+_UNSUPPORTED = {"Attention", "DeformConv", "Einsum", "GRU", "If", "Loop", "LSTM", "RNN", "Scan"}
+_KNOWN_DOMAINS = ("", "ai.onnx")
+_INDEX_TYPES = {"BOOL", "INT64", "STRING"}
+"""Types of constants that hold shapes and indices, not weights."""
 
 
 def read_graph(path: Path) -> Any:
-    """Read a file's graph; weights that lie beside it stay there."""
+    """Read a file's graph without its external weights."""
     import onnx
     from onnx.inliner import inline_local_functions
 
@@ -38,74 +32,69 @@ def read_graph(path: Path) -> Any:
 
 
 def count_parameters(model: Any) -> int:
-    """Count the values that the file holds, save those that tell shapes and places."""
+    """Count the values of all constants, except shapes and indices."""
     from onnx import TensorProto
 
     names = TensorProto.DataType.Name
-    return sum(prod(each.dims) for each in _constants(model) if names(each.data_type) not in _INDICES)
+    return sum(
+        prod(constant.dims) for constant in _constants(model) if names(constant.data_type) not in _INDEX_TYPES
+    )
 
 
 def bytes_on_disk(model: Any, path: Path) -> int:
-    """Add up the file and the files beside it that hold its weights."""
-    beside = {
+    """Return the size of the file and of the files beside it that hold its weights."""
+    external = {
         entry.value
         for tensor in model.graph.initializer
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return sum(file.stat().st_size for file in (path, *(path.parent / name for name in beside)))
+    return sum(file.stat().st_size for file in (path, *(path.parent / name for name in external)))
 
 
 def count_graph_flops(model: Any, inputs: Mapping[str, np.ndarray], folder: Path) -> Flops | None:
-    """Count the operations of a run; None where a kind of node multiplies in ways that are not known here.
-
-    Args:
-        model: as read.
-        inputs: by name.
-        folder: of the file.
-    """
-    multiplying = _multiplying(model)
-    if multiplying is None:
+    """Count the FLOPs of a run; None if the graph has nodes that multiply in unsupported ways."""
+    nodes = _multiplying_nodes(model)
+    if nodes is None:
         return None
-    needed = {name for node, _ in multiplying for name in (*_operands(node), node.output[0])}
+    needed = {name for node, _ in nodes for name in (*_factors(node), node.output[0])}
     shapes = find_shapes(model, inputs, needed, folder)
-    weights = products = 0
-    for node, by_weight in multiplying:
-        first, second = _operands(node)
-        count = 2 * _multiplications(node, shapes[first], shapes[second], shapes[node.output[0]])
-        weights, products = (weights + count, products) if by_weight else (weights, products + count)
-    return Flops(weights, products)
+    counts = {True: 0, False: 0}
+    for node, has_weight in nodes:
+        first, second = (shapes[name] for name in _factors(node))
+        counts[has_weight] += 2 * _count_multiplications(node, first, second, shapes[node.output[0]])
+    return Flops(counts[True], counts[False])
 
 
-def _multiplying(model: Any) -> list[tuple[Any, bool]] | None:
-    """Find the nodes that multiply, and whether by a weight; None where some do otherwise."""
-    fixed, found = {tensor.name for tensor in model.graph.initializer}, []
+def _multiplying_nodes(model: Any) -> list[tuple[Any, bool]] | None:
+    """Return the nodes that multiply, and whether one factor is a weight; None if a node is unsupported."""
+    constants, found = {tensor.name for tensor in model.graph.initializer}, []
     for node in model.graph.node:
-        if fixed.issuperset(name for name in node.input if name):
-            fixed.update(node.output)  # worked out once, from weights alone
-        elif node.op_type in _MULTIPLY_OTHERWISE or not _is_known(node):
+        if constants.issuperset(name for name in node.input if name):
+            constants.update(node.output)  # computed once, from weights alone
+        elif node.op_type in _UNSUPPORTED or not _is_known(node):
             return None
-        elif node.op_type in _OPERANDS:
-            found.append((node, not fixed.isdisjoint(_operands(node))))
+        elif node.op_type in _FACTORS:
+            found.append((node, not constants.isdisjoint(_factors(node))))
     return found
 
 
-def _operands(node: Any) -> tuple[str, str]:
-    first, second = _OPERANDS[node.op_type]
+def _factors(node: Any) -> tuple[str, str]:
+    first, second = _FACTORS[node.op_type]
     return node.input[first], node.input[second]
 
 
 def _is_known(node: Any) -> bool:
-    return node.domain in _STANDARD or node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    return node.domain in _KNOWN_DOMAINS or node.op_type in ("QuantizeLinear", "DequantizeLinear")
 
 
-def _multiplications(node: Any, first: Shape, second: Shape, out: Shape) -> int:
-    if node.op_type == "ConvTranspose":  # spreads each input, where a convolution gathers for each output
+def _count_multiplications(node: Any, first: Shape, second: Shape, out: Shape) -> int:
+    if node.op_type == "ConvTranspose":  # one product per input position, a convolution's per output position
         return prod(second) * first[0] * prod(first[2:])
     if "Conv" in node.op_type:
         return prod(second) * out[0] * prod(out[2:])
-    turned = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    return prod(out) * first[0 if turned else -1]
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return prod(out) * first[0 if transposed else -1]
 
 
 def _constants(model: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Timing several things beside each other: in rounds, so that what disturbs the machine hits all alike."""
+"""Time several tasks in rounds, so that a disturbance of the machine affects all of them alike."""
 
 import random
 import time
@@ -11,7 +11,7 @@ Task = Callable[[], object]
 
 
 class Ratio(NamedTuple):
-    """How many times as long one thing took as another in the same round: the median and the quartiles."""
+    """Ratio of two tasks' times in the same round: median and quartiles."""
 
     median: float
     low: float
@@ -19,13 +19,13 @@ class Ratio(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """What a task took, in seconds."""
+    """Median and 95th percentile of a task's times, in seconds."""
 
     median: float
     p95: float
 
 
-def take_turns(
+def run_rounds(
     tasks: Sequence[Task],
     rounds: int,
     *,
@@ -34,40 +34,40 @@ def take_turns(
     clock: Callable[[], float] = time.perf_counter,
     after_round: Callable[[int], None] = lambda done: None,
 ) -> list[list[float]]:
-    """Run every task once a round, in an order drawn anew for each.
+    """Run every task once per round, each round in a new random order.
 
-    A fixed order would have a task always meet the caches that the same other one left behind.
+    In a fixed order a task would always meet the caches that the same other task left.
 
     Args:
-        tasks: what to time.
-        rounds: how many are counted.
-        warmup: how many run before these.
-        seed: of the orders.
-        clock: gives seconds.
-        after_round: is told how many of all rounds are done, those before the counted ones too.
+        tasks: tasks to time.
+        rounds: number of timed rounds.
+        warmup: number of rounds before these that are not timed.
+        seed: seed of the orders.
+        clock: returns seconds.
+        after_round: called with the number of finished rounds, warm-up included.
 
     Returns:
-        Seconds, by task and round.
+        Seconds by task and round.
     """
-    draw, seconds = random.Random(seed), [[0.0] * rounds for _ in tasks]
+    order, seconds = random.Random(seed), [[0.0] * rounds for _ in tasks]
     for turn in range(-warmup, rounds):
-        for place in draw.sample(range(len(tasks)), len(tasks)):
-            began = clock()
-            tasks[place]()
-            took = clock() - began
+        for index in order.sample(range(len(tasks)), len(tasks)):
+            start = clock()
+            tasks[index]()
+            duration = clock() - start
             if turn >= 0:
-                seconds[place][turn] = took
+                seconds[index][turn] = duration
         after_round(turn + warmup + 1)
     return seconds
 
 
-def timing(seconds: Sequence[float]) -> Timing:
-    """Sum up what a task took; between two rounds p95 is interpolated."""
+def summarise_times(seconds: Sequence[float]) -> Timing:
+    """Summarise the times of a task; p95 is interpolated."""
     median, p95 = np.quantile(seconds, [0.5, 0.95])
     return Timing(float(median), float(p95))
 
 
-def ratio(seconds: Sequence[float], beside: Sequence[float]) -> Ratio:
-    """Compare two tasks round by round: a slow moment of the machine, in both, does not count."""
-    low, median, high = np.quantile(np.divide(seconds, beside), [0.25, 0.5, 0.75])
+def compare_times(seconds: Sequence[float], reference: Sequence[float]) -> Ratio:
+    """Compare two tasks round by round: a slow moment that affects both cancels out."""
+    low, median, high = np.quantile(np.divide(seconds, reference), [0.25, 0.5, 0.75])
     return Ratio(float(median), float(low), float(high))

@@ -1,27 +1,22 @@
-"""What a benchmark found, as text in columns and as plain values."""
+"""Results of a benchmark, as aligned text and as plain values."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ibkd_mm.benchmark.compare import Measured
-from ibkd_mm.benchmark.subject import Counts, Shape
+from ibkd_mm.benchmark.benchmark_model import Counts, Shape
+from ibkd_mm.benchmark.compare import Measurement
+
+_MODEL_HEADER = ["model", "runtime", "input", "parameters", "GFLOPs", "weights MB", "memory MB"]
+_TIME_HEADER = ["model", "median ms", "p95 ms", "images/s", "ratio", "(quartiles)"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model of the table.
+    """Results of one model, which the user named `model`.
 
-    Args:
-        name: unique in the table.
-        model: as it was given.
-        runtime: what ran it.
-        inputs: shapes.
-        counts: what it holds, and does for one picture.
-        memory: the growth of a process that reads and runs it, in bytes.
-        forward: the network alone.
-        pipeline: from a picture to masks of its size, if it can.
-        instances: found in the picture.
+    `counts` has the FLOPs for one image; `memory` is the growth of a process that runs the model, in bytes;
+    `pipeline`, from the image to masks in its size, is None if only the network can be run.
     """
 
     name: str
@@ -30,12 +25,12 @@ class Row:
     inputs: Sequence[Shape]
     counts: Counts
     memory: int | None
-    forward: Measured
-    pipeline: Measured | None
+    forward: Measurement
+    pipeline: Measurement | None
     instances: int | None
 
-    def plain(self) -> dict[str, Any]:
-        """Give it as JSON has it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return values that JSON can store."""
         return {
             "name": self.name,
             "model": self.model,
@@ -45,59 +40,66 @@ class Row:
             "flops": self.counts.flops and self.counts.flops._asdict(),
             "weights_bytes": self.counts.size,
             "memory_bytes": self.memory,
-            "forward": self.forward.plain(),
-            "pipeline": self.pipeline and self.pipeline.plain(),
+            "forward": self.forward.to_dict(),
+            "pipeline": self.pipeline and self.pipeline.to_dict(),
             "instances": self.instances,
         }
 
 
 @dataclass(frozen=True)
-class Circumstances:
-    """Under what the figures were taken."""
+class Environment:
+    """Hardware, versions and settings of a benchmark."""
 
     hardware: str
     threads: int
     device: str
     rounds: int
     warmup: int
-    picture: tuple[int, int]
+    image: tuple[int, int]
     versions: dict[str, str]
 
 
 @dataclass(frozen=True)
-class Table:
-    """All models of a benchmark."""
+class BenchmarkTable:
+    """Results of all models of a benchmark."""
 
     rows: Sequence[Row]
-    circumstances: Circumstances
+    environment: Environment
 
-    def plain(self) -> dict[str, Any]:
-        """Give it as JSON has it."""
-        return {
-            "format": 1,
-            "circumstances": asdict(self.circumstances),
-            "models": [row.plain() for row in self.rows],
-        }
+    def to_dict(self) -> dict[str, Any]:
+        """Return values that JSON can store."""
+        models = [row.to_dict() for row in self.rows]
+        return {"format": 1, "environment": asdict(self.environment), "models": models}
 
     def __str__(self) -> str:
-        about, (height, width) = self.circumstances, self.circumstances.picture
-        head = (
-            f"{about.hardware}, {about.threads} threads, {about.rounds} rounds; a picture of {width}x{height}"
-        )
-        parts = [head, "", _aligned([_WHAT, *map(_what, self.rows)])]
-        parts += ["", "forward", _aligned([_HOW_FAST, *(_how_fast(row, row.forward) for row in self.rows)])]
-        whole = [[*_how_fast(row, row.pipeline), str(row.instances)] for row in self.rows if row.pipeline]
-        if whole:
-            parts += ["", "whole pipeline, from the picture to masks of its size"]
-            parts += [_aligned([[*_HOW_FAST, "instances"], *whole])]
+        used, (height, width) = self.environment, self.environment.image
+        head = f"{used.hardware}, {used.threads} threads, {used.rounds} rounds; an image of {width}x{height}"
+        parts = [head, "", align_columns([_MODEL_HEADER, *map(_model_cells, self.rows)], left=3)]
+        forward = [_time_cells(row, row.forward) for row in self.rows]
+        parts += ["", "forward", align_columns([_TIME_HEADER, *forward])]
+        pipeline = [
+            [*_time_cells(row, row.pipeline), str(row.instances)] for row in self.rows if row.pipeline
+        ]
+        if pipeline:
+            parts += ["", "whole pipeline, from the image to masks of its size"]
+            parts += [align_columns([[*_TIME_HEADER, "instances"], *pipeline])]
         return "\n".join(parts)
 
 
-_WHAT = ["model", "runtime", "input", "parameters", "GFLOPs", "weights MB", "memory MB"]
-_HOW_FAST = ["model", "median ms", "p95 ms", "pictures/s", "ratio", "(quartiles)"]
+def align_columns(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Align the first `left` columns to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            cell.ljust(width) if index < left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def _what(row: Row) -> list[str]:
+def _model_cells(row: Row) -> list[str]:
     return [
         row.name,
         row.runtime,
@@ -109,21 +111,8 @@ def _what(row: Row) -> list[str]:
     ]
 
 
-def _how_fast(row: Row, measured: Measured) -> list[str]:
+def _time_cells(row: Row, measured: Measurement) -> list[str]:
     median, p95 = (f"{seconds * 1e3:.2f}" for seconds in measured.timing)
-    middle, low, high = measured.ratio
-    return [row.name, median, p95, f"{measured.per_second:.1f}", f"{middle:.2f}", f"({low:.2f}-{high:.2f})"]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Put text to the left and figures to the right of their columns."""
-    columns = list(zip(*rows, strict=True))
-    text = [column[0] in ("model", "runtime", "input") for column in columns]
-    widths = [max(map(len, column)) for column in columns]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if left else cell.rjust(width)
-            for cell, width, left in zip(row, widths, text, strict=True)
-        ).rstrip()
-        for row in rows
-    )
+    ratio = measured.ratio
+    quartiles = f"({ratio.low:.2f}-{ratio.high:.2f})"
+    return [row.name, median, p95, f"{measured.images_per_second:.1f}", f"{ratio.median:.2f}", quartiles]

@@ -1,8 +1,10 @@
-"""`ibkd COMMAND ...`: every module of this package is the command of its name.
+"""`ibkd COMMAND ...`: each module of this package is the command of that name.
 
-A command module has a docstring, which is its help; `add_arguments(parser)`; and `run(args)`, whose result is
-printed and whose `exit_code`, if it has one, is returned. It imports what is heavy inside `run`.
+A command module has a docstring, which is its help, `add_arguments(parser)` and `run(args)`. The result of
+`run` is printed; its `exit_code`, if it has one, is returned. Heavy imports belong into `run`.
 """
+
+from __future__ import annotations  # a Python that is too old must still run `ibkd doctor`
 
 import os
 import sys
@@ -17,10 +19,18 @@ from ibkd_mm.errors import UserError, did_you_mean
 from ibkd_mm.version import __version__
 
 FAILURE, USER_ERROR, INTERRUPTED = 1, 2, 130
+_USAGE = """usage: ibkd COMMAND [arguments]
+
+Distil large segmentation models into small real-time ones.
+
+commands:
+{commands}
+
+`ibkd COMMAND --help` shows the arguments of a command, `ibkd --version` the version."""
 
 
 def command_names() -> list[str]:
-    """List the commands: the modules of this package."""
+    """Return the names of the commands."""
     return sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
 
 
@@ -39,21 +49,10 @@ def build_parser(command: str) -> ArgumentParser:
 
 
 def usage() -> str:
-    """Format what `ibkd --help` prints."""
+    """Return the text of `ibkd --help`."""
     summaries = {name: import_module(f"ibkd_mm.cli.{name}").__doc__ or "" for name in command_names()}
     lines = [f"  {name:<12}{text.splitlines()[0].rstrip('.')}" for name, text in summaries.items()]
-    return "\n".join(
-        [
-            "usage: ibkd COMMAND [arguments]",
-            "",
-            "Distil large segmentation models into small real-time ones.",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "`ibkd COMMAND --help` shows the arguments of a command, `ibkd --version` the version.",
-        ]
-    )
+    return _USAGE.format(commands="\n".join(lines))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,31 +73,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, args: Namespace) -> int:
-    """Run a command and print its result; wrong input is one message and exit code 2."""
+    """Run a command and print its result; wrong input and a broken installation are one message."""
     _set_environment(args)
     try:
         result = import_module(f"ibkd_mm.cli.{command}").run(args)
     except KeyboardInterrupt:
         print(f"ibkd {command}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (UserError, ImportError) as error:
+    except Exception as error:
+        is_user_error = isinstance(error, UserError)
+        if not is_user_error and not _failed_at_import(error):
+            raise
         if args.debug:
             traceback.print_exc()
-        print(f"ibkd {command}: error: {error}", file=sys.stderr)
-        if isinstance(error, UserError):
+        message = str(error) if is_user_error else " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"ibkd {command}: error: {message}", file=sys.stderr)
+        if is_user_error:
             return USER_ERROR
         print("`ibkd doctor` shows what is wrong with the installation, and the fix.", file=sys.stderr)
         return FAILURE
-    if result is not None and os.environ.get("RANK", "0") == "0":  # one process reports for all
+    if result is not None and os.environ.get("RANK", "0") == "0":  # one process prints for all
         print(result)
     return int(getattr(result, "exit_code", 0))
 
 
+def _failed_at_import(error: Exception) -> bool:
+    """Return whether a package is broken: that raises errors of any type while our modules import it."""
+    calls = traceback.extract_tb(error.__traceback__)
+    package = f"{Path(__file__).parents[1]}{os.sep}"
+    return isinstance(error, ImportError) or any(
+        call.name == "<module>" and call.filename.startswith(package) for call in calls
+    )
+
+
 def _set_environment(args: Namespace) -> None:
-    # Threads that wait by spinning take the cores from data loaders and from other runs: on two shared cores
-    # a training step costs up to three times the processor time. OpenMP reads this when torch is imported.
+    # Threads that spin while they wait take cores from data loaders and other runs: on two shared cores a
+    # training step needs up to three times the CPU time. OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     trusted = getattr(args, "trust_checkpoint", [])
-    if trusted:  # in the environment, so that every process started from here has it
+    if trusted:  # in the environment, for the processes started from here
         os.environ[TRUST] = os.pathsep.join([*filter(None, [os.environ.get(TRUST)]), *trusted])
     os.environ.setdefault("LOCAL_RANK", str(getattr(args, "local_rank", 0)))

@@ -1,4 +1,4 @@
-"""Arguments that several commands share. Standard library only."""
+"""Arguments that several commands share."""
 
 import os
 from argparse import ArgumentParser, ArgumentTypeError
@@ -10,52 +10,43 @@ LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 def add_config(parser: ArgumentParser, *, optional: bool = False) -> None:
     """Add the config and the options that override it."""
-    parser.add_argument(
-        "config",
-        nargs="?" if optional else None,
-        help="config file, or one inside a package: mmdet::folder/name.py, ibkd_mm::...",
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    path = "config file, or one in a package: mmdet::folder/name.py, ibkd_mm::..."
+    override = "override settings of the config: key.of.setting=value; lists as key=1,2 or key='[1,2]', an "
+    override += "element of a list as key.0.name=value"
+    add("config", nargs="?" if optional else None, help=path)
+    add(
         "--cfg-options",
         nargs="+",
         action="extend",
         type=_option,
         default=[],
         metavar="KEY=VALUE",
-        help="override settings of the config: key.of.setting=value; lists as key=1,2 or key='[1,2]', an "
-        "element of a list as key.0.name=value",
+        help=override,
     )
 
 
 def add_run(parser: ArgumentParser) -> None:
-    """Add what every command that runs a config takes."""
+    """Add the arguments of commands that run a config."""
     add_config(parser)
-    parser.add_argument(
-        "--work-dir", help="folder for logs and checkpoints (default: ./work_dirs/<config name>)"
-    )
+    work_dir = "folder for logs and checkpoints (default: ./work_dirs/<config name>)"
+    parser.add_argument("--work-dir", help=work_dir)
     add_launcher(parser)
     add_trust(parser)
 
 
 def add_launcher(parser: ArgumentParser) -> None:
     """Add the arguments of commands that run as several processes."""
-    parser.add_argument(
-        "--launcher", choices=LAUNCHERS, default="none", help="how the processes were started"
-    )
-    parser.add_argument(
-        "--local-rank", "--local_rank", type=int, default=0, help="set by old launchers; leave it"
-    )
+    add = parser.add_argument
+    add("--launcher", choices=LAUNCHERS, default="none", help="how the processes were started")
+    add("--local-rank", "--local_rank", type=int, default=0, help="set by old launchers")
 
 
 def add_trust(parser: ArgumentParser) -> None:
-    """Add the switch that allows the code in a refused checkpoint to run."""
+    """Add the option that lets the code in a checkpoint run."""
+    trust = f"let the code in this checkpoint run if it is refused ({TRUST}=PATH does the same); repeatable"
     parser.add_argument(
-        "--trust-checkpoint",
-        action="append",
-        type=_file,
-        default=[],
-        metavar="PATH",
-        help=f"allow the code in this file to run if it is refused ({TRUST}=PATH does the same); repeatable",
+        "--trust-checkpoint", action="append", type=_file, default=[], metavar="PATH", help=trust
     )
 
 

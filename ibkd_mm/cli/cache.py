@@ -1,7 +1,7 @@
-"""Run a teacher once over the training images and keep its predictions in a file.
+"""Run a teacher once over the training images and save its predictions in a file.
 
-Runs the teacher of a distillation's CONFIG over the training images as they are on disk, without augmentation.
-A student trains on that file at nearly its own speed. An interrupted run continues where it stopped.
+Runs the teacher of a distillation CONFIG over the training images without augmentation. With that file a
+student trains nearly as fast as without a teacher. The same command continues an interrupted run.
 
 examples:
   ibkd cache configs/ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard_cached.py
@@ -20,9 +20,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_config(parser, optional=True)  # --info needs none
     add = parser.add_argument
     add("--out", metavar="FILE", help="default: the config's teacher_cache.path")
-    add("--images", metavar="FOLDER", help="unlabelled images, instead of the training set")
+    add("--images", metavar="FOLDER", help="images to use instead of the training set")
     add("--verify", type=int, default=0, metavar="N", help="run the teacher on N images again and compare")
-    add("--info", metavar="FILE", help="show what a cache holds, and do nothing else")
+    add("--info", metavar="FILE", help="only describe a cache")
     add_launcher(parser)
     add_trust(parser)
 
@@ -34,7 +34,7 @@ def run(args: Namespace) -> object:
     if args.info:
         return cache_info(args.info)
     if not args.config:
-        raise UserError("Expected a CONFIG whose teacher is to be run, or --info FILE.")
+        raise UserError("Expected a CONFIG with a teacher to run, or --info FILE.")
     return cache(
         args.config,
         options=args.cfg_options,

@@ -1,11 +1,11 @@
-"""Find what is wrong with the images and annotations of a config, before training.
+"""Find faults in the images and annotations of a config before training.
 
-Reads every image and annotation that CONFIG trains and tests on. Errors stop a training or teach it something
-wrong; warnings cost data; notes are for information. The exit code is 1 if there is an error, 2 for wrong input.
+Reads every image and annotation that CONFIG trains and tests on. Errors stop a training or spoil its result;
+warnings mean unused data; notes are information. The exit code is 1 if there is an error, 2 for wrong input.
 
 examples:
   ibkd check CONFIG
-  ibkd check CONFIG --json findings.json            keep everything, not only the first examples
+  ibkd check CONFIG --json findings.json            save all findings, not only the first examples
 """
 
 from argparse import ArgumentParser, Namespace

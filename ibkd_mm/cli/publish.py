@@ -1,4 +1,4 @@
-"""Write the weights of a checkpoint alone, as half-precision safetensors."""
+"""Write only the weights of a checkpoint, as half-precision safetensors."""
 
 from argparse import ArgumentParser, Namespace
 
@@ -7,9 +7,9 @@ from ibkd_mm.cli._arguments import add_trust
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `ibkd publish`."""
-    parser.add_argument("checkpoint", help="a checkpoint of a training")
-    parser.add_argument("out", help="the file to write, ending in .safetensors")
-    parser.add_argument("--full-precision", action="store_true", help="keep the weights as they are")
+    parser.add_argument("checkpoint", help="checkpoint of a training")
+    parser.add_argument("out", help="file to write, ending in .safetensors")
+    parser.add_argument("--full-precision", action="store_true", help="do not convert to half precision")
     add_trust(parser)
 
 

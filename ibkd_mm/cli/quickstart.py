@@ -1,7 +1,7 @@
 """See in ten minutes what distillation brings, on generated images or on your own.
 
-Trains a student alone and with a teacher, on images of which few are labelled, and compares both with the
-teacher on a page. Interrupted and started again with the same command, it continues.
+Trains a student with and without a teacher on images of which few are labelled, and compares both with the
+teacher on a page. The same command continues an interrupted run.
 
 examples:
   ibkd quickstart
@@ -18,8 +18,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `ibkd quickstart`."""
     add = parser.add_argument
     add("--out-dir", default="quickstart", help="folder for data, weights and the page (default: quickstart)")
-    add("--minutes", type=float, default=10, help="for everything (default: 10)")
-    add("--data", metavar="PATH", help="a COCO JSON, or a folder with one (default: generate Shapes)")
+    add("--minutes", type=float, default=10, help="time for everything (default: 10)")
+    add("--data", metavar="PATH", help="COCO JSON, or a folder with one (default: generate Shapes)")
     add("--teacher", metavar="CONFIG", help="a Mask2Former for the same classes (default: one is trained)")
     add("--teacher-weights", metavar="FILE", help="checkpoint of that teacher")
     add_trust(parser)

@@ -1,6 +1,6 @@
-"""Run again the step at which a training stopped on values that are not finite.
+"""Repeat the step at which a training stopped because of NaN or infinite values.
 
-Shows which loss term, which module and which image it is.
+Shows in which loss term, module and image they occur first.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `ibkd replay`."""
-    parser.add_argument("file", help="work_dirs/name/non_finite_iter_N.replay, as the training named it")
+    parser.add_argument("file", help="work_dirs/name/non_finite_iter_N.replay; the training's error names it")
     parser.add_argument("--config", help="config of the training (default: the one beside the file)")
 
 

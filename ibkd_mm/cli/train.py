@@ -15,19 +15,12 @@ from ibkd_mm.cli._arguments import add_run
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `ibkd train`."""
     add_run(parser)
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        metavar="auto|PATH",
-        help="continue from a checkpoint; alone or as 'auto': from the last one in the work dir",
-    )
-    parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
-    parser.add_argument(
-        "--auto-scale-lr",
-        action="store_true",
-        help="scale the learning rate from the config's base batch size to ours",
-    )
+    add = parser.add_argument
+    resume = "continue from a checkpoint; without a value or with 'auto' from the last one in the work dir"
+    add("--resume", nargs="?", const="auto", metavar="auto|PATH", help=resume)
+    add("--amp", action="store_true", help="automatic mixed precision")
+    scale = "scale the learning rate from the config's base batch size to the actual one"
+    add("--auto-scale-lr", action="store_true", help=scale)
 
 
 def run(args: Namespace) -> object:

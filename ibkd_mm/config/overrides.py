@@ -1,50 +1,35 @@
-"""`--cfg-options`: settings overridden from outside, refused where they would silently do nothing.
+"""`--cfg-options`: override settings of a config, and refuse options that would have no effect.
 
-mmengine adds whatever key it is given, so a typing error changes nothing and nobody notices. Here:
+mmengine adds any key that it is given, so a misspelt key is silently ignored. Here these are refused:
 
-* a path whose parent does not exist is refused, as is an unknown key at the top that no runner reads;
-* a new key in a dict with a `type` is passed on: the constructor of that type refuses what it does not know;
-* a new key in a dict without `type` is passed on unless it is nearly the name of one that is there;
-* a key at the top that no runner reads (`max_epochs`, `data_root`, `train_pipeline`) is a variable that the
-  config file used up when it was read; it is refused with the places where its value stands.
+* a path whose parent does not exist;
+* a new top-level key that nothing reads (see `ibkd_mm.config.keys`);
+* a top-level key that only the config file used (`max_epochs`, `data_root`, `train_pipeline`): the error
+  names the settings that have its value;
+* a new key that is nearly the name of an existing one, in a dict without `type`. In a dict with `type`, the
+  constructor of that type checks its arguments.
 """
 
-import inspect
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
 
+from ibkd_mm.config.keys import config_keys, effective_settings
 from ibkd_mm.config.walk import walk
 from ibkd_mm.errors import UserError, did_you_mean
 
-# What mmengine's runner takes from the config besides its constructor's arguments.
-_READ_LATER = (
-    "activation_checkpointing",
-    "compile",
-    "custom_imports",
-    "efficient_conv_bn_eval",
-    "find_unused_parameters",
-    "memory_format",
-    "model_wrapper_cfg",
-    "runner_type",
-    "sync_bn",
-    "teacher_cache",
-    "tta_model",
-    "tta_pipeline",
-)
-_READ = {*inspect.signature(Runner.__init__).parameters, *_READ_LATER} - {"self", "cfg"}
-_NEARLY = 0.8
+_NEAR = 0.6
+_VERY_NEAR = 0.8
 _PLACES_SHOWN = 4
 
 
 def apply_overrides(config: Config, options: Mapping[str, Any] | Sequence[str]) -> None:
-    """Change settings of the config in place, after checking that each will take effect."""
+    """Change settings of a config in place, after checking that each option has an effect."""
     parsed = dict(options) if isinstance(options, Mapping) else _parse(options)
     for key in parsed:
-        _check(config, key)
+        _check_option(config, key)
     try:
         config.merge_from_dict(parsed)
     except (KeyError, TypeError, IndexError) as error:
@@ -52,7 +37,7 @@ def apply_overrides(config: Config, options: Mapping[str, Any] | Sequence[str]) 
 
 
 def _parse(options: Sequence[str]) -> dict[str, Any]:
-    """Read KEY=VALUE as mmengine's own command line does."""
+    """Parse KEY=VALUE as mmengine's own command line does."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--options", nargs="+", action=DictAction, default={})
     try:
@@ -63,28 +48,28 @@ def _parse(options: Sequence[str]) -> dict[str, Any]:
         ) from error
 
 
-def _check(config: Config, key: str) -> None:
+def _check_option(config: Config, key: str) -> None:
     first, *rest = key.split(".")
+    known = config_keys()
     if first not in config:
-        if first not in _READ or any(name.isdigit() for name in rest):
-            raise UserError(
-                f"The config has no key '{first}'.{did_you_mean(first, {*config, *_READ} - {first})}"
-            )
-        return  # a setting of the runner's that this config left at its default
-    if first not in _READ:
+        if first not in known or any(name.isdigit() for name in rest):
+            hint = did_you_mean(first, {*config, *known} - {first})
+            raise UserError(f"The config has no key '{first}'.{hint}")
+        return  # a setting that something reads and that this config left at its default
+    if first not in known:
         raise UserError(
-            f"'{first}' is a variable of the config file, used up when the file was read: setting '{key}' "
-            f"now would change nothing.{_where_it_went(config, key)}"
+            f"'{first}' is a variable that only the config file uses: setting '{key}' has no effect."
+            f"{_suggest_settings(config, key)}"
         )
     node: Any = config[first]
-    done = first
+    path = first
     for name in rest:
-        node = _step(node, done, name, is_last=f"{done}.{name}" == key)
-        done = f"{done}.{name}"
+        node = _child(node, path, name, is_last=f"{path}.{name}" == key)
+        path = f"{path}.{name}"
 
 
-def _step(node: Any, path: str, name: str, is_last: bool) -> Any:
-    """Go one name down from `path`; None where a new key begins."""
+def _child(node: Any, path: str, name: str, is_last: bool) -> Any:
+    """Return the value of `name` in the node at `path`; None for a new key."""
     if isinstance(node, list | tuple):
         if not name.isdigit() or int(name) >= len(node):
             raise UserError(
@@ -92,26 +77,24 @@ def _step(node: Any, path: str, name: str, is_last: bool) -> Any:
             )
         return node[int(name)]
     if not isinstance(node, Mapping):
-        raise UserError(f"'{path}' is {node!r}, so there is no '{path}.{name}' to set.")
+        raise UserError(f"'{path}' is {node!r}, so '{path}.{name}' cannot be set.")
     if name in node:
         return node[name]
-    hint = did_you_mean(name, node, _NEARLY if is_last else 0.6)
+    hint = did_you_mean(name, node, _VERY_NEAR if is_last else _NEAR)
     if not is_last or (hint and "type" not in node):
         raise UserError(f"'{path}' has no key '{name}'.{hint} It has: {', '.join(map(str, node)) or 'none'}.")
     return None
 
 
-def _where_it_went(config: Config, key: str) -> str:
-    """Places of the same value; for what lies in a dict those of its name, since `**` keeps names."""
-    read = dict(walk(effective_settings(config)))
+def _suggest_settings(config: Config, key: str) -> str:
+    """Name the settings that have the variable's value; for a key inside a dict, those of its name too.
+
+    A config file spreads a dict with `**`, which keeps the names of its keys.
+    """
+    settings = dict(walk(effective_settings(config)))
     value = dict(walk(dict(config.items()))).get(key)
-    places = [path for path, found in read.items() if type(found) is type(value) and found == value]
+    places = [path for path, found in settings.items() if type(found) is type(value) and found == value]
     if "." in key or value is None or isinstance(value, bool):
-        named = [path for path in read if path.endswith(f".{key.rpartition('.')[2]}")]
+        named = [path for path in settings if path.endswith(f".{key.rpartition('.')[2]}")]
         places = [path for path in named if path in places] or named
     return f" Override instead: {', '.join(places[:_PLACES_SHOWN])}." if places else ""
-
-
-def effective_settings(config: Config) -> dict[str, Any]:
-    """What of a config has effect; the rest are variables that its file used."""
-    return {name: part for name, part in config.items() if name in _READ}

@@ -1,34 +1,36 @@
-"""Known errors of the packages below, said in terms of the user's config and files.
+"""Explain errors about what a config names: an unknown type, a wrong argument, an unusable file.
 
-An error is the user's where it comes from building what the config names, or from a file that it names. What
-goes wrong inside a step keeps its traceback.
+Other errors, such as those inside a training step, keep their traceback.
 """
 
 import errno
 import json
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import Registry
 
-from ibkd_mm.config.build_errors import at, explain_build
-from ibkd_mm.config.overrides import effective_settings
+from ibkd_mm.config.keys import effective_settings
 from ibkd_mm.config.walk import walk
-from ibkd_mm.errors import UserError
-from ibkd_mm.stack.frames import annotations_being_read
+from ibkd_mm.errors import UserError, did_you_mean
+from ibkd_mm.stack.frames import FailedBuild, find_annotation_file, find_failed_build, find_unknown_type
 from ibkd_mm.stack.ops import MissingOperatorError
 
-# What torch puts around an error of a data loader's worker; the last line is the error itself.
-_IN_WORKER = re.compile(r"Caught \w+ in DataLoader worker process.*\n(?P<last>[^\n]+?)\s*\Z", re.S)
-_SHORTEST_PATH = 4
-_OF_WRITING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST)
+_PLACES_SHOWN = 3
+_REFUSALS = (TypeError, AssertionError, ValueError, KeyError, NotImplementedError)
+_WRITE_ERRORS = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST)
+_MIN_PATH_LENGTH = 4
+_QUOTED = re.compile(r"['\"]([^'\"]+)['\"]")
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 @contextmanager
 def user_errors(config: Config) -> Iterator[None]:
-    """Turn errors that the user can mend into UserError; let the others pass."""
+    """Turn errors that the user can fix in the config or its files into UserError; let others pass."""
     try:
         yield
     except UserError:
@@ -41,69 +43,99 @@ def user_errors(config: Config) -> Iterator[None]:
 
 
 def explain(error: Exception, config: Config) -> str | None:
-    """Say what the user can mend, or None where the fault is not in config or files."""
-    text = _text(error)
-    return (
-        _unusable_file(error, text, config)
-        or _unreadable_annotations(error)
-        or _said_already(error, text)
-        or explain_build(error, text, config)
-    )
+    """Explain an error in terms of the config; None for an error that neither config nor files cause."""
+    if isinstance(error, MissingOperatorError):
+        return str(error)
+    if isinstance(error, OSError):
+        return _explain_file(error, config)
+    if isinstance(error, json.JSONDecodeError) and (file := find_annotation_file(error)):
+        return f"The annotation file {file} is not valid JSON: {error}. Is it cut short?"
+    if unknown := find_unknown_type(error):
+        return _explain_unknown_type(*unknown, config)
+    if isinstance(error, _REFUSALS) and (build := find_failed_build(error)):
+        return _explain_wrong_argument(error, build, config)
+    return None
 
 
-def _text(error: Exception) -> str:
-    """The error's own words, without quotes and without what a worker of a data loader puts around them."""
-    said = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    in_worker = _IN_WORKER.match(said)
-    return in_worker["last"].partition(": ")[2] if in_worker else said
+def _explain_unknown_type(name: str, registry: Registry, config: Config) -> str:
+    hint = did_you_mean(name, _registered_names(registry))
+    return f"No {registry.name} is named '{name}'{_name_keys(config, _keys_of_type(config, name))}.{hint}"
 
 
-def _unusable_file(error: Exception, text: str, config: Config) -> str | None:
-    if not isinstance(error, OSError):
-        return None
-    quoted = re.search(r"['\"]([^'\"]+)['\"]", text)
-    path = str(error.filename or (quoted.group(1) if quoted else ""))
-    where = at(config, _places_of_path(config, path))
+def _registered_names(registry: Registry) -> set[str]:
+    """Return all names that this registry finds, with their scope where it must be written."""
+    names = set(registry.module_dict)
+    parent = registry.parent
+    while parent is not None:
+        names |= set(parent.module_dict)
+        names |= {f"{scope}.{name}" for scope, child in parent.children.items() for name in child.module_dict}
+        parent = parent.parent
+    return names
+
+
+def _explain_wrong_argument(error: Exception, build: FailedBuild, config: Config) -> str:
+    text = str(error)
+    if isinstance(error, KeyError):  # which quotes its message, if it has one
+        text = str(error.args[0]) if " " in text else f"the key {text} is missing"
+    elif not text:  # an assertion without a message
+        text = f"it requires {traceback.extract_tb(error.__traceback__)[-1].line}"
+    keys, hint = _keys_of_type(config, build.name), ""
+    if unexpected := _UNEXPECTED.search(text):
+        argument, parents = unexpected[1], tuple(f"{key}." for key in keys)
+        settings = walk(effective_settings(config))
+        keys = [
+            key for key, _ in settings if key.startswith(parents) and key.endswith(f".{argument}")
+        ] or keys
+        # an argument that is not in these settings belongs to a call that the constructor makes
+        hint = did_you_mean(argument, build.parameter_names()) if argument in build.arguments else ""
+    return f"{build.name} cannot be built{_name_keys(config, keys)}: {text.rstrip('.')}.{hint}"
+
+
+def _explain_file(error: OSError, config: Config) -> str | None:
+    text = str(error).strip().rpartition("\n")[2]  # a worker of a data loader puts its traceback first
+    quoted = _QUOTED.findall(text)
+    path = str(error.filename or (quoted[-1] if quoted else ""))
+    where = _name_keys(config, _keys_of_path(config, path))
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return f"The file {path or text} does not exist{where}. Put it there, or correct the path."
-    why = error.strerror or text
-    if error.errno in _OF_WRITING or _lies_in_work_dir(path, config):
-        return f"{path or 'A file'} cannot be written: {why}. Make that possible, or choose another place."
-    return f"The file {path} cannot be used{where}: {why}. Correct that, or the path." if path else None
+    reason = error.strerror or text
+    if error.errno in _WRITE_ERRORS or _is_in_work_dir(path, config):
+        return f"{path or 'A file'} cannot be written: {reason}. Make that possible, or choose another place."
+    if path:
+        return f"The file {path} cannot be used{where}: {reason}. Correct that, or the path."
+    return text if type(error) is OSError and error.errno is None else None
 
 
-def _lies_in_work_dir(path: str, config: Config) -> bool:
-    """Whether a path is in the folder of the run's files, or is one that leads there."""
-    work_dir, lies = Path(config.get("work_dir") or ".").absolute(), Path(path).absolute()
-    return bool(path) and (lies in (work_dir, *work_dir.parents) or work_dir in lies.parents)
+def _is_in_work_dir(path: str, config: Config) -> bool:
+    """Whether a path is the folder of the run's files, inside it, or a parent of it."""
+    work_dir, file = Path(config.get("work_dir") or ".").absolute(), Path(path).absolute()
+    return bool(path) and (file in (work_dir, *work_dir.parents) or work_dir in file.parents)
 
 
-def _places_of_path(config: Config, path: str) -> list[str]:
-    """Settings that the path was put together from, those of its end first."""
-    found = [
-        (-(path.rindex(value) + len(value)), f"{place}='{value}'")
-        for place, value in walk(effective_settings(config))
-        if isinstance(value, str) and len(value) >= _SHORTEST_PATH and value in path
+def _name_keys(config: Config, keys: list[str]) -> str:
+    """Format the config keys that a message is about."""
+    if not keys:
+        return f" (config {config.filename})" if config.filename else ""
+    more = f" and {len(keys) - _PLACES_SHOWN} more places" if len(keys) > _PLACES_SHOWN else ""
+    return f" (config key {', '.join(keys[:_PLACES_SHOWN])}{more})"
+
+
+def _keys_of_type(config: Config, name: str) -> list[str]:
+    """Find the settings whose type has this name, with or without a scope."""
+    short = name.rpartition(".")[2]
+    return [
+        key.removesuffix(".type")
+        for key, value in walk(effective_settings(config))
+        if key.endswith("type") and isinstance(value, str) and value.rpartition(".")[2] == short
     ]
-    last = min((end for end, _ in found), default=0)
-    return [shown for end, shown in found if end == last]
 
 
-def _unreadable_annotations(error: Exception) -> str | None:
-    file = annotations_being_read(error) if isinstance(error, json.JSONDecodeError) else None
-    return f"The annotation file {file} is not valid JSON: {error}. Is it cut short?" if file else None
-
-
-def _said_already(error: Exception, text: str) -> str | None:
-    """Errors that are clear as they are, or by their words."""
-    if isinstance(error, MissingOperatorError) or "is the disk full?" in text:
-        return text
-    if "failed to load image" in text:
-        return f"An image cannot be decoded: {text.partition(': ')[2] or text}. Is it damaged or cut short?"
-    if "TTA of instance segmentation" in text:
-        return "--tta cannot merge instance masks, and this model predicts them. Leave --tta out."
-    if "only available training on gpu" in text:
-        return "optim_wrapper.type='AmpOptimWrapper' needs a GPU. On a CPU use --amp, which replaces it."
-    if isinstance(error, AssertionError) and "does not matches the length of `classes`" in text:
-        return f"The model and the data set do not agree: {text}"
-    return None
+def _keys_of_path(config: Config, path: str) -> list[str]:
+    """Find the settings that a path was joined from; only those that form its end, such as a file's name."""
+    found = [
+        (path.rindex(value) + len(value), f"{key}='{value}'")
+        for key, value in walk(effective_settings(config))
+        if isinstance(value, str) and len(value) >= _MIN_PATH_LENGTH and value in path
+    ]
+    last = max((end for end, _ in found), default=0)
+    return [key for end, key in found if end == last]

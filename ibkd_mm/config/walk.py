@@ -26,8 +26,8 @@ def dicts(node: Any) -> Iterator[Any]:
 def changed(node: Any, change: Callable[[Any, Any], Any], key: Any = None) -> Any:
     """Copy nested settings, replacing each value by `change(value, key)`.
 
-    A value for which `change` returns the value itself is searched further; one for which it returns `DROP` is
-    removed from its container. List elements have the key None.
+    A value for which `change` returns the value itself is searched further; one for which it returns `DROP`
+    is removed from its container. List elements have the key None.
     """
     replaced = change(node, key)
     if replaced is not node:

@@ -1,42 +1,74 @@
-"""The whole check: every file of every split read once, then every annotation looked at."""
+"""Check all datasets of a config: read every file once, then check every annotation."""
 
-from collections.abc import Sequence
+import os.path as osp
+from collections.abc import Mapping, Sequence
 
 from mmdet.datasets import CocoDataset
 
-from ibkd_mm.data_check.built import BuiltSource
-from ibkd_mm.data_check.coco import CocoSource
+from ibkd_mm.data_check.coco_checker import CocoChecker
+from ibkd_mm.data_check.config_datasets import CheckedDataset
 from ibkd_mm.data_check.findings import Report
-from ibkd_mm.data_check.overlap import enter_overlap, enter_repeated
-from ibkd_mm.data_check.reading import read_pictures
-from ibkd_mm.data_check.split_datasets import Part
+from ibkd_mm.data_check.generic_checker import GenericChecker
+from ibkd_mm.data_check.images import DecodedImage, ImageFile, read_images
+
+NamedFiles = list[tuple[str, ImageFile]]
+"""Images of a split: name in the annotation file, and file."""
 
 
-def check_parts(parts: Sequence[Part], workers: int | None = None) -> list[Report]:
-    """Check data sets and what they share; one report each."""
-    sources = [_source(part) for part in parts]
-    images = {source.part.name: list(source.images()) for source in sources}
-    tasks = [task for source in sources for _, task in images[source.part.name]]
-    tasks += [task for source in sources for task in source.maps()]
-    pictures = read_pictures(tasks, workers)
-    trained = [image for part in parts if part.is_trained_on for image in images[part.name]]
-    for source in sources:
-        source.judge(pictures)
-        enter_repeated(source.report, images[source.part.name], pictures)
-        if not source.part.is_trained_on:
-            enter_overlap(source.report, images[source.part.name], trained, pictures)
-    return [source.report for source in sources]
+def check_datasets(datasets: Sequence[CheckedDataset], workers: int | None = None) -> list[Report]:
+    """Check datasets and the overlap between them; return one report for each."""
+    checkers = [CocoChecker(each) if _is_plain_coco(each) else GenericChecker(each) for each in datasets]
+    files = [file for checker in checkers for _, file in checker.images]
+    files += [file for checker in checkers for file in checker.segmentation_maps]
+    decoded = read_images(files, workers)
+    training = [image for checker in checkers if checker.checked.is_training for image in checker.images]
+    for checker in checkers:
+        checker.check(decoded)
+        _add_duplicates(checker.report, checker.images, decoded)
+        if not checker.checked.is_training:
+            _add_overlap(checker.report, checker.images, training, decoded)
+    return [checker.report for checker in checkers]
 
 
-def _source(part: Part) -> CocoSource | BuiltSource:
-    return CocoSource(part) if _is_plain_coco(part) else BuiltSource(part)
-
-
-def _is_plain_coco(part: Part) -> bool:
-    """Tell whether the class reads its file as CocoDataset does; LVIS and panoptic COCO do not."""
-    kind = type(part.dataset)
+def _is_plain_coco(checked: CheckedDataset) -> bool:
+    """Return whether the class reads its file as CocoDataset does; those of LVIS and panoptic COCO do not."""
+    kind = type(checked.dataset)
     return (
         issubclass(kind, CocoDataset)
         and kind.load_data_list is CocoDataset.load_data_list
         and kind.COCOAPI is CocoDataset.COCOAPI
     )
+
+
+def _add_duplicates(report: Report, images: NamedFiles, decoded: Mapping[ImageFile, DecodedImage]) -> None:
+    """Report files of one split that are identical."""
+    first: dict[bytes, str] = {}
+    for file, name in {file: name for name, file in images}.items():
+        digest = decoded[file].digest
+        if digest and digest in first:
+            report.add([("image-content-duplicate", f"equal to {first[digest]}")], file=name)
+        elif digest:
+            first[digest] = name
+
+
+def _add_overlap(
+    report: Report,
+    images: NamedFiles,
+    training: NamedFiles,
+    decoded: Mapping[ImageFile, DecodedImage],
+) -> None:
+    """Report images that are also in the training set: the same file, content, or at least name."""
+    paths, digests, names = set(), {}, {}
+    for name, file in training:
+        paths.add(osp.normpath(file.path))
+        digests[decoded[file].digest] = name
+        names[name] = file.path
+    digests.pop(b"", None)
+    for name, file in images:
+        digest = decoded[file].digest
+        if osp.normpath(file.path) in paths:
+            report.add([("overlap-file", "")], file=name)
+        elif digest in digests:
+            report.add([("overlap-content", f"equal to {digests[digest]}")], file=name)
+        elif name in names:
+            report.add([("overlap-name", f"also {names[name]}")], file=name)

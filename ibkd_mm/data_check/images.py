@@ -1,8 +1,9 @@
-"""Image files, each read and decoded once."""
+"""Read and decode image files, each once."""
 
 import hashlib
 import io
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,28 +14,37 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ibkd_mm.data_check.findings import Fault
+from ibkd_mm.utils.parallel import parallel_map
+from ibkd_mm.utils.progress import track
 
-# OpenCV decodes these wherever Pillow does; of the rest it has to be asked.
+# OpenCV decodes these if Pillow does; other formats must be tried with OpenCV too.
 _COMMON = {"BMP", "JPEG", "MPO", "PNG", "PPM", "WEBP"}
-# Where OpenCV turns what it has decoded as EXIF says; of XMP it knows nothing. (Pillow turns TIFF by itself.)
-_TURNED = {"JPEG", "MPO", "PNG"}
+# OpenCV applies EXIF in these, but never XMP. (Pillow rotates TIFF itself.)
+_ROTATED = {"JPEG", "MPO", "PNG"}
 _ORIENTATION = 0x0112
-_UPRIGHT, _FIRST_SIDEWAYS = 1, 5
+_UPRIGHT, _FIRST_TRANSPOSED = 1, 5
 
 
 @dataclass(frozen=True)
-class Task:
-    """A file to read, with mmengine's `backend_args`; of segmentation maps the labels are wanted too."""
+class ImageFile:
+    """A file to read.
+
+    Args:
+        path: file name.
+        is_map: whether it is a segmentation map, whose labels are collected.
+        backend: mmengine's `backend_args`.
+    """
 
     path: str
     is_map: bool = False
     backend: dict[str, Any] | None = field(default=None, compare=False)
 
 
-class Picture(NamedTuple):
-    """What a file holds.
+class DecodedImage(NamedTuple):
+    """Properties of an image file.
 
-    `problem` is 'missing', 'undecodable' or 'truncated' and `detail` says more; the rest is then unknown.
+    `problem` is empty, 'missing', 'undecodable' or 'truncated', and `detail` explains it; the other fields
+    are valid only if it is empty.
     """
 
     problem: str = ""
@@ -45,100 +55,114 @@ class Picture(NamedTuple):
     digest: bytes = b""
     labels: tuple[int, ...] | None = None
 
-    def size(self, turned: bool) -> tuple[int, int]:
-        """Width and height as stored, or as they are once turned to what EXIF says is upright."""
-        sideways = turned and self.orientation >= _FIRST_SIDEWAYS
-        return (self.height, self.width) if sideways else (self.width, self.height)
+    def size(self, *, apply_exif: bool) -> tuple[int, int]:
+        """Return width and height as stored, or after rotation by the EXIF orientation."""
+        is_transposed = apply_exif and self.orientation >= _FIRST_TRANSPOSED
+        return (self.height, self.width) if is_transposed else (self.width, self.height)
 
 
-def read_picture(task: Task) -> Picture:
-    """Read, hash and decode a file; never raises for what is wrong with the file."""
-    try:
-        data = fileio.get(task.path, backend_args=task.backend)
-    except FileNotFoundError:
-        return Picture("missing")
-    except OSError as error:
-        return Picture("undecodable", error.strerror or str(error))
-    except ValueError as error:  # no path on any disk, such as one with a zero byte
-        return Picture("missing", str(error))
-    if not data:
-        return Picture("truncated", "the file is empty")
-    with warnings.catch_warnings():  # of large images
-        warnings.simplefilter("ignore")
-        found = _decode(data, task.is_map)
-    return found._replace(digest=hashlib.blake2b(data, digest_size=16).digest())
-
-
-def picture_faults(picture: Picture, said: tuple[int, int] | None, turned: bool) -> list[Fault]:
-    """Find what is wrong with a picture.
+def read_images(files: Iterable[ImageFile], workers: int | None = None) -> dict[ImageFile, DecodedImage]:
+    """Read every file once and show the progress.
 
     Args:
-        picture: what its file holds.
-        said: width and height by the annotation file.
-        turned: whether the loader turns images as their EXIF says.
+        files: files, possibly with duplicates.
+        workers: maximum number of processes; by default the number of usable cores.
     """
-    if picture.problem:
-        return [(f"image-{picture.problem}", picture.detail)]
-    size = picture.size(turned)
-    sizes = f"{size[0]} x {size[1]}"
-    if said and said != size:
-        kind = "image-turned" if said == picture.size(False) else "image-size"
-        return [(kind, f"it is {sizes}, its entry says {said[0]} x {said[1]}")]
-    # A size that turning has changed, and the entry has, shows that the annotations were drawn after it.
-    if turned and picture.orientation != _UPRIGHT and not (said and said != picture.size(False)):
-        return [("image-orientation", f"EXIF orientation {picture.orientation}")]
+    unique = list(dict.fromkeys(files))
+    decoded = parallel_map(read_image, unique, workers)
+    return dict(zip(unique, track(decoded, "Reading images", len(unique)), strict=True)) if unique else {}
+
+
+def read_image(file: ImageFile) -> DecodedImage:
+    """Read, hash and decode a file; return what is wrong with the file instead of raising."""
+    try:
+        data = fileio.get(file.path, backend_args=file.backend)
+    except FileNotFoundError:
+        return DecodedImage("missing")
+    except OSError as error:
+        return DecodedImage("undecodable", error.strerror or str(error))
+    except ValueError as error:  # not a valid path, for example one with a zero byte
+        return DecodedImage("missing", str(error))
+    if not data:
+        return DecodedImage("truncated", "the file is empty")
+    with warnings.catch_warnings():  # about large images
+        warnings.simplefilter("ignore")
+        decoded = _decode(data, file.is_map)
+    return decoded._replace(digest=hashlib.blake2b(data, digest_size=16).digest())
+
+
+def read_header(image: Image.Image) -> DecodedImage:
+    """Return size and orientation of an image that Pillow has opened, without decoding it."""
+    return DecodedImage("", "", *image.size, _read_orientation(image))
+
+
+def find_image_faults(
+    image: DecodedImage, annotated_size: tuple[int, int] | None, *, applies_exif: bool
+) -> list[Fault]:
+    """Compare an image with the size in its annotation file.
+
+    Args:
+        image: decoded image.
+        annotated_size: width and height in the annotation file, if known.
+        applies_exif: whether the loader rotates images by their EXIF orientation.
+    """
+    if image.problem:
+        return [(f"image-{image.problem}", image.detail)]
+    size, stored_size = image.size(apply_exif=applies_exif), image.size(apply_exif=False)
+    if annotated_size and annotated_size != size:
+        kind = "image-turned" if annotated_size == stored_size else "image-size"
+        sizes = "{} x {}, the annotation file has {} x {}".format(*size, *annotated_size)
+        return [(kind, f"the image is {sizes}")]
+    # If rotation changes the size and the annotated size is the rotated one, so are the annotations.
+    is_certain = annotated_size and annotated_size != stored_size
+    if applies_exif and image.orientation != _UPRIGHT and not is_certain:
+        return [("image-orientation", f"EXIF orientation {image.orientation}")]
     return []
 
 
-def _decode(data: bytes, is_map: bool) -> Picture:
+def _decode(data: bytes, is_map: bool) -> DecodedImage:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-            return _described(image, data, is_map)
+            return _inspect(image, data, is_map)
     except (UnidentifiedImageError, Image.DecompressionBombError):
-        return _decode_by_opencv(data)  # not a format of Pillow's, or larger than it takes
-    except Exception as error:  # decoders raise whatever they like at broken data
+        return _decode_with_opencv(data)  # Pillow does not know the format, or refuses the size
+    except Exception as error:  # decoders raise anything for broken data
         problem = "truncated" if "truncated" in str(error).lower() else "undecodable"
-        return Picture(problem, f"{error}")
+        return DecodedImage(problem, f"{error}")
 
 
-def _described(image: Image.Image, data: bytes, is_map: bool) -> Picture:
+def _inspect(image: Image.Image, data: bytes, is_map: bool) -> DecodedImage:
     kind = image.format or ""
-    if not _has_end(data, kind):
-        return Picture("truncated", f"the {kind} data have no end")
+    if not _has_end_marker(data, kind):
+        return DecodedImage("truncated", f"the {kind} data have no end marker")
     if kind not in _COMMON and not is_map:
-        by_opencv = _decode_by_opencv(data)
+        by_opencv = _decode_with_opencv(data)
         if by_opencv.problem:
             return by_opencv
-    labels = _labels(image) if is_map else None
-    return shown(image)._replace(labels=labels)
+    return read_header(image)._replace(labels=_collect_labels(image) if is_map else None)
 
 
-def shown(image: Image.Image) -> Picture:
-    """Take size and orientation of an image that Pillow has opened; it need not be decoded."""
-    return Picture("", "", *image.size, _orientation(image))
-
-
-def _has_end(data: bytes, kind: str) -> bool:
-    """Look for the mark behind the pixels: where zeros stand for what is lost, decoders are silent."""
+def _has_end_marker(data: bytes, kind: str) -> bool:
+    """Look for the marker after the pixels: decoders accept a file whose end is replaced by zeros."""
     if kind in ("JPEG", "MPO"):
         start_of_scan, end_of_image = b"\xff\xda", b"\xff\xd9"
         return data.rfind(end_of_image) > data.rfind(start_of_scan)
     return kind != "PNG" or data.rfind(b"IEND") > 0
 
 
-def _orientation(image: Image.Image) -> int:
-    found = _UPRIGHT
-    if image.format in _TURNED and "exif" in image.info:
+def _read_orientation(image: Image.Image) -> int:
+    orientation = _UPRIGHT
+    if image.format in _ROTATED and "exif" in image.info:
         exif = Image.Exif()
-        with suppress(Exception):  # broken EXIF is read by nobody
+        with suppress(Exception):  # loaders ignore broken EXIF
             exif.load(image.info["exif"])
-            found = int(exif.get(_ORIENTATION, _UPRIGHT))
-    return found if _UPRIGHT < found <= 8 else _UPRIGHT
+            orientation = int(exif.get(_ORIENTATION, _UPRIGHT))
+    return orientation if _UPRIGHT < orientation <= 8 else _UPRIGHT
 
 
-def _labels(image: Image.Image) -> tuple[int, ...]:
-    """The values that occur; none where pixels are colours and not labels."""
+def _collect_labels(image: Image.Image) -> tuple[int, ...]:
+    """Return the labels that occur; nothing if the pixels are colours instead of labels."""
     array = np.asarray(image)
     if array.ndim > 2:
         return ()
@@ -147,14 +171,14 @@ def _labels(image: Image.Image) -> tuple[int, ...]:
     return tuple(np.unique(array).astype(np.int64).tolist())
 
 
-def _decode_by_opencv(data: bytes) -> Picture:
+def _decode_with_opencv(data: bytes) -> DecodedImage:
     level = cv2.setLogLevel(0)
     try:
         array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        return Picture("undecodable", " ".join(str(error).split()))
+        return DecodedImage("undecodable", " ".join(str(error).split()))
     finally:
         cv2.setLogLevel(level)
     if array is None:
-        return Picture("undecodable", "no decoder knows the format")
-    return Picture("", "", array.shape[1], array.shape[0])
+        return DecodedImage("undecodable", "no decoder knows the format")
+    return DecodedImage("", "", array.shape[1], array.shape[0])

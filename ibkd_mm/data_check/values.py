@@ -1,5 +1,6 @@
-"""Values out of a JSON file, of which nothing can be taken for granted."""
+"""Validate and format values of a JSON file, which may be anything."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -7,36 +8,43 @@ from numpy.typing import NDArray
 
 
 def as_numbers(values: Any) -> NDArray[np.float64] | None:
-    """Turn a list of numbers into an array; None for anything else."""
+    """Convert a list of numbers to an array; return None for anything else."""
     if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
         return None
     try:
         return np.array(values, np.float64)
-    except OverflowError:  # JSON knows no largest integer
+    except OverflowError:  # JSON has no largest integer
         return np.array([np.inf])
 
 
 def is_id(value: Any) -> bool:
-    """Tell whether this can identify an entry."""
+    """Return whether a value can be the id of an entry."""
     return type(value) in (int, str, float)
 
 
 def is_text(value: Any) -> bool:
-    """Tell whether this can be a name."""
+    """Return whether a value can be a name."""
     return isinstance(value, str) and value != ""
 
 
 def is_length(value: Any) -> bool:
-    """Tell whether this can be a number of pixels."""
+    """Return whether a value can be a number of pixels."""
     return type(value) in (int, float) and 0 < value < 1 << 31 and value == int(value)
 
 
-def as_size(width: Any, height: Any) -> tuple[int, int] | None:
-    """Turn width and height into a size; None where they are none."""
+def read_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return width and height of an entry; None if one is missing or invalid."""
+    width, height = entry.get("width", 0), entry.get("height", 0)
     return (int(width), int(height)) if is_length(width) and is_length(height) else None
 
 
-def shortly(value: Any) -> str:
-    """Show a value in at most 60 characters."""
+def shorten(value: Any) -> str:
+    """Format a value in at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def join_limited(values: Sequence[object], limit: int) -> str:
+    """Join values with commas and replace those beyond `limit` by their number."""
+    text = ", ".join(map(str, values[:limit]))
+    return text if len(values) <= limit else f"{text} and {len(values) - limit} more"

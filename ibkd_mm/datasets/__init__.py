@@ -1,4 +1,4 @@
-"""What enters a model: the embedded data, and how samples are made of pictures."""
+"""Datasets and the transforms that make training samples of images."""
 
 from ibkd_mm import stack
 

@@ -1,26 +1,26 @@
 """Average precision of an exported file, measured as `ibkd test` measures it."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 from mmengine.structures import InstanceData
 
-from ibkd_mm.deploy.check_images import Pictures
+from ibkd_mm.deploy.check_images import CheckImages, load_images
 from ibkd_mm.deploy.formats import Forward
-from ibkd_mm.deploy.runtime import Instance, ModelInfo, letterbox, to_instances
+from ibkd_mm.deploy.runtime import Instance, letterbox, to_instances
+from ibkd_mm.deploy.task import Checked, ExportTask
+from ibkd_mm.errors import UserError
 from ibkd_mm.utils.silence import quiet
 
 ALLOWED_LOSS = 0.05
 
 
 @dataclass(frozen=True)
-class Precision:
-    """Average precision of a quantised file beside that of the same file in float32."""
+class AveragePrecision:
+    """Average precision of a quantised file and of the same file in float32."""
 
     name: str
     float32: float
@@ -28,7 +28,7 @@ class Precision:
 
     @property
     def passed(self) -> bool:
-        """Whether quantising cost little."""
+        """Whether quantisation costs little."""
         return self.float32 - self.quantised <= ALLOWED_LOSS
 
     def __str__(self) -> str:
@@ -38,48 +38,56 @@ class Precision:
         )
 
 
-def average_precision(
-    forward: Forward, info: ModelInfo, config: Config, pictures: Pictures
-) -> tuple[str, float]:
-    """Evaluate a file on pictures of the config's test data, by the first of its metrics.
+def check_average_precision(float32: Forward, quantised: Forward, task: ExportTask) -> Checked:
+    """Compare the average precision of a quantised file with that in float32, on images of the test data."""
+    try:
+        images = load_images(task.config, "test", task.check_images)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"int8 is checked by average precision, but the test data are missing: {error}. Put them "
+            "there, or skip the check: --no-check"
+        ) from error
+    (name, before), (_, after) = (
+        average_precision(forward, task, images) for forward in (float32, quantised)
+    )
+    return Checked(AveragePrecision(name, before, after), len(images), images.source)
 
-    Args:
-        forward: runs the file, one picture at a time.
-        info: what the file says of itself.
-        config: with `test_evaluator`.
-        pictures: of the test data.
+
+def average_precision(forward: Forward, task: ExportTask, images: CheckImages) -> tuple[str, float]:
+    """Evaluate a file on test images with the first metric of the config's `test_evaluator`.
 
     Returns:
-        name and value, of masks where there are any.
+        name and value of the mAP, of masks if there are any.
     """
-    settings = config.test_evaluator
+    info, evaluator = task.info, task.config.test_evaluator
     with quiet():
-        metric = METRICS.build(settings[0] if isinstance(settings, list) else settings)
-    metric.dataset_meta = pictures.dataset.metainfo
-    metric.img_ids = []  # of these pictures alone; others it would hold for pictures of nothing found
-    for place, picture in zip(pictures.places, pictures, strict=True):
-        images, frame = letterbox(picture, info)
-        outputs = {name: each[0] for name, each in forward(images).items()}
-        found = to_instances(outputs, frame, info, info.score_threshold)
-        image = pictures.dataset.get_data_info(place)["img_id"]
-        metric.img_ids.append(image)
-        sample = {"img_id": image, "ori_shape": picture.shape[:2]}
-        metric.process({}, [{**sample, "pred_instances": _as_tensors(found, picture)}])
+        metric = METRICS.build(evaluator[0] if isinstance(evaluator, list) else evaluator)
+    metric.dataset_meta = images.dataset.metainfo
+    metric.img_ids = []  # evaluate these images alone; by default all others count as without predictions
+    for index, image in zip(images.indices, images, strict=True):
+        inputs, frame = letterbox(image, info)
+        batch = forward(np.repeat(inputs, task.settings.batch, axis=0))
+        outputs = {name: each[0] for name, each in batch.items()}
+        instances = to_instances(outputs, frame, info, info.score_threshold)
+        image_id = images.dataset.get_data_info(index)["img_id"]
+        metric.img_ids.append(image_id)
+        sample = {"img_id": image_id, "ori_shape": image.shape[:2]}
+        metric.process({}, [{**sample, "pred_instances": _to_tensors(instances, image.shape[:2])}])
     with quiet(MMLogger.get_current_instance()):
-        metrics = metric.evaluate(len(pictures))
-    by_name = {name.rpartition("/")[2]: value for name, value in metrics.items()}
-    name = "segm_mAP" if "segm_mAP" in by_name else "bbox_mAP"
-    return name, float(by_name[name])
+        metrics = metric.evaluate(len(images))
+    values = {name.rpartition("/")[2]: value for name, value in metrics.items()}
+    name = "segm_mAP" if "segm_mAP" in values else "bbox_mAP"
+    return name, float(values[name])
 
 
-def _as_tensors(found: list[Instance], picture: np.ndarray) -> Any:
-    """Put instances as metrics of mmdet take them."""
+def _to_tensors(instances: list[Instance], size: tuple[int, ...]) -> InstanceData:
+    """Convert the instances of an image of `size` into what mmdet's metrics take."""
     data = InstanceData(
-        bboxes=torch.from_numpy(np.array([each.box for each in found], np.float32).reshape(-1, 4)),
-        scores=torch.tensor([each.score for each in found]),
-        labels=torch.tensor([each.label for each in found], dtype=torch.long),
+        bboxes=torch.from_numpy(np.array([each.box for each in instances], np.float32).reshape(-1, 4)),
+        scores=torch.tensor([each.score for each in instances]),
+        labels=torch.tensor([each.label for each in instances], dtype=torch.long),
     )
-    masks = [each.mask for each in found if each.mask is not None]
-    if masks or not found:
-        data.masks = torch.from_numpy(np.array(masks, bool).reshape(-1, *picture.shape[:2]))
+    masks = [each.mask for each in instances if each.mask is not None]
+    if masks or not instances:
+        data.masks = torch.from_numpy(np.array(masks, bool).reshape(-1, *size))
     return data

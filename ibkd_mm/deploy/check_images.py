@@ -1,7 +1,7 @@
-"""Pictures to check and to calibrate with: those of the config's data sets or, without these, made ones."""
+"""Images to check and to calibrate with: those of the config's datasets, or synthetic ones."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,57 +14,50 @@ from ibkd_mm.utils.silence import quiet
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures (height, width, 3), bytes, RGB, of a data set."""
+class CheckImages:
+    """Some images of a dataset, (height, width, 3) uint8, RGB."""
 
     dataset: Any
-    places: list[int]
-    where: str
+    indices: Sequence[int]
+    source: str
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for place in self.places:
-            yield np.ascontiguousarray(self.dataset[place]["img"][..., ::-1])
+        for index in self.indices:
+            yield np.ascontiguousarray(self.dataset[index]["img"][..., ::-1])
 
 
-@dataclass(frozen=True)
-class MadePictures:
-    """Pictures of shapes, for a check without data."""
+class SyntheticDataset:
+    """Generated images of shapes, square and not."""
 
-    count: int
-    where: str = field(default="made pictures of shapes, as the config's data are not there", init=False)
+    spec = ShapesSpec(size=192)
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        spec = ShapesSpec(size=192)
-        for place in range(self.count):
-            height = 192 if place % 2 else 128  # some are square, some are not
-            yield np.ascontiguousarray(spec.scene("val", place).image[:height, :, ::-1])
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return {"img": self.spec.scene("val", index).image[: 192 if index % 2 else 128]}
 
 
-def pictures_of(config: Config, split: str, count: int) -> Pictures:
-    """Take pictures of a split, evenly from all of it, read as the test's pipeline reads them.
+def load_images(config: Config, split: str, count: int) -> CheckImages:
+    """Choose images of a split at equal intervals; they are loaded as the test pipeline does.
 
     Args:
         config: with `{split}_dataloader`.
         split: 'train', 'val' or 'test'.
-        count: how many, at most.
+        count: maximum number of images.
     """
-    read = innermost_dataset(config.test_dataloader.dataset)["pipeline"][:1]
+    loading = innermost_dataset(config.test_dataloader.dataset)["pipeline"][:1]
     settings = dict(innermost_dataset(config[f"{split}_dataloader"].dataset))
     with quiet():
-        dataset = DATASETS.build({**settings, "pipeline": read, "test_mode": True})
-    places = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
-    return Pictures(dataset, places, f"pictures of {dataset.ann_file}")
+        dataset = DATASETS.build({**settings, "pipeline": loading, "test_mode": True})
+    indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
+    return CheckImages(dataset, indices, f"images of {dataset.ann_file}")
 
 
-def check_pictures(config: Config, count: int) -> Pictures | MadePictures:
-    """Take pictures of the test's data, or where these are not there make some."""
+def load_check_images(config: Config, count: int) -> CheckImages:
+    """Choose images of the test split, or generate some if the dataset is missing."""
     try:
-        return pictures_of(config, "test", count)
+        return load_images(config, "test", count)
     except FileNotFoundError:
-        return MadePictures(count)
+        source = "synthetic images, as the config's dataset is missing"
+        return CheckImages(SyntheticDataset(), range(count), source)

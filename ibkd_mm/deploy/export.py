@@ -1,205 +1,129 @@
-"""Export: a student traced, written, and checked before it gets its name."""
+"""Export a model: trace it, write the file, and check it before it gets its name."""
 
+import inspect
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 
-from ibkd_mm.deploy import runtime as runtime_file
-from ibkd_mm.deploy.average_precision import Precision, average_precision
-from ibkd_mm.deploy.check_images import Pictures, check_pictures, pictures_of
-from ibkd_mm.deploy.formats import OPENVINO, Forward, files_of, open_model, save_onnx, save_openvino
-from ibkd_mm.deploy.model_info import describe
-from ibkd_mm.deploy.parity import Parity, check_parity
+from ibkd_mm.deploy import runtime as runtime_module
+from ibkd_mm.deploy.average_precision import check_average_precision
+from ibkd_mm.deploy.check_images import load_images
+from ibkd_mm.deploy.formats import OPENVINO, files_of, open_model, save_onnx, save_openvino
+from ibkd_mm.deploy.metadata import plan_export
+from ibkd_mm.deploy.parity import PARITY_RULES
 from ibkd_mm.deploy.quantise import quantise
-from ibkd_mm.deploy.runtime import ModelInfo, letterbox
+from ibkd_mm.deploy.runtime import letterbox
+from ibkd_mm.deploy.task import Checked, ExportSettings, ExportTask
 from ibkd_mm.deploy.trace import trace
+from ibkd_mm.distill.interfaces import Exportable, ExportGraph
 from ibkd_mm.errors import UserError
 from ibkd_mm.utils.atomic import PARTIAL, atomic_write, commit
-from ibkd_mm.yolov10 import YOLOv10
-from ibkd_mm.yolov10.export_graph import MOST_INSTANCES, DeployedStudent
 
-_RUNTIME = "runtime.py"
-_CHECKED = {"fp32": 16, "fp16": 16, "int8": 200}
+_RUNTIME_FILE = "runtime.py"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How a student is exported.
-
-    Args:
-        size: height and width; else those of the config's test pipeline.
-        batch: pictures at a time.
-        dynamic: leave batch, height and width open.
-        half: the network in half precision.
-        int8: quantise with so many pictures of the training data; 0 for not at all.
-        max_instances: how many instances it gives of a picture; 100, or the config's if these are fewer.
-        check: whether what was written is compared with the model.
-        check_images: with how many pictures; 16, for int8 200.
-        runtime: write `runtime.py` beside it.
-    """
-
-    size: tuple[int, int] | None = None
-    batch: int = 1
-    dynamic: bool = False
-    half: bool = False
-    int8: int = 0
-    max_instances: int | None = None
-    check: bool = True
-    check_images: int | None = None
-    runtime: bool = False
-
-    def __post_init__(self) -> None:
-        if self.half and self.int8:
-            raise UserError("--half and --int8 are two precisions for one file. Choose one of them.")
-        if self.dynamic and self.batch != 1:
-            raise UserError("--dynamic leaves the batch open as well. Leave --batch out.")
-        for name in ("batch", "max_instances", "check_images"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"Expected --{name.replace('_', '-')} of 1 or more, found {value}.")
-        if self.int8 < 0:
-            raise UserError(f"Expected --int8 of 0 or more pictures, found {self.int8}.")
-
-    @property
-    def precision(self) -> str:
-        """As a file's info names it."""
-        return "int8" if self.int8 else "fp16" if self.half else "fp32"
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What a check found, and on what."""
-
-    result: Parity | Precision
-    pictures: int
-    where: str
-
-    def __str__(self) -> str:
-        return f"Checked on {self.pictures} {self.where}:\n{self.result}"
-
-
-def write_student(
-    detector: YOLOv10, classes: list[str], config: Config, out: Path, settings: Settings
-) -> tuple[ModelInfo, Checked | None]:
-    """Export a student, and check the file; only one that passes is left behind.
+def export_model(
+    model: Exportable,
+    out: Path,
+    settings: ExportSettings,
+    *,
+    config: Config | None = None,
+    classes: Sequence[str] = (),
+) -> tuple[dict[str, Any], Checked | None]:
+    """Export a model and check the file; a file that fails the check is removed.
 
     Args:
-        detector: a YOLOv10, which is left as it is.
-        classes: their names.
-        config: of the model and its data.
-        out: the file, of OpenVINO the one of two that ends in .xml.
-        settings: how.
+        model: offers `export_graph`; it stays as it is.
+        out: the file; for OpenVINO the one that ends in .xml.
+        settings: of the export.
+        config: of the model and its datasets; may be None if the graph is not about images.
+        classes: names of the classes.
+
+    Returns:
+        the metadata of the file, and the result of the check.
     """
-    most = detector.bbox_head.predictor.max_per_img
-    count = settings.max_instances or min(MOST_INSTANCES, most)
-    if count > most:
-        raise UserError(
-            f"--max-instances is {count}, and the config has model.test_cfg.max_per_img={most}. "
-            "Choose at most that, or raise it."
-        )
-    info = describe(config, detector, classes, size=settings.size, dynamic=settings.dynamic)
-    graph = DeployedStudent(detector, max_instances=count)
+    options = {} if settings.max_instances is None else {"max_instances": settings.max_instances}
+    graph = _export_graph(model, **options)
+    task = plan_export(graph, settings, config, classes)
+    if settings.int8 and graph.parity_rule != "instances":
+        raise UserError("--int8 is only for models that predict instances: it is checked by their precision.")
+    if settings.runtime and not hasattr(runtime_module, graph.runtime or ""):
+        raise UserError("--runtime: this model has none. Run its file with ONNX Runtime or OpenVINO.")
     with _draft(out) as draft:
-        info = _write(graph, detector, config, info, draft, settings)
-        checked = None
-        if settings.check:
-            checked = _check(draft, graph, config, info, settings)
-            if not checked.result.passed:
-                return info, checked
+        _write(task, _export_graph(model, **options, half=True) if settings.half else graph, draft)
+        checked = _check(task, draft) if settings.check else None
+        if checked and not checked.result.passed:
+            return task.metadata, checked
         for written, final in zip(files_of(draft), files_of(out), strict=True):
             commit(written, final)
     if settings.runtime:
-        with atomic_write(out.with_name(_RUNTIME)) as partial:
-            shutil.copyfile(runtime_file.__file__, partial)
-    return info, checked
+        with atomic_write(out.with_name(_RUNTIME_FILE)) as partial:
+            shutil.copyfile(runtime_module.__file__, partial)
+    return task.metadata, checked
 
 
-def check_output_free(out: Path, settings: Settings) -> None:
-    """Refuse to overwrite anything."""
-    wanted = [*files_of(out), *([out.with_name(_RUNTIME)] if settings.runtime else [])]
-    taken = [str(file) for file in wanted if file.exists() and not _is_runtime(file)]
+def check_output_free(out: Path, settings: ExportSettings) -> None:
+    """Refuse to overwrite files, other than the same `runtime.py`."""
+    runtime = out.with_name(_RUNTIME_FILE)
+    current = Path(runtime_module.__file__).read_bytes()
+    is_other = settings.runtime and runtime.exists() and runtime.read_bytes() != current
+    taken = [str(file) for file in (*files_of(out), *([runtime] if is_other else [])) if file.exists()]
     if taken:
-        raise UserError(f"There is {' and '.join(taken)} already. Give another name, or delete it first.")
+        raise UserError(f"{' and '.join(taken)} already exists. Choose another name, or delete it first.")
 
 
-def _is_runtime(file: Path) -> bool:
-    return file.name == _RUNTIME and file.read_bytes() == Path(runtime_file.__file__).read_bytes()
+def _export_graph(model: Exportable, **options: Any) -> ExportGraph:
+    """Build the graph; refuse options that the model does not take."""
+    try:
+        inspect.signature(model.export_graph).bind(**options)
+    except TypeError as error:
+        raise UserError(f"{type(model).__name__} cannot be exported like this: {error}.") from error
+    return model.export_graph(**options)
 
 
-def _write(
-    graph: DeployedStudent,
-    detector: YOLOv10,
-    config: Config,
-    info: ModelInfo,
-    draft: Path,
-    settings: Settings,
-) -> ModelInfo:
-    """Write the file and, for int8, beside it the one in float32 that it is made from."""
-    written = (
-        DeployedStudent(detector, max_instances=graph.max_instances, half=True) if settings.half else graph
-    )
-    model = trace(written, batch=settings.batch, size=info.size, dynamic=settings.dynamic)
-    if settings.int8:
-        save_onnx(model, info, _float32(draft))
-        pictures = pictures_of(config, "train", settings.int8)
-        inputs = (np.repeat(letterbox(picture, info)[0], settings.batch, axis=0) for picture in pictures)
-        model = quantise(model, inputs, _part(draft, "int8.onnx"))
-    info = replace(info, precision=settings.precision)
+def _write(task: ExportTask, graph: ExportGraph, draft: Path) -> None:
+    """Write the file and, for int8, also the one in float32 that it is quantised from."""
+    model = trace(graph, lengths=task.lengths)
+    if task.settings.int8:
+        save_onnx(model, task.metadata, _part(draft, "float32.onnx"))
+        model = quantise(model, _calibration_inputs(task), _part(draft, "int8.onnx"))
     if draft.suffix == OPENVINO:
-        save_openvino(model, info, draft, _part(draft, "source.onnx"))
+        save_openvino(model, task.metadata, draft, _part(draft, "source.onnx"))
     else:
-        save_onnx(model, info, draft)
-    return info
+        save_onnx(model, task.metadata, draft)
 
 
-def _check(
-    draft: Path, graph: DeployedStudent, config: Config, info: ModelInfo, settings: Settings
-) -> Checked:
-    """Compare with the model or, int8, average precision with that of float32."""
-    forward = open_model(draft)
-    pictures = check_pictures(config, settings.check_images or _CHECKED[info.precision])
-    if not settings.int8:
-        parity = check_parity(forward, graph, info, pictures, settings.batch)
-        return Checked(parity, len(pictures), pictures.where)
-    if not isinstance(pictures, Pictures):
-        raise UserError(
-            "int8 is checked by average precision, and the config's test data are not there. Put them there, "
-            "or leave the check out: --no-check"
-        )
-    both = [
-        average_precision(_one_by_one(each, settings.batch), info, config, pictures)
-        for each in (open_model(_float32(draft)), forward)
-    ]
-    (name, float32), (_, quantised) = both
-    return Checked(Precision(name, float32, quantised), len(pictures), pictures.where)
+def _calibration_inputs(task: ExportTask) -> Iterator[dict[str, np.ndarray]]:
+    (name,) = task.graph.inputs
+    for image in load_images(task.config, "train", task.settings.int8):
+        inputs, _ = letterbox(image, task.info)
+        yield {name: np.repeat(inputs, task.settings.batch, axis=0)}
+
+
+def _check(task: ExportTask, draft: Path) -> Checked:
+    """Compare the file with the model or, for int8, its average precision with that of float32."""
+    if task.settings.int8:
+        return check_average_precision(open_model(_part(draft, "float32.onnx")), open_model(draft), task)
+    return PARITY_RULES[task.graph.parity_rule](open_model(draft), task)
 
 
 def _part(draft: Path, name: str) -> Path:
-    """Name a file that the other is made from, in a folder of their own: OUT may have any name."""
+    """Name an intermediate file, in a folder of its own because the output may have any name."""
     folder = draft.parent / "parts"
     folder.mkdir(exist_ok=True)
     return folder / name
 
 
-def _float32(draft: Path) -> Path:
-    return _part(draft, "float32.onnx")
-
-
-def _one_by_one(forward: Forward, batch: int) -> Forward:
-    """Run one picture by a file that takes several."""
-    return lambda images: forward(np.repeat(images, batch, axis=0))
-
-
 @contextmanager
 def _draft(out: Path) -> Iterator[Path]:
-    """Yield a file of that name in a folder of its own beside `out`, which is gone afterwards."""
+    """Yield a file of the same name in a temporary folder beside `out`, which is removed afterwards."""
     folder = out.with_name(f".{out.name}{PARTIAL}")
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed export left
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed export
     folder.mkdir(parents=True)
     try:
         yield folder / out.name

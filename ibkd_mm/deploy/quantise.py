@@ -1,25 +1,24 @@
-"""Eight bits for the network; what comes after it stays as it is."""
+"""Quantise a network to eight bits; its post-processing keeps float32."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ibkd_mm.utils.silence import quiet
-from ibkd_mm.yolov10.export_graph import INPUT
 
 QUANTISED = ("Conv", "ConvTranspose", "MaxPool", "Concat", "Add", "Mul", "Sigmoid", "Resize", "Split")
 
 
-def quantise(model: Any, inputs: Iterable[np.ndarray], path: Path) -> Any:
-    """Quantise by ONNX Runtime: weights by channel, activations by the ranges that pictures show.
+def quantise(model: Any, inputs: Iterable[Mapping[str, np.ndarray]], path: Path) -> Any:
+    """Quantise with ONNX Runtime: weights per channel, activations by their ranges on calibration data.
 
     Args:
         model: an `onnx.ModelProto` in float32.
-        inputs: of the model, to calibrate with.
-        path: file that it may write.
+        inputs: calibration data, inputs by name.
+        path: temporary file.
 
     Returns:
         an `onnx.ModelProto`.
@@ -31,12 +30,11 @@ def quantise(model: Any, inputs: Iterable[np.ndarray], path: Path) -> Any:
         def __init__(self) -> None:
             self.rest = iter(inputs)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            images = next(self.rest, None)
-            return None if images is None else {INPUT: images}
+        def get_next(self) -> Mapping[str, np.ndarray] | None:
+            return next(self.rest, None)
 
     model = onnx.shape_inference.infer_shapes(model)
-    with quiet(logging.getLogger()):  # it gives advice on the root logger
+    with quiet(logging.getLogger()):  # it logs advice to the root logger
         quantize_static(
             model,
             path,
@@ -46,25 +44,23 @@ def quantise(model: Any, inputs: Iterable[np.ndarray], path: Path) -> Any:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=list(QUANTISED),
-            nodes_to_exclude=exact_nodes(model),
+            nodes_to_exclude=unquantised_nodes(model),
         )
     return onnx.load(path)
 
 
-def exact_nodes(model: Any) -> list[str]:
-    """Name the nodes that keep their precision: the last convolutions, which predict, and all behind them.
+def unquantised_nodes(model: Any) -> list[str]:
+    """Return the names of nodes that keep float32: the last convolutions, which predict, and all after them.
 
-    These are the nodes from which no convolution can be reached.
+    These are the nodes that are not before any other convolution.
     """
-    makers = {output: node for node in model.graph.node for output in node.output}
-    waiting = [node for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    producers = {output: node for node in model.graph.node for output in node.output}
+    queue = [node for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")]
     before: set[str] = set()
-    seen: set[str] = set()
-    while waiting:
-        for name in waiting.pop().input:
-            maker = makers.get(name)
-            if maker is not None and maker.name not in seen:
-                seen.add(maker.name)
-                before.add(maker.name)
-                waiting.append(maker)
+    while queue:
+        for name in queue.pop().input:
+            producer = producers.get(name)
+            if producer is not None and producer.name not in before:
+                before.add(producer.name)
+                queue.append(producer)
     return [node.name for node in model.graph.node if node.name not in before]

@@ -1,48 +1,43 @@
-"""From a PyTorch module to an ONNX model."""
+"""Translate an export graph into an ONNX model."""
 
 import gc
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from ibkd_mm.distill.interfaces import ExportGraph
 from ibkd_mm.utils.silence import quiet
-from ibkd_mm.yolov10.export_graph import INPUT, DeployedStudent
 
 OPSET = 18
-"""The one that PyTorch's translations are written in; ONNX Runtime knows it since 1.14, of 2023."""
+"""The version that PyTorch's translations are written in; ONNX Runtime supports it since 1.14 (2023)."""
 
-_TALKATIVE = ("torch.onnx", "onnxscript", "onnx_ir")
-_EXAMPLE = (2, 3, 5, 6)
-"""Batch, channels, and height and width in strides: all different, that none is taken for another."""
+_VERBOSE_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
-def trace(graph: DeployedStudent, *, batch: int, size: Sequence[int], dynamic: bool) -> Any:
-    """Translate a graph.
+def trace(graph: ExportGraph, *, lengths: Mapping[str, int]) -> Any:
+    """Translate a graph into an `onnx.ModelProto`.
 
     Args:
-        graph: in evaluation.
-        batch: pictures at a time.
-        size: height and width.
-        dynamic: whether batch, height and width stay open.
-
-    Returns:
-        an `onnx.ModelProto`.
+        graph: module in evaluation mode.
+        lengths: lengths of the named axes that are fixed; the others are dynamic.
     """
-    shape, open_sides = (batch, 3, *size), None
-    if dynamic:
-        shape, open_sides = _opened(graph)
-    with quiet(*map(logging.getLogger, _TALKATIVE)), _garbage_kept():
+    axes = {name: _dim(name, valid) for name, valid in graph.dynamic_axes.items() if name not in lengths}
+    dynamic = tuple(
+        {place: axes[side] for place, side in enumerate(shape) if side in axes}
+        for shape, _ in graph.inputs.values()
+    )
+    with quiet(*map(logging.getLogger, _VERBOSE_LOGGERS)), _garbage_collection_off():
         program = torch.onnx.export(
-            graph,
-            (torch.zeros(shape),),
+            graph,  # type: ignore[arg-type]
+            graph.example_inputs(lengths),
             dynamo=True,
             opset_version=OPSET,
-            input_names=[INPUT],
+            input_names=list(graph.inputs),
             output_names=list(graph.outputs),
-            dynamic_shapes=open_sides,
+            dynamic_shapes=dynamic if axes else None,
             external_data=False,
             verbose=False,
         )
@@ -50,9 +45,15 @@ def trace(graph: DeployedStudent, *, batch: int, size: Sequence[int], dynamic: b
     return program.model_proto
 
 
+def _dim(name: str, valid: range) -> Any:
+    step = valid.step
+    dim = torch.export.Dim(name, min=valid[0] // step, max=valid[-1] // step)
+    return dim if step == 1 else step * dim
+
+
 @contextmanager
-def _garbage_kept() -> Iterator[None]:
-    """Look for no garbage: among so many objects that are all in use it takes an eighth of the time."""
+def _garbage_collection_off() -> Iterator[None]:
+    """Collect no garbage: with so many objects in use, collecting takes seven eighths of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -60,12 +61,3 @@ def _garbage_kept() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _opened(graph: DeployedStudent) -> tuple[tuple[int, ...], dict[str, Any]]:
-    """Give an example's shape, and the sides that stay open."""
-    stride = max(graph.head.strides)
-    batch, channels, rows, columns = _EXAMPLE
-    rows_open, columns_open = (torch.export.Dim(name, min=1, max=1024) for name in ("rows", "columns"))
-    sides = {0: torch.export.Dim("batch", min=1), 2: stride * rows_open, 3: stride * columns_open}
-    return (batch, channels, rows * stride, columns * stride), {INPUT: sides}

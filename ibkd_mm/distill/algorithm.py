@@ -1,13 +1,13 @@
-"""The model that a distillation trains: a student, and a teacher that is in nobody's way."""
+"""The model that a distillation trains: a student, with a frozen teacher beside it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmdet.structures import DetDataSample
 from mmengine.dist import is_distributed
 from mmengine.model import BaseModel
-from mmrazor.models.algorithms import SingleTeacherDistill
+from mmengine.structures import BaseDataElement
+from mmrazor.models.algorithms.base import BaseAlgorithm
 from mmrazor.models.utils import add_prefix
 from torch import Tensor, nn
 
@@ -17,28 +17,30 @@ from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
 from ibkd_mm.utils.rng import preserve_rng_state
 
-_STUDENT, _BESIDE = "architecture.", "distiller."
-_DRY_SIDE = 128
+_STUDENT, _DISTILLER = "architecture.", "distiller."
+_BLANK_SIDE = 128
 
 
 @MODELS.register_module()
-class FrozenTeacherDistill(SingleTeacherDistill):
-    """mmrazor's `SingleTeacherDistill` with a teacher that is frozen for good, and no part of the model.
+class FrozenTeacherDistill(BaseAlgorithm):
+    """Trains a student with losses against a teacher that is frozen and not part of the model.
 
-    The teacher is in eval mode whole, runs without gradients and only as far as the recorders ask, and sees
-    the student's batch in its own normalisation. It is in no state dict, optimizer, average or bucket. The
-    `state_dict` is the plain student's; what else is trained, the connectors, stands in the checkpoint
-    beside it (`training_only_state`). With nothing of the teacher counting, a step is the plain student's.
+    The teacher is in eval mode, runs without gradients and only as far as its recorders need, and sees the
+    student's batch in its own normalisation. It is in no state dict, optimizer, weight average or DDP bucket.
+    The `state_dict` is the plain student's; what else is trained, such as bridges, is stored beside it in the
+    checkpoint (`training_only_state`). While no distillation loss counts, a step is the plain student's.
 
     Args:
-        architecture: the student.
+        architecture: the student: any mmengine model.
         distiller: what is recorded and compared.
-        teacher: a config's path, one inside a package, a model's dict or a model.
-        teacher_ckpt: its weights; else what its config's `load_from` names.
-        online: whether it runs beside the student. If not it is not even built: what it saw is read from a
-            cache, and `teacher` only says which that is to be of.
+        teacher: a config's path, one inside a package, a model's settings or a model.
+        teacher_ckpt: weights of the teacher; else what its config's `load_from` names.
+        online: whether the teacher runs beside the student. If not, it is not even built: its predictions come
+            from a cache, and `teacher` only says of which teacher that cache must be.
         calculate_student_loss: whether the student's own loss counts too.
-        data_preprocessor: the student's own unless given.
+        student_mode: 'loss', or 'tensor' for a student without labels or without a head: then only its network
+            runs, and only distillation losses count.
+        data_preprocessor: else the student's own.
         init_cfg: as mmengine's.
     """
 
@@ -50,43 +52,52 @@ class FrozenTeacherDistill(SingleTeacherDistill):
         teacher_ckpt: str | None = None,
         online: bool = True,
         calculate_student_loss: bool = True,
+        student_mode: str = "loss",
         data_preprocessor: Any = None,
         init_cfg: Any = None,
     ) -> None:
+        if student_mode not in ("loss", "tensor"):
+            raise UserError(f"Expected model.student_mode='loss' or 'tensor', found {student_mode!r}.")
         student = MODELS.build(architecture) if isinstance(architecture, Mapping) else architecture
-        # what is built besides must not shift the draws that the student is initialised with
+        # what else is built must not change the random numbers that the student is initialised with
         with preserve_rng_state():
             model = build_teacher(teacher, teacher_ckpt) if online else NullTeacher()
-            frozen = FrozenTeacher(model, student.data_preprocessor)
-            object.__setattr__(self, "frozen", frozen)
-            super().__init__(
-                distiller=distiller,
-                teacher=frozen.model,
-                calculate_student_loss=calculate_student_loss,
-                architecture=student,
-                data_preprocessor=data_preprocessor,
-                init_cfg=init_cfg,
-            )
-            del self._modules["teacher"]
-            self._show_records()
+            super().__init__(student, data_preprocessor, init_cfg)
+            self.frozen = FrozenTeacher(model, student.data_preprocessor)
+            self.student_mode = student_mode
+            self.calculate_student_loss = calculate_student_loss and student_mode == "loss"
+            self.distiller = MODELS.build(distiller)
+            self.distiller.prepare_from_teacher(self.teacher)
+            self.distiller.prepare_from_student(student)
+            self._infer_channels()
         self.register_state_dict_post_hook(_keep_student)
         self.register_load_state_dict_pre_hook(_find_student)
         self.register_load_state_dict_post_hook(_name_as_student)
 
+    @staticmethod
+    def student_config(model: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the student's settings."""
+        return model["architecture"]
+
     @property
-    def teacher(self) -> BaseModel:  # type: ignore[override]
+    def student(self) -> BaseModel:
+        """The student."""
+        return self.architecture
+
+    @property
+    def teacher(self) -> BaseModel:
         """The teacher."""
         return self.frozen.model
 
-    def _show_records(self) -> None:
-        """Run both once on a blank picture, so that connectors know what they connect."""
-        inputs, samples = _blank(self.student)
+    def _infer_channels(self) -> None:
+        """Run both on a blank image, so that losses know the channels of the feature maps that they compare."""
+        inputs, samples = _blank_batch(self.student)
         training = self.student.training
         with torch.no_grad(), self.distiller.teacher_recorders, self.distiller.student_recorders:
             self.student.eval()(inputs, samples, mode="tensor")
-            self.frozen.forward(inputs, samples)
+            self.frozen.record(inputs, samples)
         self.student.train(training)
-        self.distiller.show_records()
+        self.distiller.infer_channels()
 
     def init_weights(self) -> None:
         """Initialise the student as if it were alone, then the rest."""
@@ -95,53 +106,53 @@ class FrozenTeacherDistill(SingleTeacherDistill):
             self.distiller.init_weights()
 
     def loss(self, batch_inputs: Tensor, data_samples: Sequence[Any] | None = None) -> dict[str, Any]:
-        """Give the student's losses and, while anything of the teacher counts, those against it."""
-        samples = list(data_samples or [])
+        """Return the student's losses and, while any counts, the distillation losses."""
+        samples = None if data_samples is None else list(data_samples)
         if not self.distiller.active:
             if not self.calculate_student_loss:
                 raise UserError(
-                    "With calculate_student_loss=False and no loss of the distiller counting, there is "
-                    "nothing to train by. See distill_losses' weights and default_hooks.distill_schedule."
+                    "Nothing to train on: the student's own loss is off (calculate_student_loss, student_mode) "
+                    "and no distillation loss counts. See distill_losses' weights and "
+                    "default_hooks.distill_schedule."
                 )
-            return self._connected(add_prefix(self.student(batch_inputs, samples, mode="loss"), "student"))
+            return self._with_idle_parameters(
+                add_prefix(self.student(batch_inputs, samples, mode="loss"), "student")
+            )
         self.distiller.set_deliveries_override(False)
         with self.distiller.teacher_recorders, self.distiller.deliveries:
-            self.frozen.forward(batch_inputs, samples)
+            self.frozen.record(batch_inputs, samples)
         self.distiller.consume_teacher_records()
         self.distiller.set_deliveries_override(True)
         samples = self.distiller.with_extra_targets(samples, batch_inputs)
         with self.distiller.student_recorders, self.distiller.deliveries:
-            own = self.student(batch_inputs, samples, mode="loss")
+            own = self.student(batch_inputs, samples, mode=self.student_mode)
         losses = add_prefix(own, "student") if self.calculate_student_loss else {}
         losses.update(add_prefix(self.distiller.compute_distill_losses(), "distill"))
-        return self._connected(losses)
+        return self._with_idle_parameters(losses)
 
-    def _connected(self, losses: dict[str, Any]) -> dict[str, Any]:
-        """Let every connector take part in the step, with a gradient of zero: DDP waits for all of them."""
-        trained = [one for one in self.distiller.parameters() if one.requires_grad]
+    def _with_idle_parameters(self, losses: dict[str, Any]) -> dict[str, Any]:
+        """Add a loss of zero over all parameters of the distiller: DDP waits for the gradient of each."""
+        trained = [parameter for parameter in self.distiller.parameters() if parameter.requires_grad]
         if is_distributed() and trained:
-            losses["distill.loss_idle"] = torch.stack([0 * one.sum() for one in trained]).sum()
+            losses["distill.loss_idle"] = torch.stack([0 * parameter.sum() for parameter in trained]).sum()
         return losses
 
-    def train(self, mode: bool = True) -> "FrozenTeacherDistill":  # type: ignore[override]
-        """Set the mode of what is trained; the teacher stays in eval mode."""
-        nn.Module.train(self, mode)
-        return self
-
     def training_only_state(self) -> dict[str, Any]:
-        """Give what a resumed training needs beside the student's weights."""
+        """Return what a resumed training needs beside the student's weights."""
         return {"distiller": self.distiller.state_dict(), "factors": dict(self.distiller.factors)}
 
-    def load_training_only_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `training_only_state` gave; factors are for the config's schedule to say."""
-        mismatch = load_matching_weights(self.distiller, state["distiller"])
+    def load_training_only_state(self, state: Mapping[str, Any], *, with_factors: bool = False) -> None:
+        """Restore what `training_only_state` returned; a training's factors come from its schedule."""
+        weights = _renamed(state["distiller"], self.distiller.state_dict())
+        mismatch = load_matching_weights(self.distiller, weights)
         if mismatch:
             raise UserError(
-                "The checkpoint was written with other connectors or losses than the config's distiller "
-                "has:\n"
-                f"{mismatch}\nGo on with the config that it was trained with, or take its weights alone: "
+                "The checkpoint was written with other losses or connectors than the config's distiller has:\n"
+                f"{mismatch}\nResume with the config that it was trained with, or load its weights alone: "
                 "--cfg-options load_from=PATH instead of --resume."
             )
+        if with_factors:
+            self.distiller.factors.update(state["factors"])
 
     def _apply(self, *args: Any, **kwargs: Any) -> "FrozenTeacherDistill":
         """Move the teacher along."""
@@ -149,8 +160,18 @@ class FrozenTeacherDistill(SingleTeacherDistill):
         return super()._apply(*args, **kwargs)
 
 
+def _renamed(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the weights of a former checkpoint, where bridges were connectors, to the modules that own them."""
+    names = {
+        name: [key for key in own if key.endswith(name.removeprefix("connectors"))]
+        for name in weights
+        if name.startswith("connectors.") and name not in own
+    }
+    return {names[name][0] if names.get(name) else name: value for name, value in weights.items()}
+
+
 def _keep_student(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
-    """Leave the plain student's entries, under its own names."""
+    """Reduce the state dict to the student's entries, under its own names."""
     for name in [name for name in state if name.startswith(prefix)]:
         value = state.pop(name)
         if name.startswith(prefix + _STUDENT):
@@ -161,21 +182,22 @@ def _keep_student(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) ->
 
 
 def _find_student(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
-    """Hand the plain student's entries to the student."""
+    """Rename the plain student's entries to those of the student inside this model."""
     for name in [name for name in state if name.startswith(prefix)]:
         state[prefix + _STUDENT + name.removeprefix(prefix)] = state.pop(name)
 
 
-def _name_as_student(_: nn.Module, mismatch: Any) -> None:
-    """Say what does not fit by the student's own names; connectors are not missed."""
-    for names in mismatch:
-        names[:] = [name.removeprefix(_STUDENT) for name in names if not name.startswith(_BESIDE)]
+def _name_as_student(_: nn.Module, incompatible: Any) -> None:
+    """Report incompatible keys by the student's own names; the distiller's are not missing."""
+    for names in incompatible:
+        names[:] = [name.removeprefix(_STUDENT) for name in names if not name.startswith(_DISTILLER)]
 
 
-def _blank(student: nn.Module) -> tuple[Tensor, list[DetDataSample]]:
-    """Make a picture of nothing, as the student's preprocessor gives it."""
-    side = _DRY_SIDE
-    like = next(student.parameters())
-    meta = {"img_shape": (side, side), "ori_shape": (side, side), "pad_shape": (side, side)}
-    sample = DetDataSample(metainfo={**meta, "batch_input_shape": (side, side), "scale_factor": (1.0, 1.0)})
-    return like.new_zeros(1, 3, side, side), [sample]
+def _blank_batch(student: nn.Module) -> tuple[Tensor, list[BaseDataElement]]:
+    """Make a blank image, as the student's preprocessor returns it."""
+    first = next((module for module in student.modules() if isinstance(module, nn.Conv2d)), None)
+    shape = (_BLANK_SIDE, _BLANK_SIDE)
+    meta = {"img_shape": shape, "ori_shape": shape, "pad_shape": shape, "batch_input_shape": shape}
+    sample = BaseDataElement(metainfo={**meta, "scale_factor": (1.0, 1.0)})
+    inputs = next(student.parameters()).new_zeros(1, first.in_channels if first else 3, *shape)
+    return inputs, [sample]

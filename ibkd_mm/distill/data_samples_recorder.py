@@ -1,4 +1,4 @@
-"""What lies in the samples of a batch, as a recorder of mmrazor's."""
+"""A recorder of what the data samples of a batch hold."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ibkd_mm.registry import TASK_UTILS
 
 @TASK_UTILS.register_module()
 class DataSamplesRecorder(BaseRecorder):
-    """Records a field of each sample that a model is called with; the `source` is the field's name.
+    """Records a field of each data sample that a model is called with; `source` is the field's name.
 
     In a config: `dict(type='ibkd_mm.DataSamples', source='teacher_instances')`.
     """
@@ -24,13 +24,11 @@ class DataSamplesRecorder(BaseRecorder):
     def prepare_from_model(self, model: nn.Module | None = None) -> None:
         """Listen to the model's calls."""
         assert model is not None
-        model.register_forward_pre_hook(self._note)
+        model.register_forward_pre_hook(self._record)
 
-    def _note(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
-        if not self._recording:
-            return
-        samples = arguments[1]
-        if all(self.source in sample for sample in samples):
+    def _record(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
+        samples = arguments[1] if self._recording and len(arguments) > 1 else None
+        if samples and all(self.source in sample for sample in samples):
             self.data_buffer.append([getattr(sample, self.source) for sample in samples])
 
     def __enter__(self) -> None:

@@ -1,6 +1,6 @@
-"""What is recorded, what brings it together, what compares it: mmrazor's distiller, its gaps closed."""
+"""mmrazor's distiller with checked names, scheduled losses and a teacher that stops early."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,15 +9,7 @@ from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules import RecorderManager
 from torch import Tensor, nn
 
-from ibkd_mm.distill.mapping_checks import (
-    chain,
-    check_extra,
-    check_names,
-    check_records,
-    check_signature,
-    listed,
-    taken,
-)
+from ibkd_mm.distill.mapping_checks import check_extra_targets, check_names, check_records, check_signature
 from ibkd_mm.distill.record_reader import RecordReader, RecordRequest
 from ibkd_mm.distill.recorders import check_kinds, check_sources, stop_when_recorded
 from ibkd_mm.distill.teacher import NullTeacher
@@ -26,34 +18,28 @@ from ibkd_mm.registry import MODELS
 
 _SIDES = {True: "student_recorders", False: "teacher_recorders"}
 _EXTRA = "extra_targets"
+_MAPPINGS = "distiller.loss_forward_mappings"
 
 
 @MODELS.register_module()
 class CheckedDistiller(ConfigurableDistiller):
-    """mmrazor's `ConfigurableDistiller`: names that lead nowhere are refused, and losses have schedules.
+    """mmrazor's `ConfigurableDistiller`: unknown names are errors, and every loss has a schedule.
 
-    Beside what mmrazor's takes, in `loss_forward_mappings`:
+    `loss_forward_mappings` are mmrazor's, with one addition: `recorder` may be a list of names, whose argument
+    is the list of their records. Losses may use the capabilities in `ibkd_mm.distill.interfaces`.
 
-    * `recorder` may be a list: what they recorded stands one after the other, as a list;
-    * `data_idx` may be a list of places, each a list of indices one inside the other; the argument is then
-      the list of what lies there;
-    * `towards` names another argument of the same loss, which the connector is given as well: a bridge has
-      to know where it leads. The loss need not take that argument;
-    * `connector` may be a list, each being given what the one before made; `towards` is then one as well.
-
-    A loss may return a dict: what `loss_x` calls `loss_y` is then logged as `x.loss_y`, and what has no
-    `loss` in its name is logged only. A connector is called once for all losses that ask the same of it.
+    A loss may return a dictionary: its entry `loss_y` is logged as `x.loss_y` for the loss `loss_x`; an entry
+    without 'loss' in its name is only logged.
 
     Args:
-        student_recorders: as mmrazor's, as are all others.
-        teacher_recorders: of outputs of modules, the teacher's forward ends with the last of them.
-        distill_deliveries: what of the teacher is put into the student.
-        connectors: what brings records into one space.
-        distill_losses: what compares them.
-        loss_forward_mappings: which records each loss is given.
-        extra_targets: an `ExtraTargets`, whose `teacher` says which record the teacher's instances are, as
-            in a mapping; None for the ground truth alone. Truth is there or it is not, so their factor,
-            `extra_targets`, does not scale them: they are added while it is above 0.
+        student_recorders: as mmrazor's, like all arguments without another description.
+        teacher_recorders: if all record outputs of modules, the teacher's forward stops after the last of them.
+        distill_deliveries: passes data of the teacher into the student.
+        connectors: convert single records.
+        distill_losses: a loss with loss_weight=0 is not built.
+        loss_forward_mappings: the records that are the arguments of each loss.
+        extra_targets: an `ExtendsTargets` module; its `teacher` names the record of the teacher's instances, as
+            in a mapping. Its factor, `extra_targets`, switches it: targets are added while it is above 0.
         init_cfg: as mmengine's.
     """
 
@@ -70,157 +56,167 @@ class CheckedDistiller(ConfigurableDistiller):
     ) -> None:
         losses, mappings = dict(distill_losses or {}), dict(loss_forward_mappings or {})
         recorders = {True: dict(student_recorders or {}), False: dict(teacher_recorders or {})}
-        check_names(losses, mappings)
-        for side, given in recorders.items():
-            check_kinds(given, _SIDES[side])
         extra = dict(extra_targets or {})
-        extra_from = extra.pop("teacher", None)
+        extra_record = extra.pop("teacher", None)
+        check_names(losses, mappings)
+        for side, configs in recorders.items():
+            check_kinds(configs, _SIDES[side])
         check_records(mappings, recorders, connectors or {})
         if extra:
-            check_extra(extra_from, recorders, connectors or {})
-        # what only losses that never count would use is not built: it would be trained to no end
-        used = _used_connectors(
-            [each for name, each in mappings.items() if losses[name].get("loss_weight", 1)]
-        )
-        built = {name: one for name, one in (connectors or {}).items() if name in used | _names(extra_from)}
-        with DefaultScope.overwrite_default_scope("mmrazor"):  # whose recorders have no scope in their names
+            check_extra_targets(extra_record, recorders, connectors or {})
+        active = {name: config for name, config in losses.items() if not _is_left_out(config)}
+        # connectors of losses that are left out would be trained for nothing
+        requests = [info for name in active for info in mappings[name].values()]
+        names = {info.get("connector") for info in [*requests, *([extra_record] if extra else [])]}
+        used = {name: config for name, config in (connectors or {}).items() if name in names}
+        with DefaultScope.overwrite_default_scope(
+            "mmrazor"
+        ):  # in which recorders have no scope in their names
             super().__init__(
-                recorders[True], recorders[False], distill_deliveries, built, losses, init_cfg=init_cfg
+                recorders[True], recorders[False], distill_deliveries, used, active, init_cfg=init_cfg
             )
-        for loss, arguments in mappings.items():
-            check_signature(loss, self.distill_losses[loss], arguments)
-        self.loss_forward_mappings = mappings
+        self.loss_forward_mappings = {name: mappings[name] for name in active}
+        for name, arguments in self.loss_forward_mappings.items():
+            check_signature(name, self.distill_losses[name], arguments)
         self.teacher_recorders: RecorderManager
         self.reader = RecordReader(self.student_recorders, self.teacher_recorders, self.connectors)
-        self._recorders = recorders
-        self._extra = RecordRequest(extra_from, {}, "distiller.extra_targets.teacher") if extra else None
+        self._recorder_configs = recorders
+        self._extra = RecordRequest(extra_record, "distiller.extra_targets.teacher") if extra else None
         self.extra_targets = MODELS.build(extra) if extra else None
-        self.factors = dict.fromkeys([*losses, *([_EXTRA] if extra else [])], 1.0)
-        """What each loss counts at the moment: schedules change it, and at 0 the loss is left out.
+        self._loss_names = {name: self._names_of(name) for name in self.loss_forward_mappings}
+        every = {*losses, *(name for names in self._loss_names.values() for name in names)}
+        self.factors = dict.fromkeys([*sorted(every), *([_EXTRA] if extra else [])], 1.0)
+        """The current factor of each loss; schedules change it. A loss with factor 0 is not computed."""
 
-        So are `extra_targets`, where there are any; above 0 they are added whole.
-        """
+    def _names_of(self, loss: str) -> tuple[str, ...]:
+        """Return the names under which a module's losses are scheduled: mostly its own alone."""
+        return tuple(getattr(self.distill_losses[loss], "loss_names", (loss,)))
 
     @property
     def active(self) -> bool:
-        """Whether anything of the teacher counts at the moment."""
-        return self._adding is not None or any(map(self._counts, self.loss_forward_mappings))
+        """Whether the teacher has any effect in this step."""
+        return self._adds_targets or any(map(self._counts, self.loss_forward_mappings))
 
     @property
-    def counting(self) -> list[nn.Module]:
-        """The losses that count at the moment."""
+    def active_losses(self) -> list[nn.Module]:
+        """The losses that count in this step."""
         return [self.distill_losses[loss] for loss in filter(self._counts, self.loss_forward_mappings)]
 
     @property
-    def _adding(self) -> RecordRequest | None:
-        """What extra targets ask for, while they are added."""
-        return self._extra if self.factors.get(_EXTRA, 0.0) > 0 else None
+    def _adds_targets(self) -> bool:
+        return self._extra is not None and self.factors[_EXTRA] > 0
 
     def _counts(self, loss: str) -> bool:
-        return self.factors[loss] != 0 and getattr(self.distill_losses[loss], "loss_weight", 1) != 0
+        return any(self.factors[name] != 0 for name in self._loss_names[loss])
 
     def prepare_from_student(self, model: nn.Module) -> None:
-        """Attach the student's recorders, and show the student to what wants to know it."""
-        check_sources(self._recorders[True], model, _SIDES[True])
+        """Attach the student's recorders, and the losses that need a part of the student."""
+        check_sources(self._recorder_configs[True], model, _SIDES[True])
         super().prepare_from_student(model)
         for part in (*self.distill_losses.values(), self.extra_targets):
             if hasattr(part, "attach"):
                 part.attach(model)
 
     def prepare_from_teacher(self, model: nn.Module) -> None:
-        """Attach the teacher's recorders, so that it runs as far as they ask."""
+        """Attach the teacher's recorders, so that it runs only as far as they need."""
         if isinstance(model, NullTeacher):
-            if self._wanted():
+            if self._needed_records():
                 raise UserError(
-                    f"With online=False no teacher runs, and {', '.join(self._wanting())} asks for its "
-                    "records (distiller.loss_forward_mappings): maps cannot be cached. Set online=True, or "
-                    "that loss_weight to 0."
+                    f"With online=False no teacher runs, but {', '.join(self._names_needing_teacher())} needs "
+                    "its records (distiller.loss_forward_mappings): feature maps cannot be cached. Set "
+                    "online=True, or that loss_weight to 0."
                 )
             self.teacher_recorders = self.reader.managers[False] = RecorderManager()
             return
-        check_sources(self._recorders[False], model, _SIDES[False])
+        check_sources(self._recorder_configs[False], model, _SIDES[False])
         super().prepare_from_teacher(model)
-        if not self.deliveries.deliveries:  # these take what comes at any place
-            stop_when_recorded(self.teacher_recorders, self._wanted, model)
+        if not self.deliveries.deliveries:  # these may take data anywhere in the model
+            stop_when_recorded(self.teacher_recorders, self._needed_records, model)
 
-    def _wanted(self) -> dict[str, int]:
-        """Say how many records of the teacher's recorders this step needs."""
-        wanted: dict[str, int] = {}
-        for info, *_ in self._asked():
-            for name in () if info["from_student"] else listed(info["recorder"]):
-                wanted[name] = max(wanted.get(name, 0), info.get("record_idx", 0) + 1)
-        return wanted
+    def _needed_records(self) -> dict[str, int]:
+        """Return how many records of each of the teacher's recorders this step needs."""
+        needed: dict[str, int] = {}
+        for request in self._requests():
+            for name in () if request.info["from_student"] else request.recorders:
+                needed[name] = max(needed.get(name, 0), request.info.get("record_idx", 0) + 1)
+        return needed
 
-    def _wanting(self) -> list[str]:
-        """Name what counts and asks for a record of the teacher: losses, and extra targets."""
-        asked = (each.where.split(".") for each in self._asked() if not each.info["from_student"])
-        return sorted({parts[2 if parts[1] == "loss_forward_mappings" else 1] for parts in asked})
+    def _names_needing_teacher(self) -> list[str]:
+        """Name the losses, and `extra_targets`, that count and need a record of the teacher."""
+        keys = (request.where for request in self._requests() if not request.info["from_student"])
+        return sorted(
+            {key.removeprefix(f"{_MAPPINGS}.").removeprefix("distiller.").split(".")[0] for key in keys}
+        )
 
-    def _asked(self) -> Iterator[RecordRequest]:
-        """Tell all that is asked for in this step."""
+    def _requests(self) -> Iterator[RecordRequest]:
+        """Yield all record requests of this step."""
         for loss in filter(self._counts, self.loss_forward_mappings):
-            yield from (self._argument(loss, name) for name in self.loss_forward_mappings[loss])
-        if self._adding is not None:
-            yield self._adding
+            yield from self._arguments(loss).values()
+        if self._adds_targets:
+            assert self._extra is not None
+            yield self._extra
 
-    def _argument(self, loss: str, name: str) -> RecordRequest:
+    def _arguments(self, loss: str) -> dict[str, RecordRequest]:
         arguments = self.loss_forward_mappings[loss]
-        return RecordRequest(arguments[name], arguments, f"distiller.loss_forward_mappings.{loss}.{name}")
+        return {name: RecordRequest(info, f"{_MAPPINGS}.{loss}.{name}") for name, info in arguments.items()}
 
     @torch.no_grad()
-    def show_records(self) -> None:
-        """Call connectors once with what is recorded, so that those that wait to see channels have them.
+    def infer_channels(self) -> None:
+        """Build the layers of losses whose channels depend on the recorded feature maps.
 
-        One that goes on waiting is refused: it would be made in a step, when the optimizer is there already.
+        A loss that still waits is an error: it would be built in a step, when the optimizer exists already.
         """
-        for asked in self._asked():
-            if "connector" in asked.info and self.reader.is_recorded(asked):
-                self.reader.read(asked)
-        self.reader.forget()
-        for name, connector in self.connectors.items():
-            if getattr(connector, "waiting", False):
+        for loss in self.loss_forward_mappings:
+            module = self.distill_losses[loss]
+            if not getattr(module, "waiting", False):
+                continue
+            requests = self._arguments(loss)
+            recorded = {
+                name: request for name, request in requests.items() if self.reader.is_recorded(request)
+            }
+            module.infer_channels(**{name: self.reader.read(request) for name, request in recorded.items()})
+            if module.waiting:
                 raise UserError(
-                    f"distiller.connectors.{name} takes its channels from the first maps that it is given, "
-                    "and a run without ground truth gave it none. Record what modules put out in such a run, "
-                    "too (mode='tensor'), not what losses alone need."
+                    f"distiller.distill_losses.{loss} takes its channels from the first feature maps, and a run "
+                    "without ground truth recorded none for it. Record outputs of modules that run in "
+                    "mode='tensor' too."
                 )
+        self.reader.clear()
 
     def consume_teacher_records(self) -> None:
-        """Do what needs the teacher's records alone, as soon as they are there."""
-        self.reader.consume_teacher_records(self._asked())
+        """Do what needs the teacher's records alone, and release the others."""
+        self.reader.consume_teacher_records(self._requests())
 
     def compute_distill_losses(self) -> dict[str, Tensor]:
-        """Compute the losses that count, each times what it counts."""
+        """Compute the losses that count, multiplied by their factors."""
         losses: dict[str, Tensor] = {}
-        for loss, arguments in self.loss_forward_mappings.items():
-            if self._counts(loss):
-                module, factor = self.distill_losses[loss], self.factors[loss]
-                if hasattr(module, "factor"):  # what it anneals inside
-                    module.factor = factor
-                given = {
-                    name: self.reader.read(self._argument(loss, name)) for name in taken(module, arguments)
-                }
-                losses.update(_scaled(loss, module(**given), factor))
-        self.reader.forget()
+        for loss in filter(self._counts, self.loss_forward_mappings):
+            module, names = self.distill_losses[loss], self._loss_names[loss]
+            if hasattr(module, "loss_names"):
+                module.factors = {name: self.factors[name] for name in names}
+            arguments = {name: self.reader.read(request) for name, request in self._arguments(loss).items()}
+            value = module(**arguments)
+            parts = value if hasattr(module, "loss_names") else {loss: value}
+            for name, part in parts.items():
+                losses.update(_scaled(name, part, self.factors[name]))
+        self.reader.clear()
         return losses
 
-    def with_extra_targets(self, samples: list[Any], inputs: Tensor) -> list[Any]:
-        """Give the samples of (B, 3, H, W) inputs what the teacher saw besides, if the distillation is to."""
-        if self.extra_targets is None or self._adding is None:
+    def with_extra_targets(self, samples: Any, inputs: Tensor) -> Any:
+        """Return the samples of (B, 3, H, W) inputs with the teacher's extra targets, if they are on."""
+        if not self._adds_targets:
             return samples
-        return self.extra_targets(samples, self.reader.read(self._adding), inputs.shape[2:])
+        assert self.extra_targets is not None
+        return self.extra_targets(samples, self.reader.read(self._extra), inputs.shape[2:])
 
 
-def _used_connectors(mappings: Iterable[Mapping[str, Mapping[str, Any]]]) -> set[str]:
-    return set().union(*(_names(info) for arguments in mappings for info in arguments.values()))
-
-
-def _names(info: Mapping[str, Any] | None) -> set[str]:
-    return set() if info is None else {connector for connector, _ in chain(info)}
+def _is_left_out(config: Mapping[str, Any]) -> bool:
+    """Return whether a loss never counts; a module of several losses has weights inside."""
+    return config.get("loss_weight", 1) == 0 and not hasattr(MODELS.get(str(config["type"])), "loss_names")
 
 
 def _scaled(loss: str, value: Any, factor: float) -> dict[str, Tensor]:
-    """Name what a loss returned, and scale what is trained by: what mmengine finds `loss` in the name of."""
+    """Name and scale what a loss returned; mmengine trains on what has 'loss' in its name."""
     if not isinstance(value, dict):
         return {loss: value * factor}
     stem = loss.replace("loss_", "").replace("loss", "")

@@ -1,4 +1,4 @@
-"""What was recorded in a step, as the arguments of losses ask for it."""
+"""The records of a training step, as the arguments of losses request them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -6,29 +6,36 @@ from typing import Any, NamedTuple
 from mmrazor.models.task_modules import RecorderManager
 from torch import nn
 
-from ibkd_mm.distill.mapping_checks import CONNECTING, at, chain, flattened, listed
 from ibkd_mm.errors import UserError
 
 
 class RecordRequest(NamedTuple):
-    """An argument that is asked for."""
+    """One argument of a loss: which record it is, and which connector it goes through."""
 
     info: Mapping[str, Any]
-    """Which record it is, and what connects it."""
-    others: Mapping[str, Mapping[str, Any]]
-    """The other arguments of the loss, which connectors may lead towards."""
     where: str
     """The config's key, for messages."""
 
     @property
-    def of_teacher_alone(self) -> bool:
-        """Whether connectors make it of nothing but the teacher's records."""
-        targets = (self.others[towards] for _, towards in chain(self.info) if towards is not None)
-        return "connector" in self.info and not any(one["from_student"] for one in (self.info, *targets))
+    def recorders(self) -> list[str]:
+        """Names of the recorders; the argument is a list of records where the config has a list of names."""
+        names = self.info["recorder"]
+        return list(names) if isinstance(names, list | tuple) else [names]
+
+    @property
+    def needs_teacher_alone(self) -> bool:
+        """Whether a connector makes it from the teacher's records, so before the student runs."""
+        return "connector" in self.info and not self.info["from_student"]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Identify the record and its connector."""
+        names = ("connector", "from_student", "record_idx", "data_idx")
+        return (*self.recorders, *map(self.info.get, names))
 
 
 class RecordReader:
-    """Reads records and has connectors work on them, each once a step for all that ask the same.
+    """Reads records and runs connectors, each once a step for all that request the same.
 
     Args:
         student: recorders.
@@ -39,73 +46,62 @@ class RecordReader:
     def __init__(self, student: RecorderManager, teacher: RecorderManager, connectors: nn.ModuleDict) -> None:
         self.managers = {True: student, False: teacher}
         self.connectors = connectors
-        self._made: dict[str, Any] = {}
+        self._connected: dict[tuple[Any, ...], Any] = {}
 
-    def read(self, asked: RecordRequest) -> Any:
-        """Get what is asked for."""
-        info, others, where = asked
-        steps: list[Any] = [{name: info[name] for name in info if name not in CONNECTING}]
-        todo: list[tuple[str, str | None, str]] = []
-        for connector, towards in chain(info):
-            steps.append((connector, None if towards is None else others[towards]))
-            todo.append((connector, towards, repr(steps)))
-        done = max((number for number, (*_, key) in enumerate(todo, 1) if key in self._made), default=0)
-        value = self._made[todo[done - 1][2]] if done else self._record(info, where)
-        for connector, towards, key in todo[done:]:
-            given = [value]
-            if towards is not None:
-                target = RecordRequest(others[towards], others, f"{where.rpartition('.')[0]}.{towards}")
-                given.append(self.read(target))
-            value = self._made[key] = self.connectors[connector](*given)
+    def read(self, request: RecordRequest) -> Any:
+        """Return the record, through its connector if it has one."""
+        info = request.info
+        if "connector" not in info:
+            return self._record(request)
+        if request.key not in self._connected:
+            self._connected[request.key] = self.connectors[info["connector"]](self._record(request))
+        value = self._connected[request.key]
         return value[info["connector_idx"]] if "connector_idx" in info else value
 
-    def consume_teacher_records(self, asked: Iterable[RecordRequest]) -> None:
-        """Have done what needs the teacher alone, and let go of records that nobody else waits for.
+    def consume_teacher_records(self, requests: Iterable[RecordRequest]) -> None:
+        """Run the connectors that need the teacher alone, and release records that nothing else needs.
 
-        A decoder's outputs are gigabytes at full size, and what is made of them is small.
+        The outputs of a decoder are gigabytes at full size, what a connector makes of them is small.
         """
-        waiting = set()
-        for each in asked:
-            if each.of_teacher_alone:
-                self.read(each)
-            elif not each.info["from_student"]:
-                waiting.update(listed(each.info["recorder"]))
+        needed = set()
+        for request in requests:
+            if request.needs_teacher_alone:
+                self.read(request)
+            elif not request.info["from_student"]:
+                needed.update(request.recorders)
         for name, recorder in self.managers[False].recorders.items():
-            if name not in waiting:
+            if name not in needed:
                 recorder.reset_data_buffer()
 
-    def is_recorded(self, asked: RecordRequest) -> bool:
-        """Tell whether there is a record of all that it needs."""
-        targets = (asked.others[towards] for _, towards in chain(asked.info) if towards is not None)
-        return all(
-            name in self.managers[info["from_student"]].recorders
-            and self.managers[info["from_student"]].get_recorder(name).data_buffer
-            for info in (asked.info, *targets)
-            for name in listed(info["recorder"])
-        )
+    def is_recorded(self, request: RecordRequest) -> bool:
+        """Return whether there is a record of all that the request needs."""
+        recorders = self.managers[request.info["from_student"]].recorders
+        return all(name in recorders and recorders[name].data_buffer for name in request.recorders)
 
-    def forget(self) -> None:
-        """Let go of everything: it would hold its memory until the next step."""
-        self._made.clear()
+    def clear(self) -> None:
+        """Release everything: it would hold its memory until the next step."""
+        self._connected.clear()
         for manager in self.managers.values():
             for recorder in manager.recorders.values():
                 recorder.reset_data_buffer()
 
-    def _record(self, info: Mapping[str, Any], where: str) -> Any:
-        names, place, number = info["recorder"], info.get("data_idx"), info.get("record_idx", 0)
-        found = [self._buffer(name, info["from_student"], number, where)[number] for name in listed(names)]
-        record = flattened(found) if isinstance(names, list | tuple) else found[0]
-        if place is None:
+    def _record(self, request: RecordRequest) -> Any:
+        records = [self._one(name, request) for name in request.recorders]
+        record = records if isinstance(request.info["recorder"], list | tuple) else records[0]
+        index = request.info.get("data_idx")
+        if index is None:
             return record
-        if isinstance(place, list | tuple):
-            return [at(record, each, where) for each in place]
-        return at(record, place, where)
+        if not isinstance(record, list | tuple) or not -len(record) <= index < len(record):
+            size = f"{len(record)} parts" if isinstance(record, list | tuple) else type(record).__name__
+            raise UserError(f"{request.where}: expected a record with part data_idx={index}, found {size}.")
+        return record[index]
 
-    def _buffer(self, name: str, from_student: bool, number: int, where: str) -> list[Any]:
-        recorder = self.managers[from_student].get_recorder(name)
-        if len(recorder.data_buffer) <= number:
+    def _one(self, name: str, request: RecordRequest) -> Any:
+        recorder = self.managers[request.info["from_student"]].get_recorder(name)
+        number, count = request.info.get("record_idx", 0), len(recorder.data_buffer)
+        if count <= number:
             raise UserError(
-                f"{where}: '{name}' recorded {len(recorder.data_buffer)} times in this step, and number "
-                f"{number} is wanted.{getattr(recorder, 'hint', '')}"
+                f"{request.where}: expected record_idx={number} of '{name}', which recorded {count} times in "
+                f"this step.{getattr(recorder, 'hint', '')}"
             )
-        return recorder.data_buffer
+        return recorder.data_buffer[number]

@@ -1,6 +1,5 @@
-"""The teacher: built from wherever its config is, given its weights, never trained."""
+"""The teacher: built from its config, given its weights, frozen, run on the student's batches."""
 
-import copy
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +12,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from ibkd_mm.config.read import read_config
+from ibkd_mm.config.model_reference import resolve_model
+from ibkd_mm.config.walk import DROP, changed
 from ibkd_mm.distill.recorders import StopForward
 from ibkd_mm.distill.renormalise import Renormaliser
 from ibkd_mm.engine.checkpoint.load import checkpoint_classes, load_weights
@@ -28,18 +28,18 @@ def build_teacher(teacher: TeacherLike, checkpoint: str | None) -> BaseModel:
     """Build a teacher, load its weights and freeze it.
 
     Args:
-        teacher: a config's path, one inside a package (`mmdet::...`), a model's dict, or a model.
-        checkpoint: its weights, a path, URL or `ibkd_mm::NAME`; else those that the config's `load_from`
-            names.
+        teacher: a config's path, one inside a package (`mmdet::...`), a model's settings, or a model.
+        checkpoint: path, URL or `ibkd_mm::NAME`; else what the config's `load_from` names.
     """
     if not isinstance(teacher, BaseModel):
-        described, checkpoint, scope = describe(teacher, checkpoint)
-        teacher = _build(described, scope, bare=checkpoint is not None)
+        reference = resolve_model(teacher, checkpoint)
+        checkpoint = reference.checkpoint
+        teacher = _build(reference.settings, reference.scope, with_init_cfg=checkpoint is None)
         if checkpoint is None and isinstance(teacher, BaseModel):
             teacher.init_weights()
             print_log(
-                "The teacher has no checkpoint (teacher_ckpt): its weights are what its init_cfg says, and "
-                "random where that says nothing.",
+                "The teacher has no checkpoint (teacher_ckpt): its weights come from its init_cfg, and are "
+                "random without one.",
                 "current",
                 logging.WARNING,
             )
@@ -51,32 +51,14 @@ def build_teacher(teacher: TeacherLike, checkpoint: str | None) -> BaseModel:
     return teacher.eval()
 
 
-def describe(
-    teacher: str | Mapping[str, Any], checkpoint: str | None
-) -> tuple[Mapping[str, Any], str | None, str | None]:
-    """Give a teacher's model, its weights and the scope of its names, from wherever they are written."""
-    if not isinstance(teacher, str):
-        return teacher, checkpoint, None
-    config = read_config(teacher)
-    return config.model, checkpoint or config.get("load_from"), config.get("default_scope")
+def _build(model: Mapping[str, Any], scope: str | None, *, with_init_cfg: bool) -> Any:
+    """Build a model; without init_cfg, which would download weights that the checkpoint replaces."""
 
+    def without_init_cfg(value: Any, key: Any) -> Any:
+        return DROP if key in ("init_cfg", "pretrained") and not with_init_cfg else value
 
-def _build(model: Mapping[str, Any], scope: str | None, *, bare: bool) -> Any:
-    described = ConfigDict(copy.deepcopy(dict(model)))
-    if bare:
-        _forget_weights(described)
     with DefaultScope.overwrite_default_scope(scope):
-        return MODELS.build(described)
-
-
-def _forget_weights(described: Any) -> None:
-    """Take out what would fetch weights that the checkpoint brings anyway."""
-    if isinstance(described, dict):
-        described.pop("init_cfg", None)
-        described.pop("pretrained", None)
-    for part in described.values() if isinstance(described, dict) else described:
-        if isinstance(part, dict | list):
-            _forget_weights(part)
+        return MODELS.build(ConfigDict(changed(dict(model), without_init_cfg)))
 
 
 def _load(teacher: Any, checkpoint: str) -> None:
@@ -88,32 +70,33 @@ def _load(teacher: Any, checkpoint: str) -> None:
     mismatch = load_matching_weights(teacher, loaded["state_dict"])
     if mismatch:
         raise UserError(
-            f"The teacher's checkpoint {checkpoint} does not fit its config "
+            f"The teacher's checkpoint {checkpoint} does not match its config "
             f"({type(teacher).__name__}):\n{mismatch}"
         )
     print_log(f"Teacher: {type(teacher).__name__} with the weights of {checkpoint}", "current")
 
 
-def check_order(teacher: BaseModel, classes: Sequence[str] | None) -> None:
-    """Refuse a teacher of other classes than the data's, or of another order, as far as both are known."""
+def check_class_order(teacher: nn.Module, classes: Sequence[str] | None) -> None:
+    """Refuse a teacher with other classes than the dataset, or in another order, if both are known."""
     trained = getattr(teacher, "trained_classes", ())
     if classes and trained and tuple(classes) != tuple(trained):
         raise UserError(
             f"The teacher's checkpoint was trained on the classes {', '.join(trained[:5])}..., and the "
             f"training set has {', '.join(classes[:5])}...: they must be the same, in the same order. Name "
-            "the data's classes in metainfo in that order, or distil maps alone (default_hooks.teacher_check=None)."
+            "the dataset's classes in metainfo in that order, or distil feature maps alone "
+            "(default_hooks.teacher_check=None)."
         )
 
 
 class NullTeacher(BaseModel):
-    """Stands for a teacher that does not run, since what it saw is read from a cache."""
+    """The teacher of a distillation from a cache: it never runs."""
 
     def forward(self, *_: Any, **__: Any) -> Any:
-        """Say nothing."""
+        """Return nothing."""
 
 
 class FrozenTeacher:
-    """Runs a teacher on a student's batches. No module, so that no state dict or optimizer finds it.
+    """Runs a teacher on a student's batches. Not a module, so that no state dict or optimizer contains it.
 
     Args:
         model: the teacher.
@@ -122,22 +105,24 @@ class FrozenTeacher:
 
     def __init__(self, model: BaseModel, student: nn.Module) -> None:
         self.model = model
+        for module in model.modules():
+            if hasattr(module, "inplace"):  # it would change what was recorded before it
+                module.inplace = False
         self.renormalise = Renormaliser(student, model.data_preprocessor)
 
     @torch.no_grad()
-    def forward(self, inputs: Tensor, samples: Sequence[Any]) -> None:
-        """Run it as far as its recorders ask; they hold what it said."""
-        if isinstance(self.model, NullTeacher):
-            return
-        with suppress(StopForward):
-            self.model(self.renormalise(inputs, samples), samples, mode="tensor")
+    def record(self, inputs: Tensor, samples: Sequence[Any] | None) -> None:
+        """Run it as far as its recorders need."""
+        if not isinstance(self.model, NullTeacher):
+            with suppress(StopForward):
+                self.model(self.renormalise(inputs, samples), samples, mode="tensor")
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor, samples: Sequence[Any]) -> Any:
-        """Run it to its end and give what it puts out."""
+        """Run the whole network and return its outputs."""
         return self.model(self.renormalise(inputs, samples), samples, mode="tensor")
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, samples: Sequence[Any]) -> list[Any]:
-        """Let it predict, as its own test would."""
+        """Predict as in the teacher's own test."""
         return self.model(self.renormalise(inputs, samples), samples, mode="predict")

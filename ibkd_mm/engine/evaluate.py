@@ -24,7 +24,7 @@ class Evaluation:
         predict: the model's prediction.
         preprocessor: data preprocessor that makes the batches.
         loader: settings of a validation or test loader; it runs without worker processes.
-        evaluator: settings of its evaluator.
+        evaluator: settings of its evaluator, or a function that returns them for the loader's dataset.
     """
 
     def __init__(self, predict: Predict, preprocessor: nn.Module, loader: Any, evaluator: Any) -> None:
@@ -34,8 +34,9 @@ class Evaluation:
         settings.pop("prefetch_factor", None)
         with quiet():
             self.loader = Runner.build_dataloader(settings)
-            self.evaluator = Evaluator(copy.deepcopy(evaluator))
-        self.dataset = self.loader.dataset
+            self.dataset = self.loader.dataset
+            settings = evaluator(self.dataset) if callable(evaluator) else evaluator
+            self.evaluator = Evaluator(copy.deepcopy(settings))
         self.evaluator.dataset_meta = self.dataset.metainfo
 
     def __iter__(self) -> Iterator[Sequence[Any]]:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from ibkd_mm.config.keys import register_config_key
 from ibkd_mm.config.walk import walk
 from ibkd_mm.engine.checkpoint.save import (
     TRAINING_ONLY,
@@ -32,6 +33,8 @@ from ibkd_mm.engine.workers import ignore_signals_in_workers, shut_down_workers
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import RUNNERS
 from ibkd_mm.utils.cores import usable_cores
+
+register_config_key("memory_format", "compile")
 
 _REPLACEMENTS = {
     "EpochBasedTrainLoop": "ibkd_mm.ResumableEpochLoop",

@@ -1,4 +1,4 @@
-"""Whether a teacher's cache is the one that a training is to learn from, asked before the first step."""
+"""Checks before a training that its teacher's cache fits the config."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,133 +11,132 @@ from mmengine.runner import Runner
 from ibkd_mm.datasets.image_folder import ImageFolder
 from ibkd_mm.engine.dataset_tree import walk_datasets, walk_transforms
 from ibkd_mm.errors import UserError
-from ibkd_mm.offline.cached_instance_transforms import LoadTeacherInstances, NoAnnotations
-from ibkd_mm.offline.identity import identity_of, kept, pictures_hash
+from ibkd_mm.offline.cached_instance_transforms import LoadTeacherInstances
+from ibkd_mm.offline.identity import identity_of, images_hash
 from ibkd_mm.offline.images import test_pipeline
 from ibkd_mm.offline.store import CacheReader, check_same
 from ibkd_mm.registry import HOOKS
 
-_FATES = (
-    ("training pictures", "trained on without the teacher"),
-    ("training pictures without labels", "left out"),
+_EFFECTS = (
+    ("training images", "trained on without the teacher"),
+    ("training images without labels", "left out"),
 )
 
 
 @HOOKS.register_module()
 class CacheCheckHook(Hook):
-    """Refuse a cache of another teacher, other pictures or another size, and count what it lacks.
+    """Refuse a cache of another teacher, other images or another input size, and count missing images.
 
-    A data set without labels is refused, too, where the teacher's instances do not stand for them, or where
-    the cache has none of its pictures.
-
-    What it must have been made with is what `ibkd cache` would make it with now: the config's teacher, its
-    weights, the annotation file and its classes, and the transforms of the validation.
+    The cache must have the identity that `ibkd cache` would give it now. A dataset without labels is also
+    refused if pseudo labels are off, or if the cache has none of its images.
 
     Acts before_train.
 
     Args:
-        pictures: whether the cache must be of this very annotation file; not so for one of a folder.
+        images: whether the cache must be of the training set's own annotation file. Set it to False to train
+            with a cache that was written for a folder.
     """
 
-    def __init__(self, pictures: bool = True) -> None:
-        self.pictures = pictures
+    def __init__(self, images: bool = True) -> None:
+        self.images = images
 
     def before_train(self, runner: Runner) -> None:
         """Compare every cache that a pipeline reads with the config."""
-        parts = _parts_of(runner.train_dataloader.dataset)
-        readers = {each.loading.reader.path: each.loading.reader for each in parts}
+        datasets = _find_datasets(runner.train_dataloader.dataset)
+        readers = {each.loading.reader.path: each.loading.reader for each in datasets}
         if not readers:
             raise UserError(
-                "CacheCheckHook finds no LoadTeacherInstances in train_dataloader.dataset. Put it behind "
+                "CacheCheckHook finds no LoadTeacherInstances in train_dataloader.dataset. Put it after "
                 "LoadAnnotations, or set default_hooks.cache_check=None."
             )
-        if any(each.bare and each.loading.pseudo_label_thr is None for each in parts):
+        if any(each.unlabelled and each.loading.pseudo_label_thr is None for each in datasets):
             raise UserError(
-                "A pipeline with NoAnnotations has LoadTeacherInstances without pseudo_label_thr: its pictures "
-                "would be learnt as if nothing were in them. Set pseudo_label_thr=0.5, or load their annotations."
+                "A pipeline with NoAnnotations has LoadTeacherInstances without pseudo_label_thr: its images "
+                "would be learnt as empty. Set pseudo_label_thr=0.5, or load their annotations."
             )
         config = runner.cfg
-        pipeline = test_pipeline(config)
         teacher = config.model.teacher, config.model.get("teacher_ckpt")
         classes = runner.train_dataloader.dataset.metainfo.get("classes") or ()
-        wanted = identity_of(*teacher, None, pipeline, kept(config.teacher_cache), classes)
+        wanted = identity_of(*teacher, None, test_pipeline(config), config.teacher_cache, classes)
         for path, reader in readers.items():
-            own, found = [each for each in parts if each.loading.reader.path == path], reader.identity
-            sources = {each.source for each in own} if self.pictures else set()
-            unknown = {} if classes else {"classes": found.get("classes")}  # folders alone name none
-            for pictures in map(pictures_hash, sources) if sources else [found["pictures"]]:
-                check_same(path, found, {**wanted, **unknown, "pictures": pictures})
-            _count(runner, reader, own)
+            own = [each for each in datasets if each.loading.reader.path == path]
+            found = reader.identity
+            sources = {each.source for each in own} if self.images else set()
+            unknown = {} if classes else {"classes": found.get("classes")}  # a folder has no classes
+            for images in map(images_hash, sources) if sources else [found["images"]]:
+                check_same(path, found, {**wanted, **unknown, "images": images})
+            _count_missing(runner, reader, own)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A data set whose own pipeline reads a cache."""
+class _CachedDataset:
+    """A dataset whose own pipeline reads a cache."""
 
     dataset: Any
     loading: LoadTeacherInstances
-    bare: bool
+    unlabelled: bool
     """Whether its labels, if it has any, are not used."""
 
     @property
     def source(self) -> Path:
-        """The file or folder that lists its pictures."""
+        """The file or folder that lists its images."""
         return Path(self.dataset.ann_file or self.dataset.data_root)
 
     def keys(self) -> tuple[list[str], list[str]]:
-        """Name the pictures: what learns from the teacher or from labels, and what from the teacher alone."""
-        others: list[str] = []
-        trusting: list[str] = []
+        """Return the keys of images with labels, or trained on as empty, and of those with pseudo labels alone."""
+        labelled: list[str] = []
+        pseudo_labelled: list[str] = []
         for index in range(len(self.dataset)):
-            about = self.dataset.get_data_info(index)
-            alone = self.loading.pseudo_label_thr is not None and (self.bare or not about.get("instances"))
-            (trusting if alone else others).append(str(about["img_id"]))
-        return others, trusting
+            info = self.dataset.get_data_info(index)
+            empty = self.unlabelled or not info.get("instances")
+            needs_teacher = self.loading.pseudo_label_thr is not None and empty
+            (pseudo_labelled if needs_teacher else labelled).append(str(info["img_id"]))
+        return labelled, pseudo_labelled
 
 
-def _parts_of(dataset: Any) -> list[_Part]:
-    """Find what reads a cache; each transform is the innermost data set's that has it."""
-    found: dict[int, _Part] = {}
+def _find_datasets(dataset: Any) -> list[_CachedDataset]:
+    found: dict[int, _CachedDataset] = {}
     for each in walk_datasets(dataset):
-        own = list(walk_transforms(each))
-        bare = any(isinstance(one, NoAnnotations) for one in own)
-        # one that draws from another shows the other's attributes as its own
-        found.update({id(it): _Part(each, it, bare) for it in own if isinstance(it, LoadTeacherInstances)})
+        transforms = list(walk_transforms(each))
+        unlabelled = any(getattr(transform, "removes_labels", False) for transform in transforms)
+        loading = [transform for transform in transforms if isinstance(transform, LoadTeacherInstances)]
+        # wrappers come first and show the attributes of the dataset inside: the innermost one counts
+        found.update({id(transform): _CachedDataset(each, transform, unlabelled) for transform in loading})
     return list(found.values())
 
 
-def _count(runner: Runner, reader: CacheReader, parts: Iterable[_Part]) -> None:
-    there = set(reader.keys())
-    runner.logger.info(f"{reader.path}: the teacher saw {len(there):,} pictures.")
-    lacking, among = [0, 0], [0, 0]
-    for part in parts:
-        others, trusting = part.keys()
-        if trusting and not others and there.isdisjoint(trusting):
-            raise _none_of(part.dataset, trusting, reader)
-        for kind, keys in enumerate((others, trusting)):
-            lacking[kind] += sum(key not in there for key in keys)
-            among[kind] += len(keys)
-    for (pictures, fate), number, of in zip(_FATES, lacking, among, strict=True):
+def _count_missing(runner: Runner, reader: CacheReader, datasets: Iterable[_CachedDataset]) -> None:
+    cached = set(reader.keys())
+    runner.logger.info(f"{reader.path}: predictions of {len(cached):,} images.")
+    missing, total = [0, 0], [0, 0]
+    for each in datasets:
+        labelled, pseudo_labelled = each.keys()
+        if pseudo_labelled and not labelled and cached.isdisjoint(pseudo_labelled):
+            raise _nothing_cached(each.dataset, pseudo_labelled, reader)
+        for kind, keys in enumerate((labelled, pseudo_labelled)):
+            missing[kind] += sum(key not in cached for key in keys)
+            total[kind] += len(keys)
+    for (images, effect), number, of in zip(_EFFECTS, missing, total, strict=True):
         if number:
             runner.logger.warning(
-                f"{number:,} of {of:,} {pictures} are not among them and are {fate}. "
-                "`ibkd cache` goes on where it stopped."
+                f"{number:,} of {of:,} {images} are not among them and are {effect}. "
+                "`ibkd cache` continues where it stopped."
             )
 
 
-def _none_of(dataset: Any, keys: Sequence[str], reader: CacheReader) -> UserError:
+def _nothing_cached(dataset: Any, keys: Sequence[str], reader: CacheReader) -> UserError:
     if isinstance(dataset, ImageFolder):
         remedy = (
-            "A picture is called by its path in the folder: set data_root to the folder that the cache was "
-            f"made with, or write one of this: ibkd cache CONFIG --images {dataset.data_root} --out FILE."
+            "The key of an image is its path in the folder: set data_root to the folder that the cache was "
+            f"written for, or write one for this: ibkd cache CONFIG --images {dataset.data_root} --out FILE."
         )
     else:
-        remedy = "Write them: ibkd cache CONFIG goes on where it stopped."
+        remedy = "Write them: ibkd cache CONFIG continues where it stopped."
     return UserError(
-        f"The {len(keys):,} pictures of a {type(dataset).__name__} have no labels, and the teacher's cache "
-        f"{reader.path} has none of them. Expected {_some(keys)}, found {_some(reader.keys())}. {remedy}"
+        f"The {len(keys):,} images of a {type(dataset).__name__} have no labels, and the teacher's cache "
+        f"{reader.path} has none of them. Expected {_first(keys)}, found {_first(reader.keys())}. {remedy}"
     )
 
 
-def _some(keys: Sequence[str]) -> str:
-    return ", ".join([*keys[:3], *(["..."] if len(keys) > 3 else [])]) or "no picture"
+def _first(keys: Sequence[str]) -> str:
+    return ", ".join([*keys[:3], *(["..."] if len(keys) > 3 else [])]) or "no image"

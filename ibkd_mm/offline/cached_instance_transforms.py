@@ -1,14 +1,15 @@
-"""A teacher's instances in a training pipeline: they ride along as ignored ones and come apart at its end.
+"""A teacher's cached instances in a training pipeline.
 
-Whatever moves, mirrors, cuts or mixes pictures treats ignored instances as it treats true ones, so the same
-code warps both. A rider's label says which one of which picture it is; nothing learns from ignored labels.
-A soft mask rides as some hard ones, cut at levels, which are brought together again at the end.
+`LoadTeacherInstances` adds them to an image as ignored instances: every transform that moves, crops or mixes images
+treats ignored instances like ground truth, so both are warped by the same code. The label of such an instance
+is its id: the cache, the image and the row it comes from. `SplitTeacherInstances` separates them at the end.
+A soft mask is carried as several hard ones, cut at thresholds, and joined again at the end.
 """
 
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,41 +19,46 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from ibkd_mm.datasets.transforms.annotated_image import IGNORE_LABEL, Picture
+from ibkd_mm.datasets.transforms.annotated_image import IGNORE_LABEL, AnnotatedImage
 from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.errors import UserError
-from ibkd_mm.offline.instance_codec import MOST_LEVELS, CachedEntry, main_threshold, threshold_weights
+from ibkd_mm.offline.instance_codec import (
+    MAX_THRESHOLDS,
+    CachedInstances,
+    main_threshold,
+    threshold_weights,
+)
 from ibkd_mm.offline.store import CacheReader
 from ibkd_mm.registry import TRANSFORMS
 
-_IN_A_PICTURE = (1 << 12) * MOST_LEVELS
-"""More masks than any picture has: of fewer than 4096 instances, at all levels."""
-_FIRST = IGNORE_LABEL + 1
-"""More than there are classes: the label of the first rider."""
-_IN_A_FILE = 1 << 44
-"""More than all the pictures of a file have."""
-_FILES = 1 << 15
-_KEPT = 16
+_IDS_PER_IMAGE = (1 << 12) * MAX_THRESHOLDS
+"""More masks than any image has: 4096 instances at all thresholds."""
+_FIRST_ID = IGNORE_LABEL + 1
+_IDS_PER_CACHE = 1 << 44
+_CACHES = 1 << 15
+_RECENT_ENTRIES = 16
 _Masks = NDArray[np.uint8] | None
 
 
 @TRANSFORMS.register_module()
 class LoadTeacherInstances(BaseTransform):
-    """Let what a teacher saw in a picture ride with its true instances, behind `LoadAnnotations`.
+    """Add the cached instances of an image to its ground truth, after `LoadAnnotations`.
 
-    A picture that the cache lacks passes as it is. With `pseudo_label_thr` one without instances does not: it may
-    show what nobody has looked for, and the data set draws another in its place.
+    An image that is not in the cache stays as it is. With `pseudo_label_thr`, one without ground truth is skipped
+    instead (the dataset draws another): it may show objects that nobody labelled.
 
     Args:
         cache: the file.
-        score_thr: what an instance's score must exceed.
-        pseudo_label_thr: above which score an instance is also taken for true, as in pictures that nobody labelled;
-            None for no instance.
-        ignore_thr: above which score one that is not is in doubt: what a YOLOv10 finds in its box is neither
-            right nor wrong. None to take it for background.
-        max_iou: IoU of its mask with a true one, or of its box where no masks are loaded, from which
-            on it is taken for that one, and is neither true nor in doubt.
+        score_thr: score that a teacher instance must exceed.
+        pseudo_label_thr: score above which an instance is also a pseudo label, that is ground truth; None for no
+            pseudo labels.
+        ignore_thr: score above which an instance below `pseudo_label_thr` is an ignore region: a YOLOv10's
+            predictions in its box are neither right nor wrong. None to treat it as background.
+        max_iou: IoU with a true instance (of masks; of boxes if no masks are loaded) from which on an instance
+            counts as that one and becomes neither a pseudo label nor an ignore region.
     """
+
+    carries_teacher: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -66,219 +72,226 @@ class LoadTeacherInstances(BaseTransform):
         self.ignore_thr, self.max_iou = ignore_thr, max_iou
         if ignore_thr is not None and (pseudo_label_thr is None or ignore_thr >= pseudo_label_thr):
             raise UserError(
-                "Expected a ignore_thr below the pseudo_label_thr of LoadTeacherInstances, found "
+                "Expected an ignore_thr below the pseudo_label_thr of LoadTeacherInstances, found "
                 f"ignore_thr={ignore_thr} and pseudo_label_thr={pseudo_label_thr}."
             )
-        self._first = _first_of(self.reader)
+        self._first_id = _first_id(self.reader)
 
     @autocast_box_type()
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Add the riders; None for a picture of which neither labels nor the teacher say what it shows."""
+        """Add the instances; None for an image with neither ground truth nor a cached entry."""
         found = self.reader.find(str(results["img_id"]))
         if found is None:
             unknown = self.pseudo_label_thr is not None and not len(results["gt_bboxes"])
             return None if unknown else results
         number, entry = found
-        picture = Picture.of(results)
-        _check_size(self.reader, entry, picture, str(results["img_id"]))
-        alone = picture.masks is None
+        image = AnnotatedImage.from_results(results)
+        _check_size(self.reader, entry, image, str(results["img_id"]))
         rows = np.flatnonzero(entry.scores > self.score_thr)
-        riders, boxes, masks = _riders(entry, rows, alone=alone)
-        labels = self._first + number * _IN_A_PICTURE + riders
-        added = _with(picture, boxes, masks, labels, ignored=True)
+        places, boxes, masks = _teacher_masks(entry, rows, boxes_only=image.masks is None)
+        ids = self._first_id + number * _IDS_PER_IMAGE + places
+        extended = _with_instances(image, boxes, masks, ids, ignored=True)
         if self.pseudo_label_thr is not None:
-            sure = entry.scores > self.pseudo_label_thr
-            added = self._with_new(added, entry, sure, doubted=False)
+            confident = entry.scores > self.pseudo_label_thr
+            extended = self._with_unlabelled(extended, entry, confident, ignored=False)
             if self.ignore_thr is not None:
-                added = self._with_new(added, entry, (entry.scores > self.ignore_thr) & ~sure, doubted=True)
-        return added.write(results)
+                unsure = (entry.scores > self.ignore_thr) & ~confident
+                extended = self._with_unlabelled(extended, entry, unsure, ignored=True)
+        return extended.write(results)
 
-    def _with_new(
-        self, picture: Picture, entry: CachedEntry, chosen: NDArray[np.bool_], *, doubted: bool
-    ) -> Picture:
-        """Add those that overlap no true instance, as true or as in doubt."""
+    def _with_unlabelled(
+        self, image: AnnotatedImage, entry: CachedInstances, chosen: NDArray[np.bool_], *, ignored: bool
+    ) -> AnnotatedImage:
+        """Add those that overlap no true instance, as pseudo labels or as ignore regions."""
         rows = np.flatnonzero(chosen)
         boxes = entry.boxes[rows]
-        masks = None if picture.masks is None else entry.restored(rows + entry.first)
-        new = _unlabelled(picture, boxes, masks, self.max_iou)
-        labels = np.full(len(new), IGNORE_LABEL) if doubted else entry.top_classes[rows[new], 0]
-        return _with(picture, boxes[new], None if masks is None else masks[new], labels, ignored=doubted)
+        masks = None if image.masks is None else entry.unpack_masks(rows + entry.first)
+        new = _find_unlabelled(image, boxes, masks, self.max_iou)
+        labels = np.full(len(new), IGNORE_LABEL) if ignored else entry.top_classes[rows[new], 0]
+        return _with_instances(
+            image, boxes[new], None if masks is None else masks[new], labels, ignored=ignored
+        )
 
 
-def _riders(
-    entry: CachedEntry, rows: NDArray[Any], *, alone: bool
+def _teacher_masks(
+    entry: CachedInstances, rows: NDArray[Any], *, boxes_only: bool
 ) -> tuple[NDArray[Any], NDArray[np.float32], _Masks]:
-    """Choose masks of some rows, of each its main one first; give their places, their boxes and them.
+    """Return for some rows the indices in `packed_masks`, the boxes and the masks that are not empty.
 
-    All that are not empty; with `alone`, where masks are not asked for, the main ones.
+    The masks of a row follow each other, its main one first. With `boxes_only` there is only that, not unpacked.
     """
     main = rows + entry.first
-    if alone:
+    if boxes_only:
         return main, entry.boxes[rows], None
-    others = [each for each in range(len(entry.levels)) if each != main_threshold(entry.levels)]
-    chosen = np.concatenate([main[:, None], *(rows[:, None] + len(entry) * each for each in others)], axis=1)
-    masks = entry.restored(chosen.ravel())
+    others = [each for each in range(len(entry.thresholds)) if each != main_threshold(entry.thresholds)]
+    indices = np.concatenate([main[:, None], *(rows[:, None] + len(entry) * each for each in others)], axis=1)
+    masks = entry.unpack_masks(indices.ravel())
     if not others:
         return main, entry.boxes[rows], masks
-    boxes = np.array([extents(mask) for mask in masks], np.float32).reshape(*chosen.shape, 4)
+    boxes = np.array([extents(mask) for mask in masks], np.float32).reshape(*indices.shape, 4)
     boxes[:, 0] = entry.boxes[rows]
-    there = boxes[..., 2] > boxes[..., 0]
-    there[:, 0] = True
-    return chosen[there], boxes[there], masks[there.ravel()]
+    kept = boxes[..., 2] > boxes[..., 0]
+    kept[:, 0] = True
+    return indices[kept], boxes[kept], masks[kept.ravel()]
 
 
-def _with(
-    picture: Picture, boxes: NDArray[np.float32], masks: _Masks, labels: NDArray[Any], *, ignored: bool
-) -> Picture:
-    own: Any = picture.masks
-    return Picture(
-        picture.image,
-        np.concatenate([picture.boxes, boxes]),
-        np.concatenate([picture.labels, labels.astype(np.int64)]),
-        np.concatenate([picture.ignored, np.full(len(labels), ignored)]),
+def _with_instances(
+    image: AnnotatedImage, boxes: NDArray[np.float32], masks: _Masks, labels: NDArray[Any], *, ignored: bool
+) -> AnnotatedImage:
+    own: Any = image.masks
+    return AnnotatedImage(
+        image.image,
+        np.concatenate([image.boxes, boxes]),
+        np.concatenate([image.labels, labels.astype(np.int64)]),
+        np.concatenate([image.ignored, np.full(len(labels), ignored)]),
         None if masks is None else np.concatenate([own, masks]),
     )
 
 
-def _unlabelled(
-    picture: Picture, boxes: NDArray[np.float32], masks: _Masks, max_iou: float
+def _find_unlabelled(
+    image: AnnotatedImage, boxes: NDArray[np.float32], masks: _Masks, max_iou: float
 ) -> NDArray[np.intp]:
-    """Choose those that overlap no true instance: others would be learnt twice."""
-    true = ~picture.ignored
+    """Return the indices of instances that overlap no true one; the others would be learnt twice."""
+    true = ~image.ignored
     if not len(boxes) or not true.any():
         return np.arange(len(boxes))
-    seen: Any
-    real: Any
-    if masks is None or picture.masks is None:
-        seen, real = _places(boxes), _places(picture.boxes[true])
+    found: Any
+    labelled: Any
+    if masks is None or image.masks is None:
+        found, labelled = _to_xywh(boxes), _to_xywh(image.boxes[true])
     else:
-        seen, real = _runs(masks), _runs(picture.masks[true])
-    iou = coco_mask.iou(seen, real, [0] * np.count_nonzero(true))
+        found, labelled = _to_rle(masks), _to_rle(image.masks[true])
+    iou = coco_mask.iou(found, labelled, [0] * np.count_nonzero(true))
     return np.flatnonzero((iou < max_iou).all(axis=1))
 
 
-def _places(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Give left, top, width and height."""
+def _to_xywh(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
 
 
-def _runs(masks: NDArray[np.uint8]) -> Any:
-    # pycocotools runs down columns: turned over, masks overlap as much and need not be copied
+def _to_rle(masks: NDArray[np.uint8]) -> Any:
+    # pycocotools reads columns; transposed masks have the same IoU and need no copy
     return coco_mask.encode(np.ascontiguousarray(masks).T)
 
 
-def _first_of(reader: CacheReader) -> int:
-    """Give the label of the first rider of a file, by its path: numbers of one mean nothing in another."""
-    return _FIRST + zlib.crc32(str(reader.path.resolve()).encode()) % _FILES * _IN_A_FILE
+def _first_id(reader: CacheReader) -> int:
+    """Return the first id of a cache, from its path: row numbers mean nothing in another cache."""
+    return _FIRST_ID + zlib.crc32(str(reader.path.resolve()).encode()) % _CACHES * _IDS_PER_CACHE
 
 
-def _check_size(reader: CacheReader, entry: CachedEntry, picture: Picture, key: str) -> None:
-    own, cached = picture.image.shape[:2], (entry.height, entry.width)
+def _check_size(reader: CacheReader, entry: CachedInstances, image: AnnotatedImage, key: str) -> None:
+    own, cached = image.image.shape[:2], (entry.height, entry.width)
     if own != cached:
         raise UserError(
-            f"The teacher saw picture {key} at {cached}, and it is {own} here ({reader.path}). Put "
-            "LoadTeacherInstances directly behind LoadAnnotations, or write the cache anew."
+            f"The teacher saw image {key} with size {cached}, and here it is {own} ({reader.path}). Put "
+            "LoadTeacherInstances directly after LoadAnnotations, or write the cache again."
         )
 
 
 @TRANSFORMS.register_module()
 class NoAnnotations(BaseTransform):
-    """Stand where `LoadAnnotations` would, for pictures without labels or whose labels are not used."""
+    """Take the place of `LoadAnnotations` for images without labels, or whose labels are not used."""
+
+    removes_labels: ClassVar[bool] = True
 
     @autocast_box_type()
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Give the picture no instances."""
+        """Give the image no instances."""
         height, width = results["img"].shape[:2]
-        nothing = np.zeros((0, height, width), np.uint8)
+        masks = np.zeros((0, height, width), np.uint8)
         empty = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool)
-        return Picture(results["img"], *empty, nothing).write(results)
+        return AnnotatedImage(results["img"], *empty, masks).write(results)
 
 
 @TRANSFORMS.register_module()
 class SplitTeacherInstances(BaseTransform):
-    """Take the riders out again, as `teacher_instances` of the sample; behind `MaskCells`.
+    """Move the teacher's instances to `teacher_instances` of the data sample, after `MaskCells`.
 
     Args:
-        cache: the file that they are of.
+        cache: the file that they come from.
     """
+
+    carries_teacher: ClassVar[bool] = True
 
     def __init__(self, cache: str) -> None:
         self.reader = CacheReader(cache)
-        self._first = _first_of(self.reader)
-        self._recent: OrderedDict[int, CachedEntry] = OrderedDict()
+        self._first_id = _first_id(self.reader)
+        self._recent: OrderedDict[int, CachedInstances] = OrderedDict()
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Look them up: what the teacher thought of them has not been through the pipeline.
+        """Look up scores and probabilities, and join the masks of several thresholds to `mask_cells`.
 
-        Of several levels `mask_cells` are the weighted mean, in fractions of pixels; of what was left out at
-        the main level nothing is left.
+        An instance whose main mask was cropped away is dropped.
         """
         sample = results["data_samples"]
         ignored = sample.ignored_instances
-        riding = ignored.labels >= _FIRST
-        riders = ignored[riding]
-        numbers = (riders.labels - self._first).numpy()
-        self._check_own(numbers, riders)
-        seen = [self._entry(int(number)) for number in numbers // _IN_A_PICTURE]
-        places = [
-            divmod(int(at), len(entry)) for at, entry in zip(numbers % _IN_A_PICTURE, seen, strict=True)
+        from_teacher = ignored.labels >= _FIRST_ID
+        found = ignored[from_teacher]
+        ids = (found.labels - self._first_id).numpy()
+        self._check_cache(ids, found)
+        images, thresholds = ids // _IDS_PER_IMAGE, self.reader.codec.thresholds
+        entries = [self._entry(int(number)) for number in images]
+        masks = [
+            divmod(int(index), len(entry)) for index, entry in zip(ids % _IDS_PER_IMAGE, entries, strict=True)
         ]
-        cells = riders.mask_cells
-        leader: NDArray[np.int64] = np.arange(len(riders))
-        if len(self.reader.levels) > 1:
-            leader = _leaders(numbers // _IN_A_PICTURE, places, main_threshold(self.reader.levels))
-            cells = _joined(cells, leader, [level for level, _ in places], self.reader.levels)
-        leading = np.flatnonzero(leader == np.arange(len(riders)))
-        pairs = [(seen[at], places[at][1]) for at in leading]
+        cells = found.mask_cells
+        main: NDArray[np.int64] = np.arange(len(found))
+        if len(thresholds) > 1:
+            main = _main_masks(images, masks, main_threshold(thresholds))
+            cells = _joined(cells, main, [threshold for threshold, _ in masks], thresholds)
+        kept = np.flatnonzero(main == np.arange(len(found)))
+        rows = [(entries[index], masks[index][1]) for index in kept]
         sample.teacher_instances = InstanceData(
-            bboxes=get_box_tensor(riders.bboxes)[leading],
-            mask_cells=cells[leading],
-            scores=torch.tensor([float(entry.scores[row]) for entry, row in pairs]),
-            probabilities=_stacked([entry.probabilities[row] for entry, row in pairs]),
+            bboxes=get_box_tensor(found.bboxes)[kept],
+            mask_cells=cells[kept],
+            scores=torch.tensor([float(entry.scores[row]) for entry, row in rows]),
+            probabilities=_stacked([entry.probabilities[row] for entry, row in rows]),
         )
-        sample.ignored_instances = ignored[~riding]
+        sample.ignored_instances = ignored[~from_teacher]
         return results
 
-    def _check_own(self, numbers: NDArray[np.int64], riders: InstanceData) -> None:
-        if ((numbers < 0) | (numbers >= _IN_A_FILE)).any():
+    def _check_cache(self, ids: NDArray[np.int64], found: InstanceData) -> None:
+        if ((ids < 0) | (ids >= _IDS_PER_CACHE)).any():
             raise UserError(
-                f"SplitTeacherInstances looks into {self.reader.path}, and instances of another cache ride "
-                "along. Give both transforms the same; pictures of two caches cannot be mixed into one."
+                f"SplitTeacherInstances reads {self.reader.path}, and the image has instances of another cache. "
+                "Give both transforms the same file; images of two caches cannot be mixed into one."
             )
-        if "mask_cells" not in riders:
-            raise UserError("SplitTeacherInstances expects to stand behind MaskCells: found no mask_cells.")
+        if "mask_cells" not in found:
+            raise UserError("SplitTeacherInstances expects to follow MaskCells: found no mask_cells.")
 
-    def _entry(self, number: int) -> CachedEntry:
+    def _entry(self, number: int) -> CachedInstances:
         entry = self._recent.pop(number, None) or self.reader.by_number(number)
         self._recent[number] = entry
-        if len(self._recent) > _KEPT:
+        if len(self._recent) > _RECENT_ENTRIES:
             self._recent.popitem(last=False)
         return entry
 
 
-def _leaders(pictures: NDArray[np.int64], places: Sequence[tuple[int, int]], main: int) -> NDArray[np.int64]:
-    """Find for each rider the one of its row's main level: itself, the one it stands behind, or -1 for none.
+def _main_masks(
+    images: NDArray[np.int64], masks: Sequence[tuple[int, int]], main_index: int
+) -> NDArray[np.int64]:
+    """Return for each (threshold, row) the position of the main mask of the same instance; -1 if it is gone.
 
-    A row's levels stand behind its main one and rise, so a picture may be in a mosaic twice.
+    The masks of an instance follow its main one with ascending thresholds; a mosaic may show an image twice.
     """
-    leader = np.full(len(places), -1)
-    own, before = -1, (-1, -1, -1)
-    for at, (picture, (level, row)) in enumerate(zip(pictures.tolist(), places, strict=True)):
-        if level == main:
-            own, level = at, -1
-        elif (picture, row) != before[:2] or level <= before[2]:
-            own = -1
-        leader[at], before = own, (picture, row, level)
-    return leader
+    found = np.full(len(masks), -1)
+    current, previous = -1, (-1, -1, -1)
+    for position, (image, (threshold, row)) in enumerate(zip(images.tolist(), masks, strict=True)):
+        if threshold == main_index:
+            current, threshold = position, -1
+        elif (image, row) != previous[:2] or threshold <= previous[2]:
+            current = -1
+        found[position], previous = current, (image, row, threshold)
+    return found
 
 
 def _joined(
-    cells: torch.Tensor, leader: NDArray[np.int64], riders: Sequence[int], levels: Sequence[float]
+    cells: torch.Tensor, main: NDArray[np.int64], indices: Sequence[int], thresholds: Sequence[float]
 ) -> torch.Tensor:
-    """Add to those of each main level what is left of its row's others, weighted."""
-    weighted = cells * torch.from_numpy(threshold_weights(levels)[list(riders)])[:, None, None]
-    led = np.flatnonzero(leader >= 0)
-    return torch.zeros_like(weighted).index_add_(0, torch.from_numpy(leader[led]), weighted[led])
+    """Add the weighted masks of each instance up at the position of its main one."""
+    weighted = cells * torch.from_numpy(threshold_weights(thresholds)[list(indices)])[:, None, None]
+    kept = np.flatnonzero(main >= 0)
+    return torch.zeros_like(weighted).index_add_(0, torch.from_numpy(main[kept]), weighted[kept])
 
 
 def _stacked(rows: list[NDArray[np.float32]]) -> torch.Tensor:

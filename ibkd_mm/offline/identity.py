@@ -1,86 +1,104 @@
-"""What a cache depends on, in a few short words."""
+"""The identity of a cache: everything that its entries depend on."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ibkd_mm.config.model_reference import resolve_model
+from ibkd_mm.config.walk import to_builtin
 from ibkd_mm.datasets.image_folder import list_images
-from ibkd_mm.distill.teacher import describe
 from ibkd_mm.engine.checkpoint.sources import locate
-from ibkd_mm.offline.instance_codec import HARD, VERSION, mask_thresholds_of, min_component_ratio_of
+from ibkd_mm.registry import TASK_UTILS
 from ibkd_mm.utils.digest import hash_of_file, hash_of_value
 
-_DIGITS = 16
-_FEW = 10
+DEFAULT_CODEC = "ibkd_mm.InstanceCodec"
+_HOW_IT_IS_WRITTEN = ("path", "batch_size", "workers")
+_HASH_DIGITS = 16
+_NAMED_CLASSES = 10
+_FORMER_NAMES = {"part_share": "min_component_ratio", "levels": "mask_thresholds", "top": "topk_classes"}
 
 
 def identity_of(
     teacher: str | Mapping[str, Any],
     checkpoint: str | None,
-    pictures: Path | None,
+    images: Path | None,
     pipeline: Any,
-    settings: Mapping[str, Any],
+    teacher_cache: Mapping[str, Any],
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """Name all that the entries of a cache depend on.
+    """Describe everything that the entries of a cache depend on.
 
     Args:
         teacher: as `FrozenTeacherDistill` is given it.
-        checkpoint: its weights.
-        pictures: the annotation file that names them, or their folder; None for any.
-        pipeline: what is done to a picture before the teacher sees it.
-        settings: of what is taken for an instance, and what is kept of it.
-        classes: that the teacher's are called by, in its order.
+        checkpoint: weights of the teacher.
+        images: annotation file or folder of the images; None for any.
+        pipeline: transforms between an image and the teacher.
+        teacher_cache: that part of the config.
+        classes: of the dataset, in the teacher's order.
     """
-    model, weights, _ = describe(teacher, checkpoint)
+    model = resolve_model(teacher, checkpoint)
+    settings = predictor_settings(teacher_cache)
+    codec = settings.pop("codec", DEFAULT_CODEC)
     return {
-        "teacher": f"{model['type']} {_hash_of(model)}",
-        "weights": file_hash(locate(weights)) if weights else "none",
-        "pictures": "any" if pictures is None else pictures_hash(pictures),
-        "pipeline": _hash_of(pipeline),
-        "settings": _plain(settings),
-        "classes": named(classes),
-        "version": VERSION,
+        "teacher": f"{model.settings['type']} {_short_hash(model.settings)}",
+        "weights": file_hash(locate(model.checkpoint)) if model.checkpoint else "none",
+        "images": "any" if images is None else images_hash(images),
+        "pipeline": _short_hash(pipeline),
+        "settings": settings,
+        "classes": class_list(classes),
+        "codec": codec,
+        "version": codec_of({"codec": codec, "settings": settings}).version,
     }
 
 
-def named(classes: Sequence[str]) -> str:
-    """Name classes in their order; of many, some and what tells them all."""
-    few = ", ".join(classes[:_FEW])
-    return few if len(classes) <= _FEW else f"{few}, ... {len(classes)} in all, {_hash_of(classes)}"
+def predictor_settings(teacher_cache: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a config's `teacher_cache` says of the entries themselves."""
+    settings = to_builtin(teacher_cache)
+    return {name: value for name, value in settings.items() if name not in _HOW_IT_IS_WRITTEN}
 
 
-def kept(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Take of a config's `teacher_cache` what the entries depend on; hard masks are not named."""
-    levels = mask_thresholds_of(settings)
-    soft = {} if levels == HARD else {"levels": list(levels)}
-    always = {
-        "instances": settings["instances"],
-        "top": settings["top"],
-        "min_component_ratio": min_component_ratio_of(settings),
+def codec_of(identity: Mapping[str, Any]) -> Any:
+    """Build the codec of a cache's entries."""
+    codec = identity.get("codec", DEFAULT_CODEC)
+    return TASK_UTILS.build({"type": codec, "settings": identity.get("settings", {})})
+
+
+def upgraded(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename the keys of a cache that was written before 0.1.0, when only instances could be cached."""
+    if "codec" in identity:
+        return dict(identity)
+    settings = {_FORMER_NAMES.get(name, name): value for name, value in identity.get("settings", {}).items()}
+    if "pictures" in identity:
+        settings = {"mask_thresholds": [0.5], **settings}
+    names = {"pictures": "images"}
+    return {
+        **{names.get(name, name): value for name, value in identity.items()},
+        "settings": settings,
+        "codec": DEFAULT_CODEC,
     }
-    return {**always, **soft}
 
 
-def pictures_hash(path: Path) -> str:
-    """Hash an annotation file; of a folder, the names and sizes of the pictures in it."""
+def class_list(classes: Sequence[str]) -> str:
+    """List classes in their order; of many, the first ones and a hash of all."""
+    first = ", ".join(classes[:_NAMED_CLASSES])
+    if len(classes) <= _NAMED_CLASSES:
+        return first
+    return f"{first}, ... {len(classes)} in all, {_short_hash(list(classes))}"
+
+
+def images_hash(path: Path) -> str:
+    """Hash an annotation file; of a folder, the names and sizes of its images."""
     if not path.is_dir():
         return file_hash(path)
-    files = [(each.relative_to(path).as_posix(), each.stat().st_size) for each in list_images(path)]
-    return _hash_of(files)
+    return _short_hash(
+        [(each.relative_to(path).as_posix(), each.stat().st_size) for each in list_images(path)]
+    )
 
 
 def file_hash(path: Path) -> str:
-    """Hash what is in a file, in short."""
-    return hash_of_file(path)[:_DIGITS]
+    """Return the first digits of the hash of a file's content."""
+    return hash_of_file(path)[:_HASH_DIGITS]
 
 
-def _hash_of(value: Any) -> str:
-    return hash_of_value(_plain(value))[:_DIGITS]
-
-
-def _plain(value: Any) -> Any:
-    """Take what a config holds, without mmengine's marks of where it was inherited from."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items() if key != "_scope_"}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+def _short_hash(value: Any) -> str:
+    return hash_of_value(to_builtin(value))[:_HASH_DIGITS]

@@ -1,7 +1,7 @@
-"""Which pictures a teacher is run on, each as its own test would show it."""
+"""The images that a teacher is run on, each transformed as in its own test."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
-from ibkd_mm.config.walk import innermost_dataset
+from ibkd_mm.config.walk import innermost_dataset, leaf_datasets
 from ibkd_mm.datasets.image_folder import ImageFolder
 from ibkd_mm.errors import UserError
 
-_OF_A_PART = ("indices", "pipeline", "filter_cfg")
+_SELECTION = ("indices", "pipeline", "filter_cfg")
 
 
 @dataclass(frozen=True)
 class UnreadableImage:
-    """Stands for a picture that cannot be read."""
+    """Stands for an image that cannot be read."""
 
     key: str
     error: str
@@ -29,14 +29,14 @@ class UnreadableImage:
         return f"{self.key}: {self.error}"
 
 
-class Pictures(Dataset[Any]):
-    """Pictures to run a teacher on.
+class TeacherImages(Dataset[Any]):
+    """Images to run a teacher on.
 
     Args:
-        dataset: of the pictures, with all the transforms that they go through.
+        dataset: the images, with a test pipeline.
         source: the file or folder that lists them.
 
-    `keys` names them, as `img_id` does in their samples; `sizes` are width and height where a list has them.
+    `keys` are their `img_id`; `sizes` their width and height, if the annotation file has them.
     """
 
     def __init__(self, dataset: BaseDataset, source: Path) -> None:
@@ -44,85 +44,75 @@ class Pictures(Dataset[Any]):
         self.keys: list[str] = []
         self.sizes: list[tuple[int, int]] = []
         for index in range(len(dataset)):
-            about = dataset.get_data_info(index)
-            self.keys.append(str(about["img_id"]))
-            self.sizes.append((about.get("width", 0), about.get("height", 0)))
+            info = dataset.get_data_info(index)
+            self.keys.append(str(info["img_id"]))
+            self.sizes.append((info.get("width", 0), info.get("height", 0)))
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, index: int) -> Any:
-        """Read a picture."""
+        """Read an image."""
         try:
             return self.dataset[index]
-        except Exception as error:  # one of thousands is no reason to stop, whatever is wrong with it
+        except Exception as error:  # whatever is wrong with one image must not stop the run
             return UnreadableImage(self.keys[index], f"{type(error).__name__}: {error}")
 
 
-class FolderImages(Pictures):
-    """All pictures under a folder, called by their paths in it.
+class FolderImages(TeacherImages):
+    """All images below a folder; their keys are their paths in it.
 
     Args:
-        folder: looked through to the bottom.
-        pipeline: of transforms, from `LoadImageFromFile` on.
+        folder: searched recursively.
+        pipeline: transforms, from `LoadImageFromFile` on.
     """
 
     def __init__(self, folder: Path, pipeline: Sequence[Any]) -> None:
         super().__init__(ImageFolder(str(folder), pipeline=list(pipeline), test_mode=True), folder)
 
 
-class TrainingSetImages(Pictures):
-    """The pictures of a config's training set, undistorted.
+class TrainingSetImages(TeacherImages):
+    """The images of a config's training set, without augmentation.
 
     Args:
-        dataset: of the config, inside whatever mixes or repeats it.
+        dataset: settings of the training set, without wrappers.
         pipeline: as for `FolderImages`.
     """
 
     def __init__(self, dataset: dict[str, Any], pipeline: Sequence[Any]) -> None:
-        # with annotations or without, every picture is asked for; what filters them is for training
+        # test_mode, so that images without annotations are not filtered out
         built = DATASETS.build({**dataset, "pipeline": list(pipeline), "test_mode": True})
         super().__init__(built, Path(built.ann_file))
 
 
 def training_dataset_config(config: Config) -> dict[str, Any]:
-    """Get the training set of a config out of whatever mixes, repeats or joins it.
+    """Return the settings of a config's training set, without the datasets that wrap or join it.
 
-    Parts of one annotation file are joined again: which pictures each of them takes is left out.
+    Joined parts of one annotation file count as one training set.
     """
-    found = list(_bare(config.train_dataloader.dataset))
+    found = list(leaf_datasets(config.train_dataloader.dataset))
     if len(found) > 1:
-        found = [{key: value for key, value in one.items() if key not in _OF_A_PART} for one in found]
-    if any(one != found[0] for one in found) or not {"ann_file", "spec"} & set(found[0]):
-        kinds = ", ".join(dict.fromkeys(str(one.get("type")) for one in found))
+        found = [{key: value for key, value in each.items() if key not in _SELECTION} for each in found]
+    if any(each != found[0] for each in found) or not {"ann_file", "spec"} & set(found[0]):
+        types = ", ".join(dict.fromkeys(str(each.get("type")) for each in found))
         raise UserError(
-            f"Expected one training set with an annotation file, found {kinds}. Cache the parts of what "
-            "joins several one by one, or give --images FOLDER."
+            f"Expected one training set with an annotation file, found {types}. Cache the parts of joined "
+            "datasets one by one, or give --images FOLDER."
         )
     return copy.deepcopy(found[0])
 
 
-def _bare(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if "dataset" in dataset:
-        yield from _bare(dataset["dataset"])
-    elif "datasets" in dataset:
-        for part in dataset["datasets"]:
-            yield from _bare(part)
-    else:
-        yield dataset
-
-
 def training_classes(config: Config) -> tuple[str, ...]:
-    """Name the classes of a config's training set; of joined ones, of the first."""
-    bare = innermost_dataset(config.train_dataloader.dataset)
-    built = DATASETS.build({**bare, "pipeline": [], "lazy_init": True})
+    """Return the classes of a config's training set; of joined ones, those of the first."""
+    innermost = innermost_dataset(config.train_dataloader.dataset)
+    built = DATASETS.build({**innermost, "pipeline": [], "lazy_init": True})
     return tuple(built.metainfo.get("classes") or ())
 
 
 def test_pipeline(config: Config) -> list[Any]:
-    """Take the transforms of the validation, which need no annotations."""
-    dataset = config.val_dataloader.dataset
-    kept = [each for each in dataset.pipeline if "Annotations" not in str(each["type"])]
+    """Return the validation transforms, without those that need annotations."""
+    transforms = config.val_dataloader.dataset.pipeline
+    kept = [each for each in transforms if "Annotations" not in str(each["type"])]
     if not kept or "Pack" not in str(kept[-1]["type"]):
         raise UserError("Expected val_dataloader.dataset.pipeline to end with PackDetInputs.")
     meta = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")

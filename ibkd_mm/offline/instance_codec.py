@@ -1,4 +1,4 @@
-"""What is kept of a picture, as few bytes."""
+"""How the instances that a teacher predicted in an image are packed into few bytes."""
 
 import struct
 import zlib
@@ -15,78 +15,77 @@ from pycocotools import mask as coco_mask
 
 from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.errors import UserError
+from ibkd_mm.registry import TASK_UTILS
 
+ONE_THRESHOLD = (0.5,)
+"""The mask threshold of hard masks."""
+MAX_THRESHOLDS = 16
 _HEAD = struct.Struct("<BHHHBH")
 _CORNERS = struct.Struct("<4H")
-VERSION = 4
-"""Goes up when entries are laid out otherwise, or hold other instances of the same teacher."""
 _RLE, _BITMAP = 0, 1
-_WHOLE = np.float32(65535)
-"""A probability of one; they are kept in 16 bits."""
-HARD = (0.5,)
-"""The probabilities at which a mask is cut where it is kept as one hard mask."""
-MOST_LEVELS = 16
+_ONE = np.float32(65535)
+"""A probability of 1: probabilities are stored in 16 bits."""
+_SCORE_TOLERANCE, _MASK_TOLERANCE, _MIN_PIXELS = 2e-3, 0.01, 4
 
 
 def mask_thresholds_of(settings: Mapping[str, Any]) -> tuple[float, ...]:
-    """Read `teacher_cache.levels`, at which a mask is cut; `HARD` where there are none."""
-    found = settings.get("levels", HARD)
+    """Read and check `teacher_cache.mask_thresholds`."""
+    found = settings.get("mask_thresholds", ONE_THRESHOLD)
     if isinstance(found, list | tuple) and all(isinstance(each, float) for each in found):
-        ends = zip((0.0, *found), (*found, 1.0), strict=True)
-        if 0 < len(found) <= MOST_LEVELS and all(low < high for low, high in ends):
+        limits = zip((0.0, *found), (*found, 1.0), strict=True)
+        if 0 < len(found) <= MAX_THRESHOLDS and all(low < high for low, high in limits):
             return tuple(found)
     raise UserError(
-        f"Expected teacher_cache.levels of 1 to {MOST_LEVELS} probabilities that rise, above 0 and below 1, "
-        f"found {found!r}. Set it to (0.5,) for hard masks, or such as (0.25, 0.5, 0.75) for soft ones."
+        f"Expected teacher_cache.mask_thresholds with 1 to {MAX_THRESHOLDS} ascending probabilities between 0 and "
+        f"1, found {found!r}. Set (0.5,) for hard masks, or for example (0.25, 0.5, 0.75) for soft ones."
     )
 
 
 def min_component_ratio_of(settings: Mapping[str, Any]) -> float:
-    """Read `teacher_cache.min_component_ratio`, see `remove_small_components`; 0 where it is not set."""
+    """Read and check `teacher_cache.min_component_ratio`."""
     found = settings.get("min_component_ratio", 0.0)
     if isinstance(found, int | float) and 0 <= found <= 1:
         return float(found)
     raise UserError(f"Expected a teacher_cache.min_component_ratio from 0 to 1, found {found!r}.")
 
 
-def remove_small_components(mask: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
-    """Leave out the parts of a mask that have less than a share of the pixels of its largest.
+def remove_small_components(mask: NDArray[np.uint8], min_ratio: float) -> NDArray[np.uint8]:
+    """Remove components of a mask that are smaller than `min_ratio` of its largest one (8-connected).
 
-    A query of a Mask2Former strews some pixels over the picture, and its box is then that of all of them.
-    Pixels that touch at a corner are of one part.
+    The mask of a Mask2Former query may have stray pixels all over the image, which would enlarge its box.
     """
     left, top, right, bottom = extents(mask)
-    if not share or right <= left:
+    if not min_ratio or right <= left:
         return mask
-    whole = mask.copy()
-    inner = whole[top:bottom, left:right]
-    _, parts, about, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(inner), connectivity=8)
-    pixels = about[1:, cv2.CC_STAT_AREA]  # the first is what is no part
-    for part in 1 + np.flatnonzero(pixels < share * pixels.max()):
-        x, y, width, height = about[part, :4]
+    result = mask.copy()
+    inner = result[top:bottom, left:right]
+    _, components, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(inner), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]  # the first is the background
+    for component in 1 + np.flatnonzero(areas < min_ratio * areas.max()):
+        x, y, width, height = stats[component, :4]
         window = slice(y, y + height), slice(x, x + width)
-        inner[window][parts[window] == part] = 0
-    return whole
+        inner[window][components[window] == component] = 0
+    return result
 
 
-def main_threshold(levels: Sequence[float]) -> int:
-    """Find the level nearest to a half: its mask stands for the instance."""
-    return min(range(len(levels)), key=lambda level: abs(levels[level] - 0.5))
+def main_threshold(thresholds: Sequence[float]) -> int:
+    """Return the index of the threshold nearest to 0.5: its mask stands for the instance."""
+    return min(range(len(thresholds)), key=lambda index: abs(thresholds[index] - 0.5))
 
 
-def threshold_weights(levels: Sequence[float]) -> NDArray[np.float32]:
-    """Weigh the masks cut at levels so that their sum is the probability, as near as they say it.
+def threshold_weights(thresholds: Sequence[float]) -> NDArray[np.float32]:
+    """Return weights with which hard masks, one for each threshold, sum to the best estimate of the probability.
 
-    Between two levels that is their middle; below the first it is 0 and above the last 1, since most of a
-    picture is surely no part of an instance and most of an instance surely one. The weights sum to one.
+    Between two thresholds the estimate is their middle. Below the first it is 0 and above the last 1, since
+    most pixels are clearly outside or clearly inside an instance. The weights sum to 1.
     """
-    steps = [0.0, *((low + high) / 2 for low, high in pairwise(levels)), 1.0]
+    steps = [0.0, *((low + high) / 2 for low, high in pairwise(thresholds)), 1.0]
     return np.diff(steps).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class CachedEntry:
-    """A teacher's K instances of a picture of height x width, the likeliest T classes of each."""
+class CachedInstances:
+    """K instances of an image of height x width, each with its T most probable classes."""
 
     height: int
     width: int
@@ -96,13 +95,13 @@ class CachedEntry:
     scores: NDArray[np.float32]
     """(K,)."""
     top_classes: NDArray[np.uint16]
-    """(K, T), the likeliest first."""
-    top_shares: NDArray[np.float32]
-    """(K, T), their probabilities; what they lack to one is that of all others and of none."""
+    """(K, T), the most probable first."""
+    top_probabilities: NDArray[np.float32]
+    """(K, T); what is missing to 1 is that of all other classes and of no object."""
     packed_masks: tuple[tuple[int, bytes], ...]
-    """K masks of the first level, K of the next and so on, each in the shorter of two forms."""
-    levels: tuple[float, ...] = HARD
-    """The L probabilities at which masks are cut."""
+    """(format, data) of the K masks of the first threshold, then those of the next and so on."""
+    thresholds: tuple[float, ...] = ONE_THRESHOLD
+    """The probabilities at which masks are cut."""
 
     @classmethod
     def of(
@@ -111,16 +110,13 @@ class CachedEntry:
         scores: NDArray[np.float32],
         probabilities: NDArray[np.float32],
         masks: NDArray[np.uint8],
-        top: int,
-        levels: tuple[float, ...] = HARD,
-    ) -> "CachedEntry":
-        """Keep the `top` likeliest of (K, classes) probabilities, and (K, height, width) masks.
-
-        Of several levels they are (L, K, height, width).
-        """
+        topk: int,
+        thresholds: tuple[float, ...] = ONE_THRESHOLD,
+    ) -> "CachedInstances":
+        """Keep the `topk` most probable classes of (K, classes) and pack masks, ([thresholds,] K, height, width)."""
         size = masks.shape[-2:]
-        packed = map(pack_mask, masks.reshape(len(levels) * len(scores), *size))
-        return cls.of_packed(size, boxes, scores, probabilities, packed, top, levels)
+        packed = map(pack_mask, masks.reshape(len(thresholds) * len(scores), *size))
+        return cls.of_packed(size, boxes, scores, probabilities, packed, topk, thresholds)
 
     @classmethod
     def of_packed(
@@ -130,87 +126,128 @@ class CachedEntry:
         scores: NDArray[np.float32],
         probabilities: NDArray[np.float32],
         packed: Iterable[tuple[int, bytes]],
-        top: int,
-        levels: tuple[float, ...] = HARD,
-    ) -> "CachedEntry":
-        """Keep masks that are packed already, those of a level one after the other."""
+        topk: int,
+        thresholds: tuple[float, ...] = ONE_THRESHOLD,
+    ) -> "CachedInstances":
+        """Do the same with masks that are packed already, in the order of `packed_masks`."""
         classes = probabilities.shape[1]
-        likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top, classes)]
-        shares = np.take_along_axis(probabilities, likeliest, axis=1)
-        columns = boxes, scores, likeliest.astype(np.uint16), shares
-        return cls(size[0], size[1], classes, *columns, tuple(packed), levels)
+        top = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(topk, classes)]
+        columns = boxes, scores, top.astype(np.uint16), np.take_along_axis(probabilities, top, axis=1)
+        return cls(size[0], size[1], classes, *columns, tuple(packed), thresholds)
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @property
     def masks(self) -> NDArray[np.uint8]:
-        """(K, height, width), zeros and ones: those of the level nearest to a half."""
-        return self.restored(range(self.first, self.first + len(self)))
+        """(K, height, width), zeros and ones: those of the main threshold."""
+        return self.unpack_masks(range(self.first, self.first + len(self)))
 
     @property
     def first(self) -> int:
-        """Where in `packed_masks` those of the level nearest to a half begin."""
-        return main_threshold(self.levels) * len(self)
+        """Index of the first mask of the main threshold in `packed_masks`."""
+        return main_threshold(self.thresholds) * len(self)
 
-    def restored(self, places: Sequence[int] | NDArray[Any]) -> NDArray[np.uint8]:
-        """Unpack masks by their places in `packed_masks`: (n, height, width), zeros and ones."""
-        masks = np.zeros((len(places), self.height, self.width), np.uint8)
-        for mask, place in zip(masks, places, strict=True):
-            _restore(mask, *self.packed_masks[place])
+    def unpack_masks(self, indices: Sequence[int] | NDArray[Any]) -> NDArray[np.uint8]:
+        """Unpack some of `packed_masks`: (n, height, width), zeros and ones."""
+        masks = np.zeros((len(indices), self.height, self.width), np.uint8)
+        for mask, index in zip(masks, indices, strict=True):
+            _unpack_mask(mask, *self.packed_masks[index])
         return masks
 
     @cached_property
     def probabilities(self) -> NDArray[np.float32]:
-        """(K, classes), zero where a class is not among the likeliest."""
-        spread = np.zeros((len(self), self.classes), np.float32)
-        np.put_along_axis(spread, self.top_classes.astype(np.int64), self.top_shares, axis=1)
-        return spread
+        """(K, classes), 0 for classes that were not kept."""
+        dense = np.zeros((len(self), self.classes), np.float32)
+        np.put_along_axis(dense, self.top_classes.astype(np.int64), self.top_probabilities, axis=1)
+        return dense
 
 
-def pack(entry: CachedEntry) -> bytes:
-    """Write an entry as bytes: numbers of fixed size, then the masks."""
-    count, top = entry.top_classes.shape
-    head = _HEAD.pack(VERSION, entry.height, entry.width, count, top, entry.classes)
-    shares = np.concatenate([entry.scores[:, None], entry.top_shares], axis=1)
-    kept = np.rint(np.clip(shares, 0, 1) * _WHOLE).astype("<u2")
-    forms = bytes(form for form, _ in entry.packed_masks)
-    sizes = np.array([len(data) for _, data in entry.packed_masks], "<u4")
-    numbers = (entry.boxes.astype("<f4"), kept, entry.top_classes.astype("<u2"), sizes)
-    masks = (data for _, data in entry.packed_masks)
-    return head + zlib.compress(b"".join([*(each.tobytes() for each in numbers), forms, *masks]), 6)
+@TASK_UTILS.register_module()
+class InstanceCodec:
+    """Packs `CachedInstances`: numbers of fixed size, then the masks, all compressed.
 
-
-def unpack(data: bytes, levels: tuple[float, ...] = HARD) -> CachedEntry:
-    """Read what `pack` wrote; masks are made of it when they are asked for.
-
-    The levels are those of all entries of a file, which names them once. What is damaged is a ValueError, a
-    zlib.error or a struct.error.
+    Args:
+        settings: `teacher_cache` of the config that wrote the cache.
     """
-    version, height, width, count, top, classes = _HEAD.unpack_from(data)
-    if version != VERSION:
-        raise ValueError(f"it is of version {version}, and this code reads {VERSION}")
-    body = zlib.decompress(memoryview(data)[_HEAD.size :])
-    boxes = np.frombuffer(body, "<f4", 4 * count).reshape(count, 4)
-    shares: Any = np.frombuffer(body, "<u2", count * (1 + top), at := 16 * count).reshape(count, 1 + top)
-    shares = shares / _WHOLE
-    labels = np.frombuffer(body, "<u2", count * top, at := at + 2 * count * (1 + top)).reshape(count, top)
-    number = count * len(levels)
-    sizes = np.frombuffer(body, "<u4", number, at := at + 2 * count * top).tolist()
-    forms = body[(at := at + 4 * number) : at + number]
-    at += number
-    masks = []
-    for form, size in zip(forms, sizes, strict=True):
-        masks.append((form, body[at : at + size]))
-        at += size
-    if at != len(body) or (labels >= classes).any():
-        raise ValueError("its parts do not fit together")
-    columns = boxes, shares[:, 0], labels, shares[:, 1:]
-    return CachedEntry(height, width, classes, *columns, tuple(masks), levels)
+
+    version = 4
+    """Changes with the layout of an entry, or if the same teacher's instances are selected differently."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.thresholds = mask_thresholds_of(settings)
+        self.score_thr = float((settings.get("instances") or {}).get("score_thr", 0.0))
+
+    def count(self, entry: CachedInstances) -> int:
+        """Return the number of instances."""
+        return len(entry)
+
+    def encode(self, entry: CachedInstances) -> bytes:
+        """Pack an entry."""
+        count, topk = entry.top_classes.shape
+        head = _HEAD.pack(self.version, entry.height, entry.width, count, topk, entry.classes)
+        probabilities = np.concatenate([entry.scores[:, None], entry.top_probabilities], axis=1)
+        rounded = np.rint(np.clip(probabilities, 0, 1) * _ONE).astype("<u2")
+        formats = bytes(form for form, _ in entry.packed_masks)
+        sizes = np.array([len(data) for _, data in entry.packed_masks], "<u4")
+        numbers = (entry.boxes.astype("<f4"), rounded, entry.top_classes.astype("<u2"), sizes)
+        masks = (data for _, data in entry.packed_masks)
+        return head + zlib.compress(b"".join([*(each.tobytes() for each in numbers), formats, *masks]), 6)
+
+    def decode(self, data: bytes) -> CachedInstances:
+        """Unpack an entry; its masks stay packed until they are used."""
+        version, height, width, count, topk, classes = _HEAD.unpack_from(data)
+        if version != self.version:
+            raise ValueError(f"it is of version {version}, and this code reads {self.version}")
+        body = zlib.decompress(memoryview(data)[_HEAD.size :])
+        at = 0
+
+        def take(dtype: str, number: int) -> NDArray[Any]:
+            nonlocal at
+            found = np.frombuffer(body, dtype, number, at)
+            at += found.nbytes
+            return found
+
+        boxes = take("<f4", 4 * count).reshape(count, 4)
+        probabilities = take("<u2", count * (1 + topk)).reshape(count, 1 + topk) / _ONE
+        labels = take("<u2", count * topk).reshape(count, topk)
+        number = count * len(self.thresholds)
+        sizes = take("<u4", number).tolist()
+        formats = take("u1", number).tolist()
+        masks = []
+        for form, size in zip(formats, sizes, strict=True):
+            masks.append((form, body[at : at + size]))
+            at += size
+        if at != len(body) or (labels >= classes).any():
+            raise ValueError("its parts do not fit together")
+        columns = boxes, probabilities[:, 0], labels, probabilities[:, 1:]
+        return CachedInstances(height, width, classes, *columns, tuple(masks), self.thresholds)
+
+    def is_same(self, cached: CachedInstances, predicted: CachedInstances) -> bool:
+        """Find each instance in the other entry, except at the lowest scores that are kept.
+
+        Another batch size changes the last digits of a score and some pixels along edges.
+        """
+        pair = (cached, predicted)
+        if len({(entry.height, entry.width, entry.classes) for entry in pair}) > 1:
+            return False
+        return all(
+            any(_matches(one, row, other, candidate) for candidate in range(len(other)))
+            for one, other in (pair, pair[::-1])
+            for row in np.flatnonzero(one.scores > self.score_thr + _SCORE_TOLERANCE)
+        )
+
+
+def _matches(one: CachedInstances, row: int, other: CachedInstances, candidate: int) -> bool:
+    difference = np.abs(one.probabilities[row] - other.probabilities[candidate]).max()
+    if max(abs(one.scores[row] - other.scores[candidate]), difference) > _SCORE_TOLERANCE:
+        return False
+    (mask,), (found,) = one.unpack_masks([one.first + row]), other.unpack_masks([other.first + candidate])
+    return int((mask ^ found).sum()) <= max(_MIN_PIXELS, _MASK_TOLERANCE * int((mask | found).sum()))
 
 
 def pack_mask(mask: NDArray[np.uint8]) -> tuple[int, bytes]:
-    """Take runs of a mask as COCO writes them, or the bits inside its box, whichever is shorter."""
+    """Encode a mask as COCO's run lengths, or as the bits inside its box, whichever is shorter."""
     runs: Any = coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"]
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
@@ -220,7 +257,7 @@ def pack_mask(mask: NDArray[np.uint8]) -> tuple[int, bytes]:
     return (_BITMAP, bitmap) if len(bitmap) < len(runs) else (_RLE, runs)
 
 
-def _restore(mask: NDArray[np.uint8], form: int, data: bytes) -> None:
+def _unpack_mask(mask: NDArray[np.uint8], form: int, data: bytes) -> None:
     if form == _RLE:
         mask[:] = coco_mask.decode({"size": list(mask.shape), "counts": data})
         return

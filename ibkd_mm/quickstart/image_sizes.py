@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ibkd_mm.data_check.images import Task, read_picture, shown
+from ibkd_mm.data_check.images import ImageFile, read_header, read_image
 
 
 def size_of(file: Path) -> tuple[int, int]:
@@ -15,15 +15,15 @@ def size_of(file: Path) -> tuple[int, int]:
     A whole picture is read only where its header does not tell: that takes far longer.
     """
     found = _by_header(file)
-    return found or read_picture(Task(str(file))).size(turned=True)
+    return found or read_image(ImageFile(str(file))).size(apply_exif=True)
 
 
 def _by_header(file: Path) -> tuple[int, int] | None:
-    """Read as little as tells what `read_picture` finds in the whole; None where that is not sure."""
+    """Read as little as tells what `read_image` finds in the whole; None where that is not sure."""
     with warnings.catch_warnings(), suppress(Exception):  # decoders raise whatever they like
         warnings.simplefilter("ignore")  # of large images
         with Image.open(file) as image:
             if image.format == "PNG" and "exif" not in image.info:  # behind pixels Pillow looks by decoding
                 return None if b"eXIf" in file.read_bytes() else image.size
-            return shown(image).size(turned=True)
+            return read_header(image).size(apply_exif=True)
     return None

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ibkd_mm.datasets.image_folder import PICTURES
+from ibkd_mm.datasets.image_folder import IMAGE_SUFFIXES
 from ibkd_mm.errors import UserError
 from ibkd_mm.quickstart.image_sizes import size_of
 from ibkd_mm.quickstart.plan import FILE, Amounts
@@ -129,7 +129,7 @@ def _unlisted(path: Path, listed: Iterable[Labelled]) -> tuple[set[Path], Counte
 
 
 def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in PICTURES and not file.name.startswith(".") and file.is_file()
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _below(folder: Path) -> Iterator[Path]:

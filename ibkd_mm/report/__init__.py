@@ -1,30 +1,36 @@
-"""Whether distillation helped: trainings are read, compared and drawn on a page."""
+"""Comparison of trainings with and without a teacher: read, compared and shown on a page."""
 
 from ibkd_mm import stack
 
 stack.prepare()
 
+from ibkd_mm.report.comparability import check_comparable  # noqa: E402
 from ibkd_mm.report.content import Content  # noqa: E402
-from ibkd_mm.report.evaluated import Evaluated, Evaluation, Instance, Picture, Speed  # noqa: E402
-from ibkd_mm.report.fairness import unequal  # noqa: E402
-from ibkd_mm.report.groups import Group, group  # noqa: E402
-from ibkd_mm.report.tables import ap_table, as_text  # noqa: E402
+from ibkd_mm.report.groups import Group, group_runs  # noqa: E402
+from ibkd_mm.report.model_results import (  # noqa: E402
+    Instance,
+    ModelResult,
+    ModelResults,
+    Speed,
+    ValidationImage,
+)
+from ibkd_mm.report.tables import TextTable, ap_table  # noqa: E402
 from ibkd_mm.report.training_run import Run, read_runs  # noqa: E402
-from ibkd_mm.report.write import write  # noqa: E402
+from ibkd_mm.report.write import write_report  # noqa: E402
 
 __all__ = [
     "Content",
-    "Evaluated",
-    "Evaluation",
     "Group",
     "Instance",
-    "Picture",
+    "ModelResult",
+    "ModelResults",
     "Run",
     "Speed",
+    "TextTable",
+    "ValidationImage",
     "ap_table",
-    "as_text",
-    "group",
+    "check_comparable",
+    "group_runs",
     "read_runs",
-    "unequal",
-    "write",
+    "write_report",
 ]

@@ -1,59 +1,70 @@
-"""Figures over seeds, differences, and how much of the way to the teacher was gone."""
+"""Metrics over seeds, gains over the baseline, and the closed part of the gap to the teacher."""
 
 from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import NamedTuple
 
 from ibkd_mm.report.groups import Group
+from ibkd_mm.report.model_results import ModelResult, ModelResults
 from ibkd_mm.report.scalars import Curve
 
 KINDS = {"mask": "coco/segm_", "box": "coco/bbox_"}
 FIGURES = {"AP": "mAP", "AP50": "mAP_50", "AP75": "mAP_75", "S": "mAP_s", "M": "mAP_m", "L": "mAP_l"}
 
 
-class Figure(NamedTuple):
-    """The mean over seeds, and their standard deviation (n - 1) where there are several."""
+class MeanStd(NamedTuple):
+    """Mean and standard deviation (n - 1) over seeds; the deviation is None for a single seed."""
 
     mean: float
-    spread: float | None
+    std: float | None
 
     @property
-    def percent(self) -> "Figure":
-        """The same times a hundred."""
-        return Figure(100 * self.mean, None if self.spread is None else 100 * self.spread)
+    def percent(self) -> "MeanStd":
+        """Both times a hundred."""
+        return MeanStd(100 * self.mean, None if self.std is None else 100 * self.std)
 
 
-def over_seeds(values: Sequence[float]) -> Figure:
-    """Sum up what several seeds gave."""
-    return Figure(mean(values), stdev(values) if len(values) > 1 else None)
+def mean_std(values: Sequence[float]) -> MeanStd:
+    """Return mean and standard deviation of one value per seed."""
+    return MeanStd(mean(values), stdev(values) if len(values) > 1 else None)
 
 
-def reached(group: Group, metric: str) -> Figure | None:
-    """Sum up a metric at the last validation; None where a run has none."""
-    values = [run.last.get(metric) for run in group.runs]
-    known = [value for value in values if value is not None]
-    return over_seeds(known) if known and len(known) == len(values) else None
+def final_metric(model: Group | ModelResult, metric: str) -> MeanStd | None:
+    """Return a metric of a model, or of the last validation over seeds; None if one has no such metric."""
+    sources = [model.metrics] if isinstance(model, ModelResult) else [run.last for run in model.runs]
+    if not all(metric in metrics for metrics in sources):
+        return None
+    return mean_std([metrics[metric] for metrics in sources])
 
 
-def gain(group: Group, baseline: Group, metric: str) -> Figure | None:
-    """Give the difference to the baseline: seed by seed where both have the same, else of the means alone."""
-    ours, theirs = reached(group, metric), reached(baseline, metric)
+def gain(group: Group, baseline: Group, metric: str) -> MeanStd | None:
+    """Return the gain over the baseline: seed by seed if the seeds are the same, else of the means alone."""
+    ours, theirs = final_metric(group, metric), final_metric(baseline, metric)
     if ours is None or theirs is None:
         return None
     if group.seeds != baseline.seeds:
-        return Figure(ours.mean - theirs.mean, None)
+        return MeanStd(ours.mean - theirs.mean, None)
     pairs = zip(group.runs, baseline.runs, strict=True)
-    return over_seeds([one.last[metric] - other.last[metric] for one, other in pairs])
+    return mean_std([run.last[metric] - base.last[metric] for run, base in pairs])
 
 
-def share_closed(distilled: float, baseline: float, teacher: float | None) -> float | None:
-    """Give the part of the way from the baseline to the teacher; None where there is no such way."""
+def gap_closed(group: Group, baseline: Group, results: ModelResults, metric: str) -> float | None:
+    """Return the part of the gap between the baseline and the group's teacher that the group closed."""
+    teacher = results.teacher(group.label)
+    ours, theirs = final_metric(group, metric), final_metric(baseline, metric)
+    if teacher is None or ours is None or theirs is None:
+        return None
+    return closed_ratio(ours.mean, theirs.mean, teacher.metrics.get(metric))
+
+
+def closed_ratio(distilled: float, baseline: float, teacher: float | None) -> float | None:
+    """Return (distilled - baseline) / (teacher - baseline); None if the teacher is not above the baseline."""
     if teacher is None or teacher <= baseline:
         return None
     return (distilled - baseline) / (teacher - baseline)
 
 
-def band(curves: Sequence[Curve]) -> dict[int, Figure]:
-    """Sum up curves of several seeds at the steps that all have."""
+def mean_curve(curves: Sequence[Curve]) -> dict[int, MeanStd]:
+    """Return mean and deviation of several seeds' curves at the steps that all of them have."""
     common = set.intersection(*map(set, curves)) if curves else set()
-    return {step: over_seeds([curve[step] for curve in curves]) for step in sorted(common)}
+    return {step: mean_std([curve[step] for curve in curves]) for step in sorted(common)}

@@ -1,101 +1,101 @@
-"""Trainings that differ in their seed alone, and what part they play."""
+"""Groups of training runs that differ in their seed alone."""
 
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
+from mmengine.registry import Registry
+
+from ibkd_mm.benchmark.benchmark_model import unique_names
+from ibkd_mm.config.walk import DROP, changed
 from ibkd_mm.errors import UserError
+from ibkd_mm.registry import MODELS
 from ibkd_mm.report.training_run import Run
 
 BASELINE, DISTILLED = "baseline", "distilled"
 
-_DISTILLATION = "FrozenTeacherDistill"
-_RECIPE = (
-    "model",
-    "train_cfg",
-    "optim_wrapper",
-    "param_scheduler",
-    "train_dataloader",
-    "val_dataloader",
-    "val_evaluator",
-    "custom_hooks",
-    "auto_scale_lr",
-)
+SCHEDULE = ("train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks", "auto_scale_lr")
+DATA = ("train_dataloader", "val_dataloader", "val_evaluator")
 _HOOKS_WITHOUT_EFFECT = {
     *("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint", "visualization"),
     *("data_position", "preemption"),
 }
-WITHOUT_EFFECT = {
+_WITHOUT_EFFECT = {
     *("num_workers", "persistent_workers", "prefetch_factor", "pin_memory"),
     *("val_interval", "val_begin", "dynamic_intervals"),
 }
-"""Settings that change how fast a training is or how often it is looked at, and not what comes of it."""
+"""Settings that change the speed of a training or the times of its validations, but not its result."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Trainings of one recipe, ordered by seed.
-
-    Args:
-        label: what it is called in figures and tables.
-        runs: at least one.
-    """
+    """Runs of one recipe, ordered by seed."""
 
     label: str
     runs: tuple[Run, ...]
 
     @property
     def first(self) -> Run:
-        """The run of the first seed, which stands for all where one is enough."""
+        """The run of the first seed, which represents the group."""
         return self.runs[0]
 
     @property
     def distilled(self) -> bool:
-        """Whether a teacher took part."""
+        """Whether the runs have a teacher."""
         return _role(self.first) == DISTILLED
 
     @property
     def seeds(self) -> list[int | None]:
-        """One of each run."""
+        """The seed of each run."""
         return [run.seed for run in self.runs]
 
     @property
     def student(self) -> dict[str, Any]:
-        """The model that is left once the teacher is gone."""
-        model = self.first.config["model"]
-        return model["architecture"] if self.distilled else model
+        """Config of the model that remains without the teacher."""
+        return student_config(self.first.config["model"])
 
 
-def group(runs: Sequence[Run]) -> list[Group]:
-    """Sort runs into groups, those without a teacher first, else in the order given."""
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Group runs by recipe: groups without a teacher first, otherwise in the given order."""
     recipes: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: _role(run) != BASELINE):
         recipes.setdefault(_recipe(run), []).append(run)
-    groups = [sorted(each, key=lambda run: (run.seed is None, run.seed)) for each in recipes.values()]
-    for each in groups:
-        _check_different_seeds(each)
+    groups = [sorted(recipe, key=lambda run: (run.seed is None, run.seed)) for recipe in recipes.values()]
+    for group in groups:
+        _check_different_seeds(group)
     labels = [label for role in (BASELINE, DISTILLED) for label in _labels(groups, role)]
-    return [Group(label, tuple(each)) for label, each in zip(labels, groups, strict=True)]
+    return [Group(label, tuple(group)) for label, group in zip(labels, groups, strict=True)]
 
 
 def effective(settings: Any) -> Any:
-    """Leave out, at any depth, the settings without effect."""
-    if isinstance(settings, dict):
-        return {key: effective(value) for key, value in settings.items() if key not in WITHOUT_EFFECT}
-    return [effective(each) for each in settings] if isinstance(settings, list | tuple) else settings
+    """Copy settings without those that have no effect on the result."""
+    return changed(settings, lambda value, key: DROP if key in _WITHOUT_EFFECT else value)
+
+
+def configured_class(registry: Registry, settings: Mapping[str, Any]) -> Any:
+    """Return the class that `type` names; None if it is unknown here, as a user's own class may be."""
+    kind = settings.get("type")
+    try:
+        return registry.get(kind) if isinstance(kind, str) else kind
+    except Exception:  # looking for the class imports its package, which may fail in any way
+        return None
+
+
+def student_config(model: Any) -> Any:
+    """Return the student's config in that of a distillation; the config of any other model as it is."""
+    find = getattr(configured_class(MODELS, model), "student_config", None)
+    return model if find is None else find(model)
 
 
 def _role(run: Run) -> str:
-    kind = str(run.config["model"]["type"]).rpartition(".")[2]
-    return DISTILLED if kind == _DISTILLATION else BASELINE
+    model = run.config["model"]
+    return BASELINE if student_config(model) is model else DISTILLED
 
 
 def _recipe(run: Run) -> str:
-    recipe = {key: run.config.get(key) for key in _RECIPE}
+    recipe = {key: run.config.get(key) for key in ("model", *SCHEDULE, *DATA)}
     hooks = run.config.get("default_hooks") or {}
     recipe["default_hooks"] = {
         name: hook for name, hook in hooks.items() if name not in _HOOKS_WITHOUT_EFFECT
@@ -104,34 +104,22 @@ def _recipe(run: Run) -> str:
 
 
 def _check_different_seeds(runs: Sequence[Run]) -> None:
-    for one, other in pairwise(runs):
-        if one.seed == other.seed is not None:
+    for first, second in pairwise(runs):
+        if first.seed == second.seed is not None:
             raise UserError(
-                f"{one.work_dir} and {other.work_dir} are one training twice: the same settings and the same "
-                f"seed, {one.seed}. Leave one of them out."
+                f"Expected one run per seed, found {first.work_dir} and {second.work_dir} with the same "
+                f"settings and the same seed, {first.seed}. Leave one of them out."
             )
 
 
 def _labels(groups: Sequence[Sequence[Run]], role: str) -> list[str]:
-    """Name groups by their role and, of several, by what tells their configs or else their folders apart.
-
-    No two labels are the same: figures are kept by them.
-    """
-    ours = [each[0] for each in groups if _role(each[0]) == role]
-    words = [run.name.split("_") for run in ours]
+    """Return unique labels: the role and, of several groups, what differs in their config or folder names."""
+    runs = [group[0] for group in groups if _role(group[0]) == role]
+    words = [run.name.split("_") for run in runs]
     common = set.intersection(*map(set, words)) if words else set()
-    labels = []
-    for parts in words:
-        own = "_".join(part for part in parts if part not in common)
-        labels.append(f"{role} ({own})" if own and len(ours) > 1 else role)
+    names = ["_".join(word for word in parts if word not in common) for parts in words]
+    labels = [f"{role} ({name})" if name and len(runs) > 1 else role for name in names]
     if len(set(labels)) == len(labels):
         return labels
-    ends = [_ends(run.work_dir) for run in ours]
-    shared = Counter(chain.from_iterable(ends))
-    return [f"{role} ({next(end for end in each if shared[end] == 1)})" for each in ends]
-
-
-def _ends(folder: Path) -> list[str]:
-    """Give the last part of a path, its last two, and so on."""
-    parts = folder.absolute().parts
-    return ["/".join(parts[-length:]) for length in range(1, len(parts) + 1)]
+    folders = unique_names([str(run.work_dir.absolute()) for run in runs])
+    return [f"{role} ({folder})" for folder in folders]

@@ -1,51 +1,51 @@
-"""All numbers of a report, as JSON takes them."""
+"""All numbers of a report, for JSON."""
 
 from dataclasses import asdict
 from typing import Any
 
-from ibkd_mm.report.comparison import FIGURES, KINDS, Figure, gain, reached
+from ibkd_mm.report.comparison import FIGURES, KINDS, MeanStd, final_metric, gain, gap_closed
 from ibkd_mm.report.content import Content
 from ibkd_mm.report.groups import Group
-from ibkd_mm.report.tables import closed
 from ibkd_mm.report.training_run import Run
 
 _METRICS = [prefix + figure for prefix in KINDS.values() for figure in FIGURES.values()]
 
 
-def plain(content: Content) -> dict[str, Any]:
-    """Give figures, curves and origins of all models; metrics between 0 and 1."""
-    evaluation = content.evaluation
+def to_dict(content: Content) -> dict[str, Any]:
+    """Return metrics, between 0 and 1, curves and sources of all models."""
+    results = content.results
     return {
         "command": content.command,
-        "unequal": list(content.unequal),
-        "left_out": evaluation.lacking or None,
+        "unequal": list(content.differences),
+        "left_out": results.missing or None,
         "groups": [_group(group, content) for group in content.groups],
         "evaluated": {
-            label: {"metrics": model.metrics, "mask_ap_by_class": model.classes}
-            for label, model in evaluation.models.items()
+            label: {"metrics": model.metrics, "mask_ap_by_class": model.class_ap}
+            for label, model in results.models.items()
         },
-        "teacher_of": evaluation.teacher_of,
-        "speeds": [asdict(speed) for speed in evaluation.speeds],
-        "hardware": evaluation.hardware or None,
+        "teacher_of": results.teacher_of,
+        "speeds": [asdict(speed) for speed in results.speeds],
+        "hardware": results.hardware or None,
     }
 
 
 def _group(group: Group, content: Content) -> dict[str, Any]:
     baseline = content.baseline
-    told: dict[str, Any] = {
+    numbers: dict[str, Any] = {
         "label": group.label,
         "config": group.first.name,
         "distilled": group.distilled,
         "seeds": group.seeds,
-        "figures": {metric: _figure(reached(group, metric)) for metric in _METRICS},
+        "figures": {metric: _mean_std(final_metric(group, metric)) for metric in _METRICS},
         "runs": [_run(run) for run in group.runs],
     }
     if baseline is not None and group is not baseline:
-        told["differences"] = {metric: _figure(gain(group, baseline, metric)) for metric in _METRICS}
-        told["share_of_gap_closed"] = {
-            metric: closed(group, baseline, content.evaluation, metric) for metric in _METRICS
+        gains = {metric: gain(group, baseline, metric) for metric in _METRICS}
+        numbers["differences"] = {metric: _mean_std(value) for metric, value in gains.items()}
+        numbers["share_of_gap_closed"] = {
+            metric: gap_closed(group, baseline, content.results, metric) for metric in _METRICS
         }
-    return told
+    return numbers
 
 
 def _run(run: Run) -> dict[str, Any]:
@@ -56,13 +56,13 @@ def _run(run: Run) -> dict[str, Any]:
         "reached": run.log.reached,
         "end": run.end,
         "unit": run.unit,
-        "pictures_a_step": run.batch,
-        "seconds_a_step": run.step_seconds,
+        "images_per_step": run.batch,
+        "seconds_per_step": run.step_seconds,
         "hardware": run.hardware,
         "validation": run.log.validation,
         "losses": run.losses,
     }
 
 
-def _figure(figure: Figure | None) -> dict[str, float | None] | None:
-    return None if figure is None else figure._asdict()
+def _mean_std(value: MeanStd | None) -> dict[str, float | None] | None:
+    return None if value is None else value._asdict()

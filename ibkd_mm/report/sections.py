@@ -1,4 +1,4 @@
-"""The parts of a report's page: tables and figures with what is said of them."""
+"""Sections of a report's page: tables and charts with their notes."""
 
 import re
 from collections.abc import Callable
@@ -6,144 +6,132 @@ from pathlib import Path
 
 import cv2
 
-from ibkd_mm.report import elements, tables
-from ibkd_mm.report.bars import by_class, by_size
+from ibkd_mm.report import page, tables
+from ibkd_mm.report.bar_charts import plot_ap_by_class, plot_ap_by_size
 from ibkd_mm.report.comparison import KINDS
 from ibkd_mm.report.content import Content
-from ibkd_mm.report.curves import learning_curves, loss_terms
-from ibkd_mm.report.side_by_side import TRUTH, side_by_side
-from ibkd_mm.report.style import LeftOutError
+from ibkd_mm.report.image_comparison import GROUND_TRUTH, compare_images
+from ibkd_mm.report.line_charts import plot_learning_curves, plot_loss_terms
+from ibkd_mm.report.plot_style import NoDataError
 
 _CURVES, _SIZES, _CLASSES, _LOSSES = "learning_curves.png", "sizes.png", "classes.png", "losses.png"
-_PICTURES, _PICTURE = "pictures", re.compile(r"\d\d-\d+\.png")
+_IMAGES, _IMAGE_NAME = "images", re.compile(r"\d\d-\d+\.png")
+
+_RESULTS_NOTE = (
+    "Metrics of the last validation of each run. With several seeds: mean ± standard deviation (n - 1) over "
+    "seeds; differences are taken seed by seed. S, M, L: COCO's small, medium and large instances."
+)
+_GAP_NOTE = (
+    "Gap to the teacher closed: (distilled - baseline) / (teacher - baseline), of the means; - if the "
+    "teacher is not above the baseline. The teacher is evaluated on the student's batches, renormalised for "
+    "it, as during distillation."
+)
+_IMAGES_NOTE = (
+    "The images with the largest difference in IoU between baseline and distilled, whichever is better. Each "
+    "model shows its most confident instances, as many as the ground truth has. IoU: for each ground truth "
+    "instance the best mask IoU of a shown instance of its class, averaged over the image."
+)
 
 
-def drawn_before(folder: Path) -> list[Path]:
-    """Find the PNGs that an earlier report left in a folder, by their names; others' may lie beside them."""
-    figures = [folder / name for name in (_CURVES, _SIZES, _CLASSES, _LOSSES)]
-    pictures = [path for path in (folder / _PICTURES).glob("*.png") if _PICTURE.fullmatch(path.name)]
-    return [path for path in (*figures, *pictures) if path.is_file()]
+def find_old_images(folder: Path) -> list[Path]:
+    """Return the PNG files of an earlier report in a folder; other files there are not touched."""
+    charts = [folder / name for name in (_CURVES, _SIZES, _CLASSES, _LOSSES)]
+    images = [path for path in (folder / _IMAGES).glob("*.png") if _IMAGE_NAME.fullmatch(path.name)]
+    return [path for path in (*charts, *images) if path.is_file()]
 
 
-def parts(folder: Path, content: Content) -> dict[str, Callable[[], str]]:
-    """Name the parts of the page and how each is made; what has no data raises LeftOutError."""
+def page_sections(folder: Path, content: Content) -> dict[str, Callable[[], str]]:
+    """Return a function per section title that makes its HTML, or raises NoDataError."""
     return {
-        "Figures": lambda: _tables(content),
-        "Learning curves": lambda: _curves(folder, content),
-        "By size": lambda: _sizes(folder, content),
-        "By class": lambda: _classes(folder, content),
+        "Results": lambda: _results(content),
+        "Learning curves": lambda: _learning_curves(folder / _CURVES, content),
+        "AP by size": lambda: _sizes(folder / _SIZES, content),
+        "AP by class": lambda: _classes(folder / _CLASSES, content),
         "Speed": lambda: _speed(content),
-        "Where they differ most": lambda: _side_by_side(folder, content),
-        "Terms of the loss": lambda: _losses(folder, content),
-        "Trainings": lambda: _trainings(content),
+        "Images with the largest differences": lambda: _images(folder / _IMAGES, content),
+        "Loss terms": lambda: _losses(folder / _LOSSES, content),
+        "Training runs": lambda: _runs(content),
     }
 
 
-def _tables(content: Content) -> str:
-    made, reasons = [], []
+def _results(content: Content) -> str:
+    made, notes = [], []
     for kind in KINDS:
         try:
-            table = tables.ap_table(content.groups, content.baseline, content.evaluation, kind)
-            made.append(elements.table(table))
-        except LeftOutError as why:
-            reasons.append(str(why))
+            made.append(page.table(tables.ap_table(content.groups, content.baseline, content.results, kind)))
+        except NoDataError as reason:
+            notes.append(f"Not shown: {reason}")
     if not made:
-        raise LeftOutError(" ".join(reasons))
-    notes = [*(f"Left out: {why}" for why in reasons), *_notes(content), content.said]
-    return "".join([*made, *(elements.paragraph(note, "note") for note in notes)])
-
-
-def _notes(content: Content) -> list[str]:
-    notes = [
-        "Of the last validation of each training. With several seeds: the mean ± the standard deviation over "
-        "them (n - 1), of differences seed by seed. S, M, L: COCO's sizes of instances."
-    ]
+        raise NoDataError("no validation measured mask or box AP.")
+    notes.append(_RESULTS_NOTE)
     if content.baseline is None:
-        notes.append("No training without a teacher was given, so there is nothing to compare with.")
-    if content.evaluation.teachers:
-        notes.append(
-            "The share of the teacher's gap that was closed is (distilled - baseline) / (teacher - "
-            "baseline), of the means; - stands where the teacher is not above the baseline. The teacher was "
-            "scored on the student's batches, normalised anew, as distillation shows them to it."
-        )
-    return notes
+        notes.append("There is no training without a teacher, so there is nothing to compare with.")
+    if content.results.teachers:
+        notes.append(_GAP_NOTE)
+    return "".join([*made, *map(page.note, [*notes, content.log_sources])])
 
 
-def _curves(folder: Path, content: Content) -> str:
-    path = folder / _CURVES
-    learning_curves(content.groups, content.evaluation.teachers, path, content.said)
-    return _figure(path, "Learning curves", f"Bands: ± a standard deviation over seeds. {content.said}")
+def _learning_curves(path: Path, content: Content) -> str:
+    plot_learning_curves(content.groups, content.results.teachers, path, content.log_sources)
+    note = f"Bands: ± one standard deviation over seeds. {content.log_sources}"
+    return page.figure(path, "Learning curves") + page.note(note)
 
 
-def _sizes(folder: Path, content: Content) -> str:
-    path = folder / _SIZES
-    by_size(content.groups, content.evaluation.teachers, path, content.said)
-    return _figure(path, "AP by size", f"Lines: ± a standard deviation over seeds. {content.said}")
+def _sizes(path: Path, content: Content) -> str:
+    plot_ap_by_size(content.groups, content.results.teachers, path, content.log_sources)
+    note = f"Error bars: ± one standard deviation over seeds. {content.log_sources}"
+    return page.figure(path, "AP by size") + page.note(note)
 
 
-def _classes(folder: Path, content: Content) -> str:
-    if not content.evaluation.models:
-        raise LeftOutError(content.evaluation.lacking)
-    path, labels = folder / _CLASSES, [group.label for group in content.groups]
-    rest = by_class(content.evaluation.models, labels, path, content.said_of_models)
-    more = (
-        f" Not drawn are {len(rest)} classes in which students differ least; report.json has all."
-        if rest
-        else ""
-    )
-    return _figure(path, "AP by class", content.said_of_models + more)
+def _classes(path: Path, content: Content) -> str:
+    if not content.results.models:
+        raise NoDataError(content.results.missing)
+    labels = [group.label for group in content.groups]
+    omitted = plot_ap_by_class(content.results.models, labels, path, content.model_sources)
+    note = content.model_sources
+    if omitted:
+        note += f" Not plotted: {len(omitted)} classes with the smallest differences; see report.json."
+    return page.figure(path, "AP by class") + page.note(note)
 
 
-def _losses(folder: Path, content: Content) -> str:
-    path = folder / _LOSSES
-    rest = loss_terms(content.groups, path, content.said)
-    more = f" Not drawn: {', '.join(rest)}; report.json has them." if rest else ""
-    return _figure(
-        path, "Terms of the loss", f"As weighted, means of the logging interval. {content.said}{more}"
-    )
+def _losses(path: Path, content: Content) -> str:
+    omitted = plot_loss_terms(content.groups, path, content.log_sources)
+    note = f"Weighted losses, averaged over the logging interval. {content.log_sources}"
+    if omitted:
+        note += f" Not plotted: {', '.join(omitted)}; see report.json."
+    return page.figure(path, "Loss terms") + page.note(note)
 
 
 def _speed(content: Content) -> str:
-    made = elements.table(tables.speed_table(content.evaluation))
-    return made + elements.paragraph(
-        "Medians of rounds in which each model runs once, on one validation picture. Parameters are the "
-        f"deployed model's. {content.said_of_models}",
-        "note",
+    table = page.table(tables.speed_table(content.results))
+    return table + page.note(
+        "Medians over rounds in which each model runs once on the same validation image. Parameters are the "
+        f"deployed model's. {content.model_sources}"
     )
 
 
-def _side_by_side(folder: Path, content: Content) -> str:
-    if content.baseline is None or not content.evaluation.models:
-        raise LeftOutError(content.evaluation.lacking or "there is no baseline to differ from.")
-    others = [group.label for group in content.groups if group.distilled]
-    rows = side_by_side(content.evaluation, content.baseline.label, others)
-    drawn, evaluation = set().union(*(row.labels for row in rows)), content.evaluation
-    (folder / _PICTURES).mkdir(exist_ok=True)
+def _images(folder: Path, content: Content) -> str:
+    results = content.results
+    if content.baseline is None or not results.models:
+        raise NoDataError(results.missing or "there is no baseline to compare with.")
+    distilled = [group.label for group in content.groups if group.distilled]
+    compared = compare_images(results, content.baseline.label, distilled)
+    folder.mkdir(exist_ok=True)
+    labels = sorted(set().union(*(image.labels for image in compared)))
     parts = [
-        elements.paragraph(
-            "Of each model as many instances are drawn as there truly are, its most confident ones. IoU: the "
-            "mean over true instances of the best mask IoU of one of their class that is drawn. The pictures "
-            "are those in which it differs most between baseline and distilled, whichever is better. "
-            + content.said_of_models,
-            "note",
-        ),
-        elements.legend({evaluation.classes[label]: evaluation.palette[label] for label in sorted(drawn)}),
+        page.note(f"{_IMAGES_NOTE} {content.model_sources}"),
+        page.legend({results.classes[label]: results.palette[label] for label in labels}),
     ]
-    for number, row in enumerate(rows):
-        shown = []
-        for place, (label, image) in enumerate(row.drawn.items()):
-            path = folder / _PICTURES / f"{number:02d}-{place}.png"
-            if not cv2.imwrite(str(path), image):
-                raise OSError(f"could not write {path}; is the disk full?")
-            shown.append((path, label if label == TRUTH else f"{label}, IoU {row.overlap[label]:.2f}"))
-        parts.append(elements.side_by_side(row.name, shown))
+    for number, image in enumerate(compared):
+        row = []
+        for position, (label, drawing) in enumerate(image.drawings.items()):
+            path = folder / f"{number:02d}-{position}.png"
+            if not cv2.imwrite(str(path), drawing):
+                raise OSError(f"Could not write {path}. Is the disk full?")
+            row.append((path, label if label == GROUND_TRUTH else f"{label}, IoU {image.iou[label]:.2f}"))
+        parts.append(page.image_row(image.name, row))
     return "".join(parts)
 
 
-def _trainings(content: Content) -> str:
-    made = elements.table(tables.run_table(content.groups))
-    return made + elements.paragraph(f"This page: {content.command}", "note")
-
-
-def _figure(path: Path, alt: str, caption: str) -> str:
-    return elements.figure(path, alt) + elements.paragraph(caption, "note")
+def _runs(content: Content) -> str:
+    return page.table(tables.run_table(content.groups)) + page.note(f"Command: {content.command}")

@@ -1,50 +1,53 @@
-"""The tables of a report, as text."""
+"""Tables of a report."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ibkd_mm.report.comparison import FIGURES, KINDS, Figure, gain, reached, share_closed
-from ibkd_mm.report.evaluated import Evaluation
+from ibkd_mm.benchmark.table import align_columns
+from ibkd_mm.report.comparison import FIGURES, KINDS, MeanStd, final_metric, gain, gap_closed
 from ibkd_mm.report.groups import Group
-from ibkd_mm.report.page import Table
-from ibkd_mm.report.style import LeftOutError
+from ibkd_mm.report.model_results import ModelResults
+from ibkd_mm.report.plot_style import NoDataError
 
 _NONE = "-"
 
 
-def ap_table(groups: Sequence[Group], baseline: Group | None, evaluation: Evaluation, kind: str) -> Table:
-    """Set the models beside each other by mask or box AP, in percent, with gains and shares of the gap."""
-    metrics = {name: KINDS[kind] + metric for name, metric in FIGURES.items()}
-    if all(reached(group, metric) is None for group in groups for metric in metrics.values()):
-        raise LeftOutError(f"no validation measured {kind} AP.")
+@dataclass(frozen=True)
+class TextTable:
+    """Rows of text under a header; as a str, aligned for a terminal."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __str__(self) -> str:
+        return align_columns([self.header, *self.rows])
+
+
+def ap_table(groups: Sequence[Group], baseline: Group | None, results: ModelResults, kind: str) -> TextTable:
+    """Return mask or box AP of all models in percent, with gains and closed gaps."""
+    metrics = [KINDS[kind] + figure for figure in FIGURES.values()]
+    values = {group.label: [final_metric(group, metric) for metric in metrics] for group in groups}
+    if all(value is None for row in values.values() for value in row):
+        raise NoDataError(f"no validation measured {kind} AP.")
     rows = []
     for group in groups:
-        rows.append([group.label, *(_figure(reached(group, metric)) for metric in metrics.values())])
+        rows.append([group.label, *map(_format, values[group.label])])
         if baseline is not None and group is not baseline:
-            gains = {metric: gain(group, baseline, metric) for metric in metrics.values()}
-            rows.append([f"{group.label} - {baseline.label}", *(_signed(one) for one in gains.values())])
-        if baseline is not None and evaluation.teacher(group.label) is not None:
-            shares = [closed(group, baseline, evaluation, metric) for metric in metrics.values()]
-            rows.append([f"{group.label}: share of the teacher's gap", *map(_share, shares)])
-    for label, teacher in evaluation.teachers.items():
-        known = [teacher.metrics.get(metric) for metric in metrics.values()]
-        rows.append([label, *(_NONE if value is None else f"{100 * value:.1f}" for value in known)])
-    return Table([f"{kind}, %", *metrics], rows)
+            gains = [gain(group, baseline, metric) for metric in metrics]
+            rows.append([f"{group.label} - {baseline.label}", *(_format(value, "+") for value in gains)])
+        if baseline is not None and results.teacher(group.label) is not None:
+            closed = [gap_closed(group, baseline, results, metric) for metric in metrics]
+            percents = (_NONE if ratio is None else f"{100 * ratio:.0f} %" for ratio in closed)
+            rows.append([f"{group.label}: gap to the teacher closed", *percents])
+    for label, teacher in results.teachers.items():
+        rows.append([label, *(_format(final_metric(teacher, metric)) for metric in metrics)])
+    return TextTable([f"{kind}, %", *FIGURES], rows)
 
 
-def closed(group: Group, baseline: Group, evaluation: Evaluation, metric: str) -> float | None:
-    """Give the share of the way from the baseline to its teacher that a group went."""
-    teacher = evaluation.teacher(group.label)
-    ours, theirs = reached(group, metric), reached(baseline, metric)
-    if teacher is None or ours is None or theirs is None:
-        return None
-    return share_closed(ours.mean, theirs.mean, teacher.metrics.get(metric))
-
-
-def speed_table(evaluation: Evaluation) -> Table:
-    """Set parameters and milliseconds of the models beside each other."""
-    if not evaluation.speeds:
-        raise LeftOutError(evaluation.lacking or "no model could be timed.")
-    header = ["one picture", "parameters", "network, ms", "ratio", "whole pipeline, ms"]
+def speed_table(results: ModelResults) -> TextTable:
+    """Return parameters and milliseconds of the models."""
+    if not results.speeds:
+        raise NoDataError(results.missing or "no model could be timed.")
     rows = [
         [
             speed.name,
@@ -53,14 +56,13 @@ def speed_table(evaluation: Evaluation) -> Table:
             f"{speed.ratio:.2f}",
             _NONE if speed.pipeline_ms is None else f"{speed.pipeline_ms:.1f}",
         ]
-        for speed in evaluation.speeds
+        for speed in results.speeds
     ]
-    return Table(header, rows)
+    return TextTable(["one image", "parameters", "network, ms", "ratio", "whole pipeline, ms"], rows)
 
 
-def run_table(groups: Sequence[Group]) -> Table:
-    """Name every training with where its files are."""
-    header = ["training", "config", "seed", "length", "pictures a step", "s a step", "hardware", "work dir"]
+def run_table(groups: Sequence[Group]) -> TextTable:
+    """Return config, seed, length, hardware and folder of every run."""
     rows = [
         [
             group.label,
@@ -75,34 +77,12 @@ def run_table(groups: Sequence[Group]) -> Table:
         for group in groups
         for run in group.runs
     ]
-    return Table(header, rows)
+    header = ["run", "config", "seed", "length", "images per step", "s per step", "hardware", "work dir"]
+    return TextTable(header, rows)
 
 
-def as_text(table: Table) -> str:
-    """Lay a table out for a terminal."""
-    lines = [table.header, *table.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = (
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in lines
-    )
-    return "\n".join(row.rstrip() for row in rows)
-
-
-def _figure(figure: Figure | None) -> str:
-    if figure is None:
+def _format(value: MeanStd | None, sign: str = "") -> str:
+    if value is None:
         return _NONE
-    spread = "" if figure.spread is None else f" ± {100 * figure.spread:.1f}"
-    return f"{100 * figure.mean:.1f}{spread}"
-
-
-def _signed(figure: Figure | None) -> str:
-    text = _figure(figure)
-    return f"+{text}" if figure is not None and not text.startswith("-") else text
-
-
-def _share(share: float | None) -> str:
-    return _NONE if share is None else f"{100 * share:.0f} %"
+    deviation = "" if value.std is None else f" ± {100 * value.std:.1f}"
+    return f"{100 * value.mean:{sign}.1f}{deviation}"

@@ -1,4 +1,4 @@
-"""Mask2Former's ground truth as what it is, true or false, while it is matched and sampled."""
+"""Boolean ground-truth masks for Mask2Former."""
 
 import importlib
 from functools import wraps
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def install() -> None:
-    """Keep the masks that Mask2Former learns as booleans. Idempotent.
+    """Keep the masks that Mask2Former is trained on as booleans. Idempotent.
 
-    mmdet makes them 64-bit integers of full size, which each layer of the decoder copies and turns into
-    floats: on pictures of many instances that is half of a step, and eight times the memory. Losses are the
-    same to the bit. Can go when `preprocess_panoptic_gt` does not end with `long()`.
+    mmdet makes them 64-bit integers of full size, which each decoder layer copies and converts to float: on
+    images with many instances half of a step's time and eight times the memory. The losses are bit-identical.
+    Can go when `preprocess_panoptic_gt` does not end with `long()`.
     """
     head = importlib.import_module("mmdet.models.dense_heads.mask2former_head").Mask2FormerHead
     if "preprocess_gt" in vars(head):
@@ -20,8 +20,8 @@ def install() -> None:
     @wraps(inherited)
     def preprocess_gt(self: Any, *args: Any, **kwargs: Any) -> list[Any]:
         instances: list[Any] = inherited(self, *args, **kwargs)
-        for each in instances:
-            each.masks = each.masks.bool()
+        for image_instances in instances:
+            image_instances.masks = image_instances.masks.bool()
         return instances
 
     head.preprocess_gt = preprocess_gt

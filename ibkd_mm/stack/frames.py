@@ -1,67 +1,69 @@
-"""What upstream was doing when an error left it: read from the calls, since its errors do not say it.
+"""What upstream was doing when it raised an error, read from the local variables of its calls.
 
-Each of these can go when the error that it reads names the file, type or setting that it is about.
+mmengine's and pycocotools' errors do not name the setting or file that they are about. Each function can go
+when the error that it reads names it.
 """
 
+import inspect
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
-from inspect import getfile
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import mmengine
 from mmengine.registry import Registry
-from mmengine.runner import Runner
 
 
 @dataclass(frozen=True)
-class Building:
-    """A call of something that a config names, with the settings that it was given."""
+class FailedBuild:
+    """A class or function that mmengine called to build something from a config, and its arguments."""
 
-    made: Any
-    settings: dict[str, Any]
+    target: Any
+    arguments: dict[str, Any]
 
     @property
     def name(self) -> str:
-        """The name of what was called."""
-        return getattr(self.made, "__name__", str(self.made))
+        """Name of the class or function."""
+        return getattr(self.target, "__name__", str(self.target))
+
+    def parameter_names(self) -> Iterator[str]:
+        """Yield the names of all parameters, those of base classes too, which `**kwargs` passes on."""
+        for owner in getattr(self.target, "__mro__", (self.target,)):
+            try:
+                yield from inspect.signature(owner).parameters
+            except (TypeError, ValueError):
+                continue
 
 
-def being_built(error: Exception) -> Building | None:
-    """Find the innermost thing that mmengine was building from a config."""
+def find_failed_build(error: Exception) -> FailedBuild | None:
+    """Find the innermost object that mmengine was building from a config."""
     for frame in _innermost_first(error):
         if frame.f_code.co_name == "build_from_cfg" and "obj_cls" in frame.f_locals:
-            return Building(frame.f_locals["obj_cls"], frame.f_locals["args"])
+            return FailedBuild(frame.f_locals["obj_cls"], frame.f_locals["args"])
     return None
 
 
-def looked_up(error: Exception) -> tuple[str, Registry] | None:
-    """Find the name that was looked up, and the registry it was looked up in."""
+def find_unknown_type(error: Exception) -> tuple[str, Registry] | None:
+    """Find the innermost type that was looked up, and its registry, if the registry has no such type."""
     for frame in _innermost_first(error):
         names = frame.f_locals
         kind = names.get("obj_type", names.get("layer_type"))  # mmengine's, and mmcv's for layers
         if "optimizer_cls" in names:
             kind = getattr(names.get("self"), "optimizer_cfg", {}).get("type")
         if isinstance(kind, str) and isinstance(names.get("registry"), Registry):
-            return kind, names["registry"]
+            return None if _is_registered(kind, names["registry"]) else (kind, names["registry"])
     return None
 
 
-def setting_up(error: Exception) -> str | None:
-    """Name the method of mmengine's runner that could not take what the config says."""
-    code = _innermost_first(error)[0].f_code
-    is_setup = code.co_name.startswith(("build_", "register_", "_check", "__init__", "scale_lr", "setup_"))
-    return code.co_name if is_setup and code.co_filename == getfile(Runner) else None
-
-
-def annotations_being_read(error: Exception) -> str | None:
+def find_annotation_file(error: Exception) -> str | None:
     """Name the file that pycocotools was reading."""
     return _innermost_file(error, "annotation_file")
 
 
-def place_in_config(error: Exception) -> tuple[str | None, int | None]:
-    """Name file and line of a config's fault, as far as they show."""
+def find_config_line(error: Exception) -> tuple[str | None, int | None]:
+    """Return file and line of the fault in a config, as far as they are known."""
     file = _innermost_file(error, "filename")
     if isinstance(error, SyntaxError):
         return file, error.lineno
@@ -72,9 +74,11 @@ def place_in_config(error: Exception) -> tuple[str | None, int | None]:
     return file, None
 
 
-def last_line(error: Exception) -> str:
-    """Return the line of code that the error left from."""
-    return traceback.extract_tb(error.__traceback__)[-1].line or ""
+def _is_registered(kind: str, registry: Registry) -> bool:
+    try:
+        return registry.get(kind) is not None
+    except RuntimeError:
+        return False
 
 
 def _innermost_first(error: Exception) -> list[FrameType]:

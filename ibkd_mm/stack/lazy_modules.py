@@ -1,4 +1,4 @@
-"""Packages that upstream imports for the sake of one transform: imported when that is used."""
+"""Stand-ins for modules that upstream imports at start and hardly ever uses."""
 
 import importlib
 import sys
@@ -10,62 +10,59 @@ from types import ModuleType
 from typing import Any
 
 
-class _Part:
-    """Stands for something of a module, which is looked up when it is called or asked for something.
+class _LazyAttribute:
+    """Stand-in for an attribute of a module: imports the module when it is called or read from.
 
-    It is no class: nothing inherits from it, and `isinstance` does not know it.
+    It cannot be inherited from or used with `isinstance`.
     """
 
     def __init__(self, module: str, name: str) -> None:
         self._module, self._name = module, name
 
-    def _real(self) -> Any:
+    def _load(self) -> Any:
         return getattr(importlib.import_module(self._module), self._name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._real()(*args, **kwargs)
+        return self._load()(*args, **kwargs)
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        return getattr(self._real(), attribute)
+        return getattr(self._load(), attribute)
 
 
-class LazyModule(ModuleType):
-    """Stands for a module, and has a part of any name that is asked for."""
+class StandInModule(ModuleType):
+    """Module that makes every attribute that it does not have when it is read, by `make_attribute`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_package: bool = True) -> None:
         super().__init__(name)
-        self.__spec__ = ModuleSpec(name, loader=None, is_package=True)
-        self.__path__: list[str] = []
+        self.__spec__ = ModuleSpec(name, loader=None, is_package=is_package)
         self.__all__: list[str] = []
+        if is_package:
+            self.__path__: list[str] = []
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):
+        if attribute.startswith("__"):  # attributes that Python looks up, such as `__file__`
             raise AttributeError(attribute)
-        return self.part(attribute)
+        return self.make_attribute(attribute)
 
-    def part(self, name: str) -> Any:
-        """Give what stands for a part of the module."""
-        return _Part(self.__name__, name)
+    def make_attribute(self, name: str) -> Any:
+        """Return the stand-in for an attribute."""
+        return _LazyAttribute(self.__name__, name)
 
 
 @contextmanager
 def lazy_modules(*names: str) -> Iterator[None]:
-    """Let modules, a package before what is inside it, be imported without being run."""
-    names = tuple(name for name in names if name not in sys.modules and _installed(name))
-    stand_ins = {name: LazyModule(name) for name in names}
+    """Put stand-ins for modules in place while upstream is imported; list a package before its modules."""
+    names = tuple(name for name in names if name not in sys.modules and find_spec(name.partition(".")[0]))
+    stand_ins = {name: StandInModule(name) for name in names}
     for name, module in stand_ins.items():
-        parent, _, own = name.rpartition(".")
+        parent, _, child = name.rpartition(".")
         if parent in stand_ins:
-            setattr(stand_ins[parent], own, module)
+            setattr(stand_ins[parent], child, module)
     sys.modules.update(stand_ins)
     try:
         yield
     finally:
         for name in names:
             del sys.modules[name]
-
-
-def _installed(name: str) -> bool:
-    return find_spec(name.partition(".")[0]) is not None

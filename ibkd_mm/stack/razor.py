@@ -1,4 +1,4 @@
-"""mmrazor's distillation part on today's torch and mmcv."""
+"""mmrazor's distillation part on current torch and mmcv."""
 
 import importlib
 import sys
@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ibkd_mm.stack.lazy_modules import LazyModule, lazy_modules
+from ibkd_mm.stack.lazy_modules import StandInModule, lazy_modules
 
-# mmrazor 1.0.0 asserts `mmcv <= 2.1.0` although nothing of its distillation part minds a newer one.
-_NEWEST_MMCV_IT_ACCEPTS = "2.1.0"
+# mmrazor 1.0.0 asserts `mmcv <= 2.1.0`, although its distillation part works with newer versions.
+_MAX_MMCV_VERSION = "2.1.0"
 
-# These import private names of torch.ao that are gone. Nothing of distillation uses them.
-_DEAD_MODULES = (
+# These import private names of torch.ao that no longer exist. Distillation does not use them.
+_BROKEN_MODULES = (
     "mmrazor.structures.quantization",
     "mmrazor.models.quantizers",
     "mmrazor.models.observers",
@@ -21,8 +21,8 @@ _DEAD_MODULES = (
     "mmrazor.engine.runner.quantization_loops",
 )
 
-# What must be there afterwards: the parts that our own distillers are built on.
-_PROMISED = (
+# The parts that our distillers are built on.
+_REQUIRED_MODULES = (
     "mmrazor.models.algorithms",
     "mmrazor.models.distillers",
     "mmrazor.models.architectures.connectors",
@@ -33,11 +33,11 @@ _PROMISED = (
 )
 
 
-class _Placeholder(LazyModule):
-    """Stands for a module that cannot be imported; whatever is asked of it fails only when it is called."""
+class _BrokenModule(StandInModule):
+    """Stand-in for a module that cannot be imported; its functions fail only when they are called."""
 
-    def part(self, name: str) -> Callable[..., Any]:
-        """Give what says why it is not there."""
+    def make_attribute(self, name: str) -> Callable[..., Any]:
+        """Return a function that raises an error."""
 
         def unavailable(*_: Any, **__: Any) -> None:
             raise RuntimeError(
@@ -49,45 +49,39 @@ class _Placeholder(LazyModule):
 
 
 @contextmanager
-def _shown_mmcv_version(version: str) -> Iterator[None]:
+def _compatible_state() -> Iterator[None]:
+    """Report a version of mmcv that mmrazor accepts, and undo the recursion limit of a million that it sets.
+
+    With that limit endless recursion crashes Python instead of raising an error.
+    """
     import mmcv
 
-    real = mmcv.__version__
-    mmcv.__version__ = version
+    version, limit = mmcv.__version__, sys.getrecursionlimit()
+    mmcv.__version__ = _MAX_MMCV_VERSION
     try:
         yield
     finally:
-        mmcv.__version__ = real
-
-
-@contextmanager
-def _kept_recursion_limit() -> Iterator[None]:
-    """Undo what mmrazor sets at import: at a million, endless recursion is a crash and no error."""
-    limit = sys.getrecursionlimit()
-    try:
-        yield
-    finally:
+        mmcv.__version__ = version
         sys.setrecursionlimit(limit)
 
 
 def install() -> None:
-    """Import mmrazor's distillation part, whole or with an error that says what is missing. Idempotent.
+    """Import mmrazor's distillation part, or raise an error that names the missing part. Idempotent.
 
-    `scipy.stats`, a third of a second, is for its search of architectures and for one old distiller.
-
-    Can go when mmrazor has a release that accepts mmcv 2.3 and torch 2.6 or newer.
+    Only its architecture search and one old distiller use `scipy.stats`, which is slow to import. Can go when
+    a release of mmrazor accepts mmcv 2.3 and torch 2.6 or newer.
     """
-    if "mmrazor" in sys.modules and not isinstance(sys.modules.get(_DEAD_MODULES[0]), _Placeholder):
-        return  # somebody's mmrazor imports by itself: nothing to mend
-    for name in _DEAD_MODULES:
-        sys.modules.setdefault(name, _Placeholder(name))
-    with _shown_mmcv_version(_NEWEST_MMCV_IT_ACCEPTS), _kept_recursion_limit(), lazy_modules("scipy.stats"):
-        for name in _PROMISED:
+    if "mmrazor" in sys.modules and not isinstance(sys.modules.get(_BROKEN_MODULES[0]), _BrokenModule):
+        return  # another mmrazor, which imports by itself
+    for name in _BROKEN_MODULES:
+        sys.modules.setdefault(name, _BrokenModule(name))
+    with _compatible_state(), lazy_modules("scipy.stats"):
+        for name in _REQUIRED_MODULES:
             try:
                 importlib.import_module(name)
             except Exception as error:
                 raise ImportError(
                     f"mmrazor's distillation part is not usable: importing {name} failed with "
-                    f"{type(error).__name__}: {error}. `ibkd doctor` tells what is wrong with the "
-                    "installation; `make install` (or `pip install mmrazor==1.0.0 joblib`) mends it."
+                    f"{type(error).__name__}: {error}. `ibkd doctor` shows what is wrong with the "
+                    "installation; `make install` (or `pip install mmrazor==1.0.0 joblib`) fixes it."
                 ) from error

@@ -1,4 +1,4 @@
-"""mmengine's knowledge of packages: lets configs say `_base_ = ['ibkd_mm::mask_rcnn/...']`."""
+"""Config inheritance from this package: `_base_ = ['ibkd_mm::mask_rcnn/...']`."""
 
 import functools
 from collections.abc import Callable
@@ -15,25 +15,24 @@ _Find = Callable[[str, str], tuple[str, str | None]]
 
 
 def install() -> None:
-    """Make configs of ours, and of the mmseg fork, inheritable from anywhere. Idempotent.
+    """Let any config inherit configs of this package and of the mmseg fork. Idempotent.
 
-    Upstream keeps a fixed table of packages and offers no way to register one; drop this when it does.
+    mmengine has a fixed table of packages. Can go when a package can register itself.
     """
     MODULE2PACKAGE[_OURS] = _OURS
-    # The table knows mmseg by the name of upstream's distribution, which the fork has changed.
+    # The table has the name of upstream's mmseg distribution; the fork's is another.
     if find_spec(MODULE2PACKAGE["mmseg"]) is None:
         MODULE2PACKAGE["mmseg"] = "mmseg"
     if not hasattr(Config._get_cfg_path, "__wrapped__"):
-        Config._get_cfg_path = staticmethod(_looked_up(Config._get_cfg_path))
+        Config._get_cfg_path = staticmethod(_find_in_package(Config._get_cfg_path))
 
 
-def _looked_up(find: _Find) -> _Find:
-    """Find what is inherited from a package where packages keep their configs, and leave ours their scope.
+def _find_in_package(find: _Find) -> _Find:
+    """Look for `package::path` in the package's config folder first; give our configs no scope of their own.
 
-    mmengine reads all of a package's hundred metafiles first, for each line of `_base_`: half a second each
-    time that a config is read. And it has everything in an inherited config built in the scope of its
-    package. Ours speak of mmdet's things by their plain names (their default scope is mmdet's or mmseg's),
-    and those are not found in ours.
+    mmengine first reads all metafiles of a package for each entry of `_base_`, which takes half a second. It
+    also builds everything in an inherited config in the scope of that config's package: the plain names of
+    mmdet and mmseg that our configs use would not be found in scope `ibkd_mm`.
     """
 
     @functools.wraps(find)

@@ -1,1 +1,1 @@
-"""Helpers without OpenMMLab: atomic files, hashes, downloads, archives, progress."""
+"""Helpers that need no OpenMMLab package: atomic files, hashes, downloads, archives, progress."""

@@ -1,4 +1,4 @@
-"""Files and folders that are finished or not there, each made by one process at a time."""
+"""Files and folders that exist only once they are complete; locks between processes."""
 
 import fcntl
 import os
@@ -18,11 +18,13 @@ _held: set[tuple[int, Path]] = set()
 
 @contextmanager
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock that stands beside `path`; whoever else asks for it waits. A holder may ask again.
+    """Hold the lock file beside `path`. A process may lock a path again that it has locked.
 
-    Who is not to `wait` gets an OSError where another process holds it.
+    The lock ends with the process that holds it, even if its child processes continue.
 
-    The lock is its process's own: it ends with that process, even where children outlive it.
+    Args:
+        path: file or folder to lock; need not exist.
+        wait: whether to wait for another process that holds the lock, instead of raising OSError.
     """
     key = os.getpid(), path.resolve()
     if key in _held:
@@ -40,20 +42,21 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path`, which takes its place on the disk once the block has ended well.
+    """Yield a new folder beside `path`, which is renamed to `path` if the block raises no error.
 
-    A block that fails leaves nothing behind, and what a killed process left is cleared away by the next.
+    If it raises one, the folder is removed. The next call removes the folder of a killed process.
     """
     with file_lock(path):
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise UserError(f"Expected {path} to be free or an empty folder, and it is not. Choose another.")
+            found = "a folder with files" if path.is_dir() else "a file"
+            raise UserError(f"Expected {path} to be new or an empty folder, found {found}. Choose another.")
         for stale in path.parent.glob(f".{escape(path.name)}.*.draft"):
-            shutil.rmtree(stale, ignore_errors=True)  # its maker is dead, or we had not the lock
+            shutil.rmtree(stale, ignore_errors=True)  # its process is dead, else we would not have the lock
         draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".draft", dir=path.parent))
         try:
             yield draft
             draft.chmod(0o755)
-            os.sync()  # once, as there may be a hundred thousand files
+            os.sync()  # one call, as there may be a hundred thousand files
             draft.rename(path)
             _sync_folder(path.parent)
         finally:
@@ -62,7 +65,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a name to write to; the file stands under `path` only once all of it is on the disk."""
+    """Yield a temporary path to write to; it is renamed to `path` once all data is on the disk."""
     partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
         yield partial
@@ -73,7 +76,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def commit(draft: Path, path: Path) -> None:
-    """Rename a file once all of it is on the disk."""
+    """Rename a file after all its data is on the disk."""
     with draft.open("rb") as file:
         os.fsync(file.fileno())
     draft.replace(path)
@@ -81,7 +84,7 @@ def commit(draft: Path, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a loss of power."""
+    """Write a rename to the disk, so that it survives a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

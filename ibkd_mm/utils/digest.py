@@ -1,22 +1,22 @@
-"""Hashes of files and of settings."""
+"""SHA-256 of files and settings."""
 
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-_PIECE = 2**20
+_CHUNK = 1 << 20
 
 
 def hash_of_file(path: Path) -> str:
-    """Hash what is in a file: SHA-256, in hexadecimal."""
+    """Return the SHA-256 of a file's contents, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
 def hash_of_value(value: Any) -> str:
-    """Hash settings as JSON writes them, whatever the order of their keys: SHA-256, in hexadecimal."""
+    """Return the SHA-256 of settings as JSON, in hexadecimal; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

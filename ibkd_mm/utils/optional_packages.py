@@ -1,4 +1,4 @@
-"""The packages that run exported models, which need not be installed."""
+"""Packages that only exported models need."""
 
 from importlib import import_module
 from typing import Any
@@ -7,11 +7,11 @@ from ibkd_mm.errors import UserError
 
 
 def require_package(name: str, purpose: str) -> Any:
-    """Import a package, or say how to get it.
+    """Import and return a package, or raise an error with the command that installs it.
 
     Args:
-        name: of the package.
-        purpose: what it is needed for.
+        name: name of the package.
+        purpose: what needs the package, as the subject of a sentence.
     """
     try:
         return import_module(name)

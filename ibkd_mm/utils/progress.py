@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with the time left on a terminal, a line now and then anywhere else."""
+"""Progress of long tasks: a bar with the time left on a terminal, a line every 30 seconds in a log."""
 
 import sys
 import time
@@ -9,18 +9,18 @@ from typing import Any, TextIO, TypeVar
 Item = TypeVar("Item")
 
 _LINE_EVERY = 30.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines if the output is not a terminal."""
 
 
 class Progress:
-    """Shows how much of a task is done, how fast it goes and how long the rest will take.
+    """Context manager that shows how much of a task is done, its speed and the time left.
 
     Args:
         label: name of the task.
         total: amount of work; 0 if it is unknown.
-        initial: amount that was done before, which does not count for the speed.
-        unit: what is counted; 'B' shows bytes as MB.
-        out: where to write; else stderr.
+        initial: amount done earlier, which does not count for the speed.
+        unit: plural name of what is counted; 'B' shows bytes as MB.
+        out: stream to write to (default: stderr).
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Progress:
             self._bar.stop()
 
     def update(self, done: int) -> None:
-        """Show that so much of the total is done."""
+        """Set the amount that is done."""
         self.done = done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, text=self.line())
@@ -54,22 +54,24 @@ class Progress:
             print(self.line(), file=self.out, flush=True)
 
     def advance(self, count: int = 1) -> None:
-        """Show that so much more is done."""
+        """Increase the amount that is done."""
         self.update(self.done + count)
 
     def line(self, seconds: float | None = None) -> str:
         """Format amount, speed and time left, `seconds` after the start."""
         seconds = time.monotonic() - self._started if seconds is None else seconds
         speed = (self.done - self.initial) / max(seconds, 1e-3)
+        unit = " MB" if self.unit == "B" else f" {self.unit}".rstrip()
+        done, total, per_second = map(self._number, (self.done, self.total, speed))
         if not self.total:
-            return f"{self.label}: {self._amount(self.done)}, {self._amount(speed)}/s"
-        left = timedelta(seconds=round((self.total - self.done) / max(speed, 1e-9))) if speed else "unknown"
-        amount = f"{self._amount(self.done)} of {self._amount(self.total)}"
-        return f"{self.label}: {self.done / self.total:.0%}, {amount}, {self._amount(speed)}/s, {left} left"
+            return f"{self.label}: {done}{unit}, {per_second}{unit}/s"
+        left = timedelta(seconds=round((self.total - self.done) / speed)) if speed else "unknown time"
+        share = self.done / self.total
+        return f"{self.label}: {share:.0%}, {done} of {total}{unit}, {per_second}{unit}/s, {left} left"
 
-    def _amount(self, value: float) -> str:
+    def _number(self, value: float) -> str:
         if self.unit == "B":
-            return f"{value / 1e6:.1f} MB"
+            return f"{value / 1e6:.1f}"
         return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
 
     def _start_bar(self) -> None:
@@ -84,7 +86,7 @@ class Progress:
 
 
 def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
-    """Pass items on and show how many have passed."""
+    """Yield the items and show how many were processed."""
     with Progress(label, total) as progress:
         for item in items:
             yield item

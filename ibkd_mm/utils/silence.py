@@ -1,4 +1,4 @@
-"""Other packages' progress kept to themselves; what they raise still passes."""
+"""Suppression of other packages' output."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet(*loggers: logging.Logger) -> Iterator[None]:
-    """Silence what is printed and warned of, and loggers but for their errors."""
+    """Suppress printed text, warnings, and messages of `loggers` below errors. Exceptions still propagate."""
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -1,1 +1,1 @@
-"""Drawing predictions on images."""
+"""Draw predictions on images."""

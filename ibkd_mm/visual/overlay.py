@@ -1,4 +1,4 @@
-"""Pictures with instances drawn into them."""
+"""Draw instances on an image."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-_FILL = 0.45
+_OPACITY = 0.45
+_FONT_SIZE = 0.36
 
 
 def overlay(
@@ -20,15 +21,15 @@ def overlay(
     names: Sequence[str] | None = None,
     scale: int = 2,
 ) -> Image:
-    """Tint and outline each instance in the colour of its class.
+    """Fill and outline each instance in the colour of its class.
 
     Args:
         image: (H, W, 3) bytes in BGR.
         masks: (N, H, W).
         labels: N class indices.
-        palette: one RGB colour a class.
-        names: class names to write at the instances; None writes nothing.
-        scale: the result is this many times as large, so that outlines stay thin beside small instances.
+        palette: RGB colour of each class.
+        names: class names to write on the instances; None writes nothing.
+        scale: enlargement of the result, which keeps outlines thin compared with small instances.
 
     Returns:
         (H * scale, W * scale, 3) bytes in BGR.
@@ -40,7 +41,7 @@ def overlay(
         colour = palette[label][::-1]
         large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         inside = large > 0
-        drawn[inside] = (drawn[inside] * (1 - _FILL) + np.array(colour) * _FILL).astype(np.uint8)
+        drawn[inside] = (drawn[inside] * (1 - _OPACITY) + np.array(colour) * _OPACITY).astype(np.uint8)
         outlines, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(drawn, outlines, -1, colour, 1, cv2.LINE_8)
         if names is not None and inside.any():
@@ -49,11 +50,12 @@ def overlay(
 
 
 def _write(drawn: Image, inside: NDArray[np.bool_], text: str) -> None:
-    """White on black at the instance's innermost place, which a ring's or a crescent's centre is not."""
+    """Write white on black at the innermost pixel, because the centre of a ring is not inside it."""
     distance = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3)
     y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.36, 1)
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    (width, height), _ = cv2.getTextSize(text, font, _FONT_SIZE, 1)
     left = int(np.clip(int(x) - width // 2, 1, max(1, drawn.shape[1] - width - 1)))
     base = int(np.clip(int(y) + height // 2, height + 1, drawn.shape[0] - 2))
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(drawn, text, (left, base), cv2.FONT_HERSHEY_SIMPLEX, 0.36, colour, thickness, cv2.LINE_AA)
+        cv2.putText(drawn, text, (left, base), font, _FONT_SIZE, colour, thickness, cv2.LINE_AA)

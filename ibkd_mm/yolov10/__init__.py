@@ -1,4 +1,4 @@
-"""The student: YOLOv10 with masks, without suppression. Knows nothing of teachers."""
+"""The student: YOLOv10 with masks, without NMS. It does not depend on distillation."""
 
 from ibkd_mm import stack
 

@@ -1,4 +1,4 @@
-"""Anchors: the places that predict, one at the centre of each cell of each level."""
+"""Anchors: the points that predict, one at the centre of each cell of each level."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 def make_anchors(levels: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
-    """Give x, y and stride, in pixels, of the anchors of all levels, from fine to coarse.
+    """Return x, y and stride, in pixels, of the anchors of all levels, from fine to coarse.
 
     Args:
-        levels: (B, C, H/s, W/s) for each level, for their sizes.
+        levels: (B, C, H/s, W/s) feature maps, of which only the sizes are used.
         strides: of the levels.
 
     Returns:
         (A, 3).
     """
-    found = []
+    anchors = []
     for level, stride in zip(levels, strides, strict=True):
         rows, columns = (torch.arange(side, device=level.device) + 0.5 for side in level.shape[-2:])
         y, x = torch.meshgrid(rows * stride, columns * stride, indexing="ij")
-        found.append(torch.stack([x, y, torch.full_like(x, stride)], dim=-1).flatten(0, 1))
-    return torch.cat(found)
+        anchors.append(torch.stack([x, y, torch.full_like(x, stride)], dim=-1).flatten(0, 1))
+    return torch.cat(anchors)

@@ -10,11 +10,11 @@ from ibkd_mm.yolov10.structures import Assignment, GroundTruth, IgnoreRegions, P
 
 
 def pairs_inside(points: Tensor, truth: GroundTruth | IgnoreRegions) -> Pairs:
-    """Pair each instance with the anchors strictly inside its box; the same for every branch.
+    """Pair each instance with the anchors strictly inside its box.
 
     Args:
         points: (A, 2), x and y of the anchors.
-        truth: the instances.
+        truth: the instances, or ignore regions.
     """
     x, y = points.T
     left, top, right, bottom = truth.boxes.unsqueeze(-1).unbind(dim=1)
@@ -23,35 +23,35 @@ def pairs_inside(points: Tensor, truth: GroundTruth | IgnoreRegions) -> Pairs:
 
 
 def ignored_anchors(
-    points: Tensor, ignore_regions: IgnoreRegions | None, assigned: Assignment, pictures: int
+    points: Tensor, ignore_regions: IgnoreRegions | None, assigned: Assignment, batch: int
 ) -> Tensor | None:
-    """Find the anchors inside what is in doubt that nobody was given, (B, A); None where nothing is.
+    """Mark the anchors in ignore regions that are assigned to no instance, (B, A); None without regions.
 
     Args:
         points: (A, 2), x and y of the anchors.
-        doubts: in the batch.
-        assigned: who was given whom.
-        pictures: B.
+        ignore_regions: of the batch.
+        assigned: the assignment.
+        batch: B.
     """
     if ignore_regions is None:
         return None
-    doubt, anchor = pairs_inside(points, ignore_regions)
-    found = torch.zeros(pictures, len(points), dtype=torch.bool, device=points.device)
-    found[ignore_regions.image[doubt], anchor] = True
-    found[assigned.image, assigned.anchor] = False
-    return found
+    region, anchor = pairs_inside(points, ignore_regions)
+    ignored = torch.zeros(batch, len(points), dtype=torch.bool, device=points.device)
+    ignored[ignore_regions.image[region], anchor] = True
+    ignored[assigned.image, assigned.anchor] = False
+    return ignored
 
 
 @TASK_UTILS.register_module()
 class TaskAlignedAssigner(nn.Module):
-    """Gives each instance the anchors that do best at both tasks, to class it and to box it.
+    """Assigns each instance the anchors that predict both its class and its box best.
 
-    How well is score^alpha * IoU^beta (https://arxiv.org/abs/2108.07755), by the complete IoU, not below
-    zero; an anchor that does not fit at all is given to nobody. An anchor that several instances want goes
-    to the one that it overlaps most. mmdet's assigner of the name takes one image at a time.
+    The alignment is score^alpha * IoU^beta (https://arxiv.org/abs/2108.07755) with the complete IoU, clamped
+    at zero; anchors with an alignment of zero are not assigned. An anchor among the best of several instances
+    goes to the one that it overlaps most. mmdet's assigner of the same name handles one image at a time.
 
     Args:
-        topk: most anchors for one instance.
+        topk: maximum number of anchors per instance.
         alpha: exponent of the score.
         beta: exponent of the IoU.
     """
@@ -70,22 +70,25 @@ class TaskAlignedAssigner(nn.Module):
             class_logits: (B, classes, A).
             boxes: (B, A, 4), predicted.
             truth: the instances.
-            pairs: which anchors an instance may have.
+            pairs: candidate anchors of each instance.
         """
         instance, anchor = pairs
         image = truth.image[instance]
         score = class_logits[image, truth.labels[instance], anchor].sigmoid()
         overlap = complete_iou(boxes[image, anchor], truth.boxes[instance]).clamp(min=0)
-        fit = score**self.alpha * overlap**self.beta
+        alignment = score**self.alpha * overlap**self.beta
 
-        wanted = ((rank_within(instance, fit) < self.topk) & (fit > 0)).nonzero().squeeze(1)
-        place = image[wanted] * boxes.shape[1] + anchor[wanted]
-        chosen = wanted[rank_within(place, overlap[wanted]) == 0]
-        instance, fit, overlap = instance[chosen], fit[chosen], overlap[chosen]
-        best_fit, best_overlap = (_best_of(each, instance, len(truth.boxes)) for each in (fit, overlap))
-        return Assignment(image[chosen], anchor[chosen], instance, fit / best_fit * best_overlap)
+        best = ((rank_within(instance, alignment) < self.topk) & (alignment > 0)).nonzero().squeeze(1)
+        place = image[best] * boxes.shape[1] + anchor[best]
+        chosen = best[rank_within(place, overlap[best]) == 0]
+        instance, alignment, overlap = instance[chosen], alignment[chosen], overlap[chosen]
+        highest_alignment, highest_overlap = (
+            _maximum_per_instance(values, instance, len(truth.boxes)) for values in (alignment, overlap)
+        )
+        target = alignment / highest_alignment * highest_overlap
+        return Assignment(image[chosen], anchor[chosen], instance, target)
 
 
-def _best_of(values: Tensor, instance: Tensor, instances: int) -> Tensor:
-    """Highest value that any positive of the same instance has, (N,) -> (N,)."""
+def _maximum_per_instance(values: Tensor, instance: Tensor, instances: int) -> Tensor:
+    """Return the highest value among the positives of the same instance, (N,) -> (N,)."""
     return values.new_zeros(instances).scatter_reduce(0, instance, values, "amax")[instance]

@@ -1,11 +1,11 @@
-"""Partial self-attention: one half of the channels looks at the whole picture."""
+"""Partial self-attention: one half of the channels attends to the whole image."""
 
 import torch
 from torch import Tensor, nn
 
 from ibkd_mm.yolov10.layers import Layers
 
-_CHANNELS_A_HEAD = 64
+_CHANNELS_PER_HEAD = 64
 
 
 class Attention(nn.Module):
@@ -13,7 +13,7 @@ class Attention(nn.Module):
 
     def __init__(self, layers: Layers, channels: int) -> None:
         super().__init__()
-        self.heads = channels // _CHANNELS_A_HEAD
+        self.heads = channels // _CHANNELS_PER_HEAD
         values = channels // self.heads
         keys = values // 2
         self.split = (keys, keys, values)
@@ -22,14 +22,14 @@ class Attention(nn.Module):
         self.project = layers.conv(channels, channels, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mix the values by how well queries and keys agree; a depth-wise convolution tells where."""
+        """Average the values by attention; a depth-wise convolution adds the position."""
         batch, channels, height, width = x.shape
         query, key, value = self.qkv(x).view(batch, self.heads, -1, height * width).split(self.split, dim=2)
-        # scaled before the product, which half precision could not hold otherwise
-        agreement = (query * self.split[0] ** -0.5).transpose(-2, -1) @ key
-        mixed = value @ agreement.softmax(dim=-1).transpose(-2, -1)
-        maps = (batch, channels, height, width)
-        return self.project(mixed.view(maps) + self.position(value.reshape(maps)))
+        # scaled before the product, which would overflow in half precision
+        logits = (query * self.split[0] ** -0.5).transpose(-2, -1) @ key
+        mixed = value @ logits.softmax(dim=-1).transpose(-2, -1)
+        shape = (batch, channels, height, width)
+        return self.project(mixed.view(shape) + self.position(value.reshape(shape)))
 
 
 class PSA(nn.Module):
@@ -46,7 +46,7 @@ class PSA(nn.Module):
         self.gather = layers.conv(2 * hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Let the second half attend, and gather both."""
+        """Apply attention to the second half, then join both."""
         kept, y = self.spread(x).chunk(2, dim=1)
         y = y + self.attention(y)
         y = y + self.feed_forward(y)

@@ -1,4 +1,4 @@
-"""The backbone: pictures to maps at strides 8, 16 and 32."""
+"""The backbone: from images to feature maps at strides 8, 16 and 32."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,15 +17,15 @@ class YOLOv10Backbone(BaseModule):
     """YOLOv10's backbone (https://arxiv.org/abs/2405.14458).
 
     Args:
-        deepen_factor: share of the nominal blocks in a row.
-        widen_factor: share of the nominal channels.
-        max_channels: most nominal channels that a layer has before the share is taken.
-        compact_stages: those of the stages 1 to 4 that are made of compact inverted blocks: the paper takes
-            them where features turned out redundant, which differs from size to size.
+        deepen_factor: scale of the number of blocks in a row.
+        widen_factor: scale of the number of channels.
+        max_channels: maximum number of nominal channels, before scaling.
+        compact_stages: the stages, of 1 to 4, made of compact inverted blocks: those whose features the paper
+            found redundant, which depends on the model's size.
         large_kernel: whether compact blocks have a 7x7 kernel.
         norm_cfg: norm layer.
         act_cfg: activation layer.
-        init_cfg: weights to start from, as mmengine's.
+        init_cfg: initial weights, as in mmengine.
     """
 
     stem_channels = 64
@@ -48,7 +48,7 @@ class YOLOv10Backbone(BaseModule):
         layers = Layers(norm_cfg, act_cfg)
 
         def stage(number: int, inputs: int, outputs: int, repeats: int) -> nn.Sequential:
-            # at strides 16 and 32, where channels are many, size and channels are changed apart
+            # at strides 16 and 32, with many channels, size and channels change in separate layers
             shrink = SCDown(layers, inputs, outputs) if number > 2 else layers.conv(inputs, outputs, 3, 2)
             blocks = make_c2f(
                 layers,
@@ -71,7 +71,7 @@ class YOLOv10Backbone(BaseModule):
         self.context = nn.Sequential(SPPF(layers, widths[-1]), PSA(layers, widths[-1]))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the maps of the last three stages: (B, 3, H, W) -> three of (B, C, H/s, W/s)."""
+        """Compute the feature maps of the last three stages: (B, 3, H, W) -> three of (B, C, H/s, W/s)."""
         fine = self.stage2(self.stage1(self.stem(x)))
         middle = self.stage3(fine)
         return fine, middle, self.context(self.stage4(middle))

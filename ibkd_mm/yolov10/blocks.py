@@ -20,15 +20,15 @@ class Bottleneck(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform the map."""
+        """Transform the feature map, (N, C, H, W) -> (N, C, H, W)."""
         y = self.conv2(self.conv1(x))
         return x + y if self.shortcut else y
 
 
 class LargeKernelDW(nn.Module):
-    """Depth-wise 7x7 and 3x3 convolutions side by side, which are one 7x7 once trained (RepVGGDW).
+    """Parallel depth-wise 7x7 and 3x3 convolutions, fused into one 7x7 for deployment (RepVGGDW).
 
-    The small kernel helps the large one to be optimised; `fuse` adds it to the large one's middle.
+    The small kernel makes the large one easier to train; `fuse` adds it to the centre of the large one.
     """
 
     def __init__(self, layers: Layers, channels: int) -> None:
@@ -38,13 +38,13 @@ class LargeKernelDW(nn.Module):
         self.act = build_activation_layer(layers.act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform the map, (N, C, H, W) -> (N, C, H, W)."""
+        """Transform the feature map, (N, C, H, W) -> (N, C, H, W)."""
         y = self.large(x)
         return self.act(y if self.small is None else y + self.small(x))
 
     @torch.no_grad()
     def fuse(self) -> None:
-        """Merge both kernels. Their norms must have been folded into them before."""
+        """Merge both kernels; their norms must be folded into them already."""
         if self.small is not None:
             large, small = self.large.conv, self.small.conv
             margin = (large.kernel_size[0] - small.kernel_size[0]) // 2
@@ -69,20 +69,20 @@ class CompactInvertedBlock(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform the map, (N, C, H, W) -> (N, C, H, W)."""
+        """Transform the feature map, (N, C, H, W) -> (N, C, H, W)."""
         y = self.layers(x)
         return x + y if self.shortcut else y
 
 
 class C2f(nn.Module):
-    """Blocks chained on one half of the channels, all that they put out gathered by a 1x1 convolution.
+    """A chain of blocks on one half of the channels; a 1x1 convolution joins the outputs of all of them.
 
     Args:
-        layers: maker of convolutions.
-        inputs: channels taken.
-        outputs: channels given; each block works on half of them.
+        layers: builds convolutions.
+        inputs: input channels.
+        outputs: output channels; each block has half of them.
         repeats: number of blocks.
-        block: makes a block from its number of channels.
+        block: builds a block from its number of channels.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class C2f(nn.Module):
         self.gather = layers.conv((2 + repeats) * hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform the map, (N, inputs, H, W) -> (N, outputs, H, W)."""
+        """Transform the feature map, (N, inputs, H, W) -> (N, outputs, H, W)."""
         parts = list(self.spread(x).chunk(2, dim=1))
         for block in self.blocks:
             parts.append(block(parts[-1]))
@@ -112,7 +112,7 @@ def make_c2f(
     compact: bool,
     large_kernel: bool,
 ) -> C2f:
-    """Make a C2f of plain bottlenecks or, if `compact`, of compact inverted blocks (C2fCIB)."""
+    """Build a C2f of plain bottlenecks or, if `compact`, of compact inverted blocks (C2fCIB)."""
 
     def block(channels: int) -> nn.Module:
         if compact:
@@ -123,14 +123,14 @@ def make_c2f(
 
 
 class SCDown(nn.Sequential):
-    """Halves the size in two steps, 1x1 for the channels and depth-wise 3x3 for the size, at less cost."""
+    """Halves the size in two cheap steps: 1x1 for the channels, then depth-wise 3x3 for the size."""
 
     def __init__(self, layers: Layers, inputs: int, outputs: int) -> None:
         super().__init__(layers.conv(inputs, outputs), layers.depthwise(outputs, 3, 2, act=False))
 
 
 class SPPF(nn.Module):
-    """Max-pooling over growing surroundings. (N, C, H, W) -> (N, C, H, W)."""
+    """Max-pooling over growing windows. (N, C, H, W) -> (N, C, H, W)."""
 
     def __init__(self, layers: Layers, channels: int, *, kernel: int = 5) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class SPPF(nn.Module):
         self.gather = layers.conv(4 * hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool once, twice and thrice, and gather."""
+        """Pool once, twice and three times, and join the results."""
         parts = [self.narrow(x)]
         for _ in range(3):
             parts.append(self.pool(parts[-1]))

@@ -1,4 +1,4 @@
-"""Complete IoU of boxes and the loss made of it."""
+"""Complete IoU of boxes, and a loss based on it."""
 
 import math
 
@@ -11,10 +11,10 @@ _EPS = 1e-7
 
 
 def complete_iou(boxes: Tensor, targets: Tensor) -> Tensor:
-    """Complete IoU of boxes pair by pair (https://arxiv.org/abs/2005.03572), (..., 4), (..., 4) -> (...).
+    """Compute the complete IoU of pairs of boxes (https://arxiv.org/abs/2005.03572), (..., 4) x 2 -> (...).
 
-    IoU, less the squared distance of the centres by the squared diagonal of what encloses both, less a
-    weighted difference of the aspects. mmdet's loss leaves the last out where the IoU is under a half.
+    This is the IoU, minus the squared distance of the centres over the squared diagonal of the enclosing box,
+    minus a weighted difference of aspect ratios. mmdet's loss skips the last term if the IoU is below 0.5.
     """
     left_top, right_bottom = boxes[..., :2], boxes[..., 2:]
     target_left_top, target_right_bottom = targets[..., :2], targets[..., 2:]
@@ -44,10 +44,10 @@ def _aspect_angle(size: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class CompleteIoULoss(nn.Module):
-    """One less the complete IoU.
+    """One minus the complete IoU.
 
     Args:
-        loss_weight: gain.
+        loss_weight: weight of the loss.
     """
 
     def __init__(self, *, loss_weight: float) -> None:
@@ -55,5 +55,5 @@ class CompleteIoULoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, boxes: Tensor, targets: Tensor, weight: Tensor, normaliser: Tensor) -> Tensor:
-        """Weighted sum over pairs (N, 4), (N, 4) with weights (N,), divided by the normaliser."""
+        """Sum over pairs of boxes (N, 4) with weights (N,), divided by the normaliser."""
         return self.loss_weight * ((1 - complete_iou(boxes, targets)) * weight).sum() / normaliser

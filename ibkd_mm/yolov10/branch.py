@@ -1,4 +1,4 @@
-"""One branch of the head: from the neck's maps to scores, boxes and mask coefficients of all anchors."""
+"""One branch of the head: from feature maps to scores, boxes and mask coefficients of all anchors."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 from ibkd_mm.yolov10.layers import Layers
 from ibkd_mm.yolov10.structures import HeadOutputs
 
-_LEAST_BOX_CHANNELS = 64
-_MOST_CLASS_CHANNELS = 100
+_MIN_BOX_CHANNELS = 64
+_MAX_CLASS_CHANNELS = 100
 
 
 class PredictionBranch(nn.Module):
-    """Towers of convolutions for each level. Those for the classes are light: to class is the easier task.
+    """Towers of convolutions for each level. Those for classes are light: classification is the easier task.
 
     Args:
-        layers: maker of convolutions.
+        layers: builds convolutions.
         in_channels: channels of the levels, from fine to coarse.
         num_classes: number of classes.
-        bins: values that the distribution of a distance is over.
-        prototypes: number of mask prototypes; 0 for boxes alone.
+        bins: number of values in the distribution of a distance.
+        prototypes: number of mask prototypes; 0 for boxes only.
     """
 
     def __init__(
@@ -29,18 +29,18 @@ class PredictionBranch(nn.Module):
     ) -> None:
         super().__init__()
         finest = in_channels[0]
-        box = max(finest // 4, bins, _LEAST_BOX_CHANNELS)
-        cls = max(finest, min(num_classes, _MOST_CLASS_CHANNELS))
+        box = max(finest // 4, bins, _MIN_BOX_CHANNELS)
+        cls = max(finest, min(num_classes, _MAX_CLASS_CHANNELS))
         mask = max(finest // 4, prototypes)
-        self.class_towers = nn.ModuleList(_light(layers, each, cls, num_classes) for each in in_channels)
-        self.box_towers = nn.ModuleList(_plain(layers, each, box, 4 * bins) for each in in_channels)
+        self.class_towers = nn.ModuleList(_light(layers, width, cls, num_classes) for width in in_channels)
+        self.box_towers = nn.ModuleList(_plain(layers, width, box, 4 * bins) for width in in_channels)
         self.mask_towers: nn.ModuleList | None = None
         if prototypes:
-            self.mask_towers = nn.ModuleList(_plain(layers, each, mask, prototypes) for each in in_channels)
+            self.mask_towers = nn.ModuleList(_plain(layers, width, mask, prototypes) for width in in_channels)
 
     @torch.no_grad()
     def start_from(self, strides: Sequence[int], instances: float, size: int) -> None:
-        """Let scores be as likely as `instances` in a picture of `size` squared would have them."""
+        """Initialise scores to the prior of `instances` in an image of `size` x `size`."""
         for stride, tower in zip(strides, self.class_towers, strict=True):
             scores = _last_bias(tower)
             scores.fill_(math.log(instances / len(scores) / (size / stride) ** 2))
@@ -48,7 +48,7 @@ class PredictionBranch(nn.Module):
             _last_bias(tower).fill_(1.0)
 
     def forward(self, features: Sequence[Tensor]) -> HeadOutputs:
-        """Predict for all anchors: (B, C, H/s, W/s) for each level -> outputs, but for prototypes."""
+        """Predict for all anchors: (B, C, H/s, W/s) for each level -> outputs without prototypes."""
         return HeadOutputs(
             class_logits=_for_anchors(self.class_towers, features),
             distance_logits=_for_anchors(self.box_towers, features),
@@ -57,13 +57,13 @@ class PredictionBranch(nn.Module):
 
 
 def _plain(layers: Layers, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two full convolutions and a prediction."""
+    """Build two full convolutions and a prediction layer."""
     first, second = layers.conv(inputs, hidden, 3), layers.conv(hidden, hidden, 3)
     return nn.Sequential(first, second, nn.Conv2d(hidden, outputs, 1))
 
 
 def _light(layers: Layers, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two convolutions, each split in depth-wise and 1x1, and a prediction."""
+    """Build two convolutions, each split into depth-wise and 1x1, and a prediction layer."""
     first = layers.depthwise(inputs, 3), layers.conv(inputs, hidden)
     second = layers.depthwise(hidden, 3), layers.conv(hidden, hidden)
     return nn.Sequential(*first, *second, nn.Conv2d(hidden, outputs, 1))
@@ -74,5 +74,5 @@ def _last_bias(tower: nn.Module) -> Tensor:
 
 
 def _for_anchors(towers: nn.ModuleList, features: Sequence[Tensor]) -> Tensor:
-    """Apply each level's tower and put the levels in a row, -> (B, C, A)."""
+    """Apply the tower of each level and concatenate the levels, -> (B, C, A)."""
     return torch.cat([tower(x).flatten(2) for tower, x in zip(towers, features, strict=True)], dim=2)

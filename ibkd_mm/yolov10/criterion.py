@@ -1,4 +1,4 @@
-"""What a branch is to learn, and how far it is from it."""
+"""Assignment and losses of one branch of the head."""
 
 from typing import Any
 
@@ -14,16 +14,16 @@ from ibkd_mm.yolov10.structures import Assignment, BranchStep, GroundTruth, Head
 
 
 class BranchCriterion(nn.Module):
-    """Assigns anchors to instances and compares what they predict with what they should.
+    """Assigns anchors to instances and compares their predictions with the ground truth.
 
-    A module, so that a recorder can pick up the step that it returns, in which all the work of it is.
+    It is a module so that a recorder can record the step that it returns.
 
     Args:
-        assigner: says who is to find whom.
+        assigner: assigns anchors to instances.
         loss_cls: loss of the class scores.
         loss_bbox: loss of the boxes.
         loss_dfl: loss of the distributions over distances.
-        loss_mask: loss of the masks; None for boxes alone.
+        loss_mask: loss of the masks; None for boxes only.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class BranchCriterion(nn.Module):
     def forward(
         self, outputs: HeadOutputs, boxes: Tensor, anchors: Tensor, truth: GroundTruth, pairs: Pairs
     ) -> BranchStep:
-        """Work out a step, in float32 whatever the network runs in.
+        """Compute the assignment and the losses, in float32 whatever the network runs in.
 
         Args:
             outputs: of the branch.
             boxes: (B, A, 4), decoded from them.
             anchors: (A, 3).
             truth: the instances.
-            pairs: which anchors an instance may have.
+            pairs: candidate anchors of each instance.
         """
         with torch.autocast(boxes.device.type, enabled=False):
             outputs = outputs.float()
@@ -65,7 +65,7 @@ class BranchCriterion(nn.Module):
     ) -> dict[str, Tensor]:
         image, anchor, instance, score = assigned
         targets = truth.boxes[instance]
-        # means over the processes, so that the mean of their gradients is one process's with the whole batch
+        # means over processes, so that the mean of their gradients equals that of one process with all images
         sums = reduce_mean(torch.stack([score.sum(), score.new_tensor(len(score))]))
         scores, positives = sums.clamp(min=1 / get_world_size())
         logits = outputs.distance_logits[image, :, anchor].unflatten(1, (4, -1))

@@ -1,4 +1,4 @@
-"""The best detections of each image. Nothing is suppressed: the one-to-one branch finds an instance once."""
+"""The best detections of each image, without NMS: the one-to-one branch predicts each instance once."""
 
 from typing import NamedTuple
 
@@ -18,17 +18,17 @@ class Detections(NamedTuple):
     boxes: Tensor
     """(B, K, 4) as x1, y1, x2, y2 in pixels of the network's input."""
     coefficients: Tensor | None
-    """(B, K, P), None where only boxes are found."""
+    """(B, K, P), None for boxes only."""
 
 
 def detect(outputs: HeadOutputs, anchors: Tensor, decoder: DistanceDecoder, count: int) -> Detections:
-    """Take the best pairs of anchor and class, among the anchors whose best class is best.
+    """Select the best pairs of anchor and class, among the anchors with the highest scores.
 
     Args:
-        outputs: of a branch.
+        outputs: outputs of a branch.
         anchors: (A, 3).
-        decoder: of boxes.
-        count: how many to take; there are as many where there are anchors enough.
+        decoder: decodes boxes.
+        count: K; the number of anchors if that is lower.
     """
     scores, labels, best = select_best(outputs.class_logits.float(), count)
     boxes = decoder(_take(outputs.distance_logits, best), anchors[best])
@@ -48,6 +48,6 @@ def select_best(class_logits: Tensor, count: int) -> tuple[Tensor, Tensor, Tenso
     return logits.sigmoid(), place % classes, best.gather(1, anchor)
 
 
-def _take(maps: Tensor, anchors: Tensor) -> Tensor:
-    """Take what maps have at anchors, (B, C, A), (B, K) -> (B, C, K)."""
-    return maps.gather(2, anchors.unsqueeze(1).expand(-1, maps.shape[1], -1))
+def _take(values: Tensor, anchors: Tensor) -> Tensor:
+    """Gather the values of anchors, (B, C, A), (B, K) -> (B, C, K)."""
+    return values.gather(2, anchors.unsqueeze(1).expand(-1, values.shape[1], -1))

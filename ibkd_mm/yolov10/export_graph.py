@@ -1,6 +1,8 @@
-"""What is exported: a fused student from pixels to instances, its post-processing included."""
+"""The graph that is exported: a fused student from pixels to instances, post-processing included."""
 
+from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any
 
 import torch
 from mmdet.models.detectors import SingleStageDetector
@@ -9,36 +11,41 @@ from torch import Tensor, nn
 from ibkd_mm.yolov10.anchors import make_anchors
 from ibkd_mm.yolov10.detections import detect
 
-INPUT = "images"
 OUTPUTS = ("boxes", "scores", "labels", "masks")
 
 MOST_INSTANCES = 100
-"""Instances of a picture unless told otherwise: as many as COCO's precision looks at of each class."""
+"""Default number of instances per image: as many as COCO's average precision counts for each class."""
 
 OUTSIDE = -1e4
-"""What is added to the logits of a mask outside of its box: shares there are zero, in half precision too."""
+"""Added to the logits of a mask outside its box: the sigmoid is zero there, in half precision too."""
+
+_BATCHES, _MOST_STRIDES = range(1, 2**31), 1024
 
 
 class DeployedStudent(nn.Module):
-    """A student that takes pixels and gives instances; the detector that it is made from stays as it is.
+    """A student from pixels to instances, an `ExportGraph`; the detector that it copies stays as it is.
 
-    Pixels are RGB whatever the network was trained on: the order of channels and the standard deviation go
-    into the first convolution, which changes no result. The mean would, where that convolution pads with
-    zeros, so it is subtracted where it is not zero.
+    Pixels are RGB in every case: channel order and standard deviation are folded into the first convolution,
+    which changes no result. Folding the mean would, because that convolution pads with zeros, so the mean is
+    subtracted if it is not zero.
 
     Args:
         detector: a YOLOv10.
-        max_instances: how many instances it gives of each picture.
-        half: whether the network runs in half precision; what comes after it never does.
+        max_instances: number of instances per image.
+        half: whether the network runs in half precision; post-processing never does.
     """
 
+    inputs = {"images": (("batch", 3, "rows", "columns"), torch.float32)}
+    parity_rule = "instances"
+    runtime = "InstanceSegmenter"
     mean: Tensor | None
 
     def __init__(self, detector: SingleStageDetector, *, max_instances: int, half: bool = False) -> None:
         super().__init__()
         self.max_instances = max_instances
+        self.metadata = _metadata(detector)
         network = deepcopy(detector).fuse()
-        mean = _take_pixels(network)
+        mean = _fold_pixels(network)
         self.register_buffer("mean", mean if bool(mean.any()) else None)
         self.dtype = torch.float16 if half else torch.float32
         self.backbone, self.neck = network.backbone.to(self.dtype), network.neck.to(self.dtype)
@@ -48,18 +55,32 @@ class DeployedStudent(nn.Module):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what it gives; without masks where the student finds boxes alone."""
+        """Names of the outputs; without masks if the student predicts boxes only."""
         return OUTPUTS[: 3 if self.head.prototypes is None else 4]
 
+    @property
+    def dynamic_axes(self) -> dict[str, range]:
+        """Valid batch sizes, heights (rows) and widths (columns)."""
+        stride = self.metadata["stride"]
+        sides = range(stride, _MOST_STRIDES * stride + 1, stride)
+        return {"batch": _BATCHES, "rows": sides, "columns": sides}
+
+    def example_inputs(self, lengths: Mapping[str, int], seed: int = 0) -> tuple[Tensor]:
+        """Return images of noise, (2, 3, 160, 192) unless `lengths` has others."""
+        stride = self.metadata["stride"]
+        size = {"batch": 2, "rows": 5 * stride, "columns": 6 * stride, **lengths}
+        shape = size["batch"], 3, size["rows"], size["columns"]
+        return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 255,)
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Find the best N instances of each picture, the best first.
+        """Find the best N instances of each image, the best first.
 
         Args:
             images: (B, 3, H, W), RGB from 0 to 255; H and W are multiples of 32.
 
         Returns:
-            boxes (B, N, 4), x1, y1, x2, y2 in pixels of the input; scores (B, N); labels (B, N); and where
-            the student has masks their logits (B, N, H/4, W/4), cut off at the boxes.
+            boxes (B, N, 4), x1, y1, x2, y2 in pixels of the input; scores (B, N); labels (B, N); and if the
+            student has masks their logits (B, N, H/4, W/4), cut off at the boxes.
         """
         if self.mean is not None:
             images = images - self.mean
@@ -77,7 +98,7 @@ class DeployedStudent(nn.Module):
 
 
 def cut_off(masks: Tensor, boxes: Tensor) -> Tensor:
-    """Leave of masks what lies in their boxes, and a cell around, which enlarging needs inside of them.
+    """Mask out what lies outside the boxes, except for the next cell, which interpolation inside them needs.
 
     Args:
         masks: (B, N, h, w), logits.
@@ -87,20 +108,43 @@ def cut_off(masks: Tensor, boxes: Tensor) -> Tensor:
     left, top, right, bottom = boxes.unsqueeze(3).unbind(2)
     inside_rows = (rows >= top - 1) & (rows <= bottom + 1)
     inside_columns = (columns >= left - 1) & (columns <= right + 1)
-    # two sums, which runtimes have fast; a choice by booleans takes twice as long
+    # two sums, which runtimes compute fast; selecting by booleans takes twice as long
     down, along = (torch.where(inside, 0.0, OUTSIDE) for inside in (inside_rows, inside_columns))
     return masks + down.unsqueeze(3) + along.unsqueeze(2)
 
 
-def _take_pixels(network: SingleStageDetector) -> Tensor:
-    """Let the first convolution take RGB pixels less the mean; return the mean, (3, 1, 1)."""
-    given = network.data_preprocessor
+def _normalisation(preprocessor: Any) -> tuple[Tensor, Tensor, bool]:
+    """Return mean and standard deviation, both (3, 1, 1), and whether the network takes RGB."""
     mean, std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
-    if given._enable_normalize:
-        mean, std = given.mean.cpu().expand(3, 1, 1), given.std.cpu().expand(3, 1, 1)
-    # the first module that holds one is the first that runs in every backbone there is
+    if preprocessor._enable_normalize:
+        mean, std = (value.cpu().expand(3, 1, 1) for value in (preprocessor.mean, preprocessor.std))
+    return mean, std, preprocessor._channel_conversion  # the pipeline loads images as BGR
+
+
+def _fold_pixels(network: SingleStageDetector) -> Tensor:
+    """Let the first convolution take RGB pixels less the mean; return the mean, (3, 1, 1)."""
+    mean, std, is_rgb = _normalisation(network.data_preprocessor)
+    # in every backbone that there is, the first module that is a convolution runs first
     first = next(module for module in network.backbone.modules() if isinstance(module, nn.Conv2d))
     first.weight.data = first.weight.data / std.to(first.weight.device)
-    if not given._channel_conversion:  # pictures are loaded as BGR
+    if not is_rgb:
         first.weight.data, mean = first.weight.data.flip(1), mean.flip(0)
     return mean.to(first.weight.device).clone()
+
+
+def _metadata(detector: SingleStageDetector) -> dict[str, Any]:
+    """Collect what a runtime must know of a detector."""
+    head = detector.bbox_head
+    mean, std, is_rgb = _normalisation(detector.data_preprocessor)
+    means, stds = mean.flatten().tolist(), std.flatten().tolist()
+    pad = [detector.data_preprocessor.pad_value * by + plus for by, plus in zip(stds, means, strict=True)]
+    order = 1 if is_rgb else -1
+    return {
+        "stride": max(head.strides),
+        "mask_stride": head.mask_stride,
+        "pixels": "RGB, 0 to 255, float32",
+        "normalisation": f"inside the graph: less {means[::order]}, by {stds[::order]}",
+        "pad": pad[::order],
+        "score_threshold": head.predictor.score_thr,
+        "mask_threshold": head.predictor.mask_thr_binary,
+    }

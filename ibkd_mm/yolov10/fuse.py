@@ -1,4 +1,4 @@
-"""Making a trained network smaller and faster without changing what it says."""
+"""Fuse a trained network: smaller and faster, with the same predictions."""
 
 from mmcv.cnn import fuse_conv_bn
 from torch import nn
@@ -7,7 +7,7 @@ from ibkd_mm.yolov10.blocks import LargeKernelDW
 
 
 def fuse(model: nn.Module) -> None:
-    """Fold norms into convolutions and merge parallel kernels, in place, for evaluation alone."""
+    """Fold norms into convolutions and merge parallel kernels, in place, for evaluation only."""
     model.eval()
     fuse_conv_bn(model)
     for module in model.modules():

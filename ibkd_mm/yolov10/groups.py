@@ -1,13 +1,13 @@
-"""Elements of groups of different sizes, without loops over the groups."""
+"""Operations on groups of different sizes, without loops over the groups."""
 
 import torch
 from torch import Tensor
 
 
 def rank_within(groups: Tensor, values: Tensor) -> Tensor:
-    """Rank each element among those of its group by value, the highest first: (N,), (N,) -> (N,).
+    """Rank each element within its group by value, the highest first: (N,), (N,) -> (N,).
 
-    Of equal values the earlier goes first.
+    Of equal values the earlier comes first.
     """
     order = values.argsort(descending=True, stable=True)
     order = order[groups[order].argsort(stable=True)]
@@ -20,10 +20,10 @@ def rank_within(groups: Tensor, values: Tensor) -> Tensor:
 
 
 class ByImage:
-    """Turns (N, ...) rows, each of an image, into (B, S, ...) and back; S is the most rows of an image.
+    """Converts (N, ...) rows of images into (B, S, ...) and back; S is the maximum number of rows per image.
 
     Args:
-        image: (N,), of which image each row is.
+        image: (N,), image index of each row.
         batch: number of images B.
     """
 
@@ -33,10 +33,10 @@ class ByImage:
         self.size = int(torch.bincount(image, minlength=batch).max())
 
     def pad(self, rows: Tensor) -> Tensor:
-        """Lay rows out, (N, ...) -> (B, S, ...); zeros where an image has fewer."""
+        """Pad with zeros, (N, ...) -> (B, S, ...)."""
         padded = rows.new_zeros(self.batch, self.size, *rows.shape[1:])
         return padded.index_put((self.image, self.slot), rows)
 
     def unpad(self, padded: Tensor) -> Tensor:
-        """Take the rows back, (B, S, ...) -> (N, ...)."""
+        """Remove the padding, (B, S, ...) -> (N, ...)."""
         return padded[self.image, self.slot]

@@ -1,4 +1,4 @@
-"""The head: two branches over the same maps, of which one trains the network and the other predicts."""
+"""The head: two branches over the same feature maps; one trains the network, the other predicts."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -29,25 +29,25 @@ from ibkd_mm.yolov10.truth import collect_truth
 class YOLOv10SegHead(BaseModule):
     """YOLOv10's head, with masks.
 
-    The one-to-many branch gives each instance many anchors, from which the network learns well. The
-    one-to-one branch gives it one, so that nothing need be suppressed; it learns from the same maps and
-    prototypes, but they do not learn from it. It alone predicts.
+    The one-to-many branch assigns many anchors to each instance, which trains the network well. The
+    one-to-one branch assigns one, so that no NMS is needed; its gradients do not reach the feature maps and
+    prototypes. Only the one-to-one branch predicts.
 
     Args:
         num_classes: number of classes.
         in_channels: nominal channels of the levels, from fine to coarse.
-        strides: of the levels.
-        widen_factor: share of the nominal channels.
-        max_channels: most nominal channels that a layer has before the share is taken.
-        reg_max: values that the distribution of a distance is over, from 0.
-        mask: how many `prototypes`, and nominal `channels` of the layers before them; None for boxes alone.
-        prior: what scores start from: so many `instances` in a picture of `size` squared.
-        losses: of each branch, see `BranchCriterion`; `loss_mask` is left out where there are no masks.
+        strides: strides of the levels.
+        widen_factor: scale of the number of channels.
+        max_channels: maximum number of nominal channels, before scaling.
+        reg_max: number of values in the distribution of a distance, from 0.
+        mask: number of `prototypes`, and nominal `channels` of the layers before them; None for boxes only.
+        prior: initial scores are those of `instances` in an image of `size` x `size`.
+        losses: losses of each branch, see `BranchCriterion`; `loss_mask` is ignored without masks.
         norm_cfg: norm layer.
         act_cfg: activation layer.
-        train_cfg: the assigners `one_to_many` and `one_to_one`; None if it is not to be trained.
+        train_cfg: the assigners `one_to_many` and `one_to_one`; None if the head is not trained.
         test_cfg: see `Predictor`.
-        init_cfg: weights to start from, as mmengine's.
+        init_cfg: initial weights, as in mmengine.
     """
 
     def __init__(
@@ -96,14 +96,14 @@ class YOLOv10SegHead(BaseModule):
         self.predictor = Predictor(**test_cfg)
 
     def forward(self, x: Sequence[Tensor]) -> HeadOutputs:
-        """Put out what the network is deployed with: the one-to-one branch and the prototypes."""
+        """Compute what is deployed: the one-to-one branch and the prototypes."""
         outputs = self.one_to_one(x)
         return outputs._replace(prototypes=None if self.prototypes is None else self.prototypes(x[0]))
 
     def steps(
         self, x: Sequence[Tensor], batch_data_samples: Sequence[DetDataSample]
     ) -> dict[str, BranchStep]:
-        """Work out a training step for each branch.
+        """Compute a training step of each branch.
 
         Args:
             x: (B, C, H/s, W/s) for each level.
@@ -111,35 +111,34 @@ class YOLOv10SegHead(BaseModule):
         """
         if self.one_to_many is None or not self.criteria:
             raise UserError(
-                "Expected a YOLOv10 with all that training needs, found one that was fused for deployment or "
-                "built with train_cfg=None. Build it from its config again, and load weights from before."
+                "Expected a trainable YOLOv10, found one that was fused for deployment or "
+                "built with train_cfg=None. Build it from its config and load weights from before fusing."
             )
-        one = self.one_to_one([level.detach() for level in x])
-        many, cells = self._many(x)
-        if many.prototypes is not None:
-            one = one._replace(prototypes=many.prototypes.detach())
+        one_to_one = self.one_to_one([level.detach() for level in x])
+        one_to_many, cells = self._one_to_many_outputs(x)
+        if one_to_many.prototypes is not None:
+            one_to_one = one_to_one._replace(prototypes=one_to_many.prototypes.detach())
         anchors = make_anchors(x, self.strides)
         truth = collect_truth(batch_data_samples, anchors.device, self.mask_stride, cells)
         pairs = pairs_inside(anchors[:, :2], truth)
         return {
-            "one_to_many": self._step("one_to_many", many, anchors, truth, pairs),
-            "one_to_one": self._step("one_to_one", one, anchors, truth, pairs),
+            "one_to_many": self._step("one_to_many", one_to_many, anchors, truth, pairs),
+            "one_to_one": self._step("one_to_one", one_to_one, anchors, truth, pairs),
         }
 
     def one_to_many_step(self, x: Sequence[Tensor], truth: GroundTruth) -> BranchStep:
-        """Work out a step of the branch that trains the network, on ground truth that is at hand.
+        """Compute a step of the one-to-many branch on ground truth that was collected before.
 
         Args:
             x: (B, C, H/s, W/s) for each level.
             truth: the instances of the batch.
         """
         anchors = make_anchors(x, self.strides)
-        return self._step(
-            "one_to_many", self._many(x)[0], anchors, truth, pairs_inside(anchors[:, :2], truth)
-        )
+        outputs, _ = self._one_to_many_outputs(x)
+        return self._step("one_to_many", outputs, anchors, truth, pairs_inside(anchors[:, :2], truth))
 
-    def _many(self, x: Sequence[Tensor]) -> tuple[HeadOutputs, tuple[int, int] | None]:
-        """Run the one-to-many branch and the prototypes; say how many cells these have, down and across."""
+    def _one_to_many_outputs(self, x: Sequence[Tensor]) -> tuple[HeadOutputs, tuple[int, int] | None]:
+        """Run the one-to-many branch and the prototypes; also return the height and width of these."""
         assert self.one_to_many is not None
         outputs = self.one_to_many(x)
         if self.prototypes is None:
@@ -154,19 +153,19 @@ class YOLOv10SegHead(BaseModule):
         return self.criteria[name](outputs, boxes, anchors, truth, pairs)
 
     def loss(self, x: Sequence[Tensor], batch_data_samples: Sequence[DetDataSample]) -> dict[str, Tensor]:
-        """Give the losses of both branches, each under its name and the branch's."""
+        """Compute the losses of both branches, named `branch.loss`."""
         steps = self.steps(x, batch_data_samples)
         return {f"{name}.{key}": loss for name, step in steps.items() for key, loss in step.losses.items()}
 
     def predict(
         self, x: Sequence[Tensor], batch_data_samples: Sequence[DetDataSample], rescale: bool = True
     ) -> list[InstanceData]:
-        """Find the instances of each picture.
+        """Predict the instances of each image.
 
         Args:
             x: (B, C, H/s, W/s) for each level.
-            batch_data_samples: B samples with what the pipeline noted of the pictures.
-            rescale: whether to find them in the original picture, or in the network's input.
+            batch_data_samples: B samples with the metadata of the images.
+            rescale: whether results refer to the original image or to the network's input.
         """
         outputs = self(x)
         with torch.autocast(x[0].device.type, enabled=False):
@@ -177,11 +176,11 @@ class YOLOv10SegHead(BaseModule):
             )
 
     def drop_training_branch(self) -> None:
-        """Forget what only training needs."""
+        """Remove what only training needs."""
         self.one_to_many = None
         self.criteria = nn.ModuleDict()
 
     @property
     def mask_stride(self) -> int:
-        """Pixels of the network's input along the side of a prototype's cell."""
+        """Side of a prototype's cell in pixels of the network's input."""
         return self.strides[0] // 2

@@ -1,4 +1,4 @@
-"""How layers are made and scaled: what all parts of the network agree on."""
+"""Convolution layers and scaling rules that all parts of the network share."""
 
 import math
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from mmcv.cnn import ConvModule
 
 
 class ConvLayer(ConvModule):
-    """Convolution, norm and activation that start from PyTorch's values, as the published training did."""
+    """Convolution, norm and activation with PyTorch's initial values, as in the published training."""
 
     def init_weights(self) -> None:
-        """Leave the values as they were drawn; mmcv would draw others."""
+        """Keep the initial values; mmcv would draw others."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Makes convolutions with one kind of norm and activation behind them.
+    """Builds convolutions that share one type of norm and activation.
 
     Args:
-        norm_cfg: norm layer, as mmcv's.
-        act_cfg: activation layer, as mmcv's.
+        norm_cfg: norm layer, as in mmcv.
+        act_cfg: activation layer, as in mmcv.
     """
 
     norm_cfg: dict[str, Any]
@@ -36,7 +36,7 @@ class Layers:
         groups: int = 1,
         act: bool = True,
     ) -> ConvLayer:
-        """Make a convolution that keeps the size, but for its stride; without activation if not `act`."""
+        """Build a convolution with `same` padding, with an activation if `act`."""
         return ConvLayer(
             inputs,
             outputs,
@@ -46,19 +46,19 @@ class Layers:
             groups=groups,
             norm_cfg=self.norm_cfg,
             act_cfg=self.act_cfg if act else None,
-            inplace=False,  # in place, autograd would copy the input first
+            inplace=False,  # in-place activation would make autograd copy the input
         )
 
     def depthwise(self, channels: int, kernel: int, stride: int = 1, *, act: bool = True) -> ConvLayer:
-        """Make a convolution of each channel by itself."""
+        """Build a depth-wise convolution."""
         return self.conv(channels, channels, kernel, stride, groups=channels, act=act)
 
 
 def scaled_channels(nominal: int, widen_factor: float, max_channels: int) -> int:
-    """Scale channels, capped before and rounded up to a multiple of eight after."""
+    """Cap and scale a number of channels, and round it up to a multiple of eight."""
     return math.ceil(min(nominal, max_channels) * widen_factor / 8) * 8
 
 
 def scaled_repeats(nominal: int, deepen_factor: float) -> int:
-    """Scale the number of blocks in a row, of which one is left at least."""
+    """Scale the number of blocks in a row; it is at least one."""
     return max(round(nominal * deepen_factor), 1)

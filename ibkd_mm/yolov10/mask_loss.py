@@ -1,4 +1,4 @@
-"""Loss of the masks, inside the boxes, in bounded memory."""
+"""Mask loss inside the boxes, in bounded memory."""
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +13,16 @@ _EPS = 1e-7
 
 @MODELS.register_module()
 class CroppedMaskLoss(nn.Module):
-    """Binary cross-entropy inside the instance's box, as a mean over the box's area.
+    """Binary cross-entropy inside the instance's box, averaged over the box's area.
 
-    A cell at the box's edge counts by its share inside, so that the area is exact and even a box smaller
-    than a cell has one.
+    A cell at the edge of the box is weighted by the fraction of it that is inside, so that the area is exact,
+    even for a box smaller than a cell.
 
     Args:
-        loss_weight: gain.
-        max_cells: most cells of assembled masks in memory at once. Where a batch has more, they are assembled
-            part by part, and again for the backward pass: memory stays bounded however many instances.
-        divergence: whether to leave out the entropy of the targets, so that it is zero where they are met.
+        loss_weight: weight of the loss.
+        max_cells: maximum number of mask cells in memory at once. A larger batch is computed in chunks, which
+            are computed again in the backward pass, so that memory is bounded for any number of instances.
+        divergence: whether to subtract the entropy of the targets, so that a perfect prediction costs zero.
     """
 
     def __init__(self, *, loss_weight: float, max_cells: int, divergence: bool = False) -> None:
@@ -49,13 +49,14 @@ class CroppedMaskLoss(nn.Module):
         Args:
             coefficients: (N, P).
             prototypes: (B, P, h, w).
-            image: (N,), the image of each positive.
-            boxes: (N, 4), boxes to stay inside, in pixels.
-            masks: (instances, h, w), how many pixels of each cell are an instance's; as floats, what share.
-            rows: (N,), which of these instances each positive is to find.
-            stride: pixels along a cell's side.
+            image: (N,), image index of each positive.
+            boxes: (N, 4), boxes of the instances, in pixels.
+            masks: (instances, h, w), number of pixels of each cell that belong to the instance; floats are
+                fractions.
+            rows: (N,), row in `masks` of each positive.
+            stride: side of a cell in pixels.
             normaliser: number of positives.
-            weight: (N,), what each positive counts.
+            weight: (N,), weight of each positive.
         """
         batch, _, height, width = prototypes.shape
         down, across = _cover(boxes[:, 1::2] / stride, height), _cover(boxes[:, ::2] / stride, width)
@@ -77,7 +78,7 @@ class CroppedMaskLoss(nn.Module):
 
 
 def _cover(edges: Tensor, cells: int) -> Tensor:
-    """How much of each cell along one side lies in the box, as shares of the box: (N, 2) -> (N, cells)."""
+    """Return the part of the box's side that each cell covers: (N, 2) -> (N, cells)."""
     start = torch.arange(cells, device=edges.device)
     inside = torch.min(edges[:, 1:], start + 1) - torch.max(edges[:, :1], start)
     inside = inside.clamp(min=0)
@@ -94,20 +95,19 @@ def _compare(
     down: Tensor,
     across: Tensor,
 ) -> Tensor:
-    """Sum of the weighted cross-entropies of (B, S) masks of `cells` cells.
+    """Sum the weighted cross-entropies of (B, S) masks of `cells` cells.
 
-    Assembling whole masks is one product of matrices; all else is done for the cells inside the boxes alone,
-    which are few.
+    Whole masks are assembled with one matrix product; the rest is computed for the cells inside boxes only.
 
     Args:
         prototypes: (B, P, cells).
         masks: (instances, cells).
-        full: pixels of a cell.
-        divergence: whether less the targets' entropy.
+        full: number of pixels in a cell.
+        divergence: whether to subtract the entropy of the targets.
         coefficients: (B, S, P).
-        rows: (B, S), instances.
+        rows: (B, S), rows in `masks`.
         down: (B, S, h), weights of rows of cells.
-        across: (B, S, w), weights of columns.
+        across: (B, S, w), weights of columns of cells.
     """
     weights = (down[..., :, None] * across[..., None, :]).flatten()
     inside = weights.nonzero().squeeze(1)
@@ -120,6 +120,6 @@ def _compare(
     return total - (binary_entropy(targets) * weights).sum() if divergence else total
 
 
-def binary_entropy(share: Tensor) -> Tensor:
-    """Entropy of yes and no, elementwise, 0 at certainty."""
-    return -(share.xlogy(share) + (1 - share).xlogy(1 - share))
+def binary_entropy(probability: Tensor) -> Tensor:
+    """Compute the entropy of a binary variable, elementwise."""
+    return -(probability.xlogy(probability) + (1 - probability).xlogy(1 - probability))

@@ -1,4 +1,4 @@
-"""The neck: tells each level what the coarser and the finer ones saw."""
+"""The neck: combines the feature maps of all levels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,17 +15,17 @@ from ibkd_mm.yolov10.layers import Layers, scaled_channels, scaled_repeats
 
 @MODELS.register_module()
 class YOLOv10PAFPN(BaseModule):
-    """A path down to the fine level and one up again, of C2f blocks.
+    """A path aggregation network of C2f blocks: from coarse to fine and back.
 
     Args:
-        in_channels: nominal channels of the levels at strides 8, 16 and 32; as many go out.
-        compact_blocks: those of its blocks that are made of compact inverted blocks: `down16` and `down8` on
-            the way down, `up16` and `up32` on the way up.
+        in_channels: nominal channels of the levels at strides 8, 16 and 32, of inputs and outputs.
+        compact_blocks: the blocks made of compact inverted blocks: `down16` and `down8` on the way to the
+            fine level, `up16` and `up32` on the way back.
         others: as for `YOLOv10Backbone`.
     """
 
     repeats = 3
-    """Nominal blocks in a row."""
+    """Nominal number of blocks in a row."""
 
     def __init__(
         self,
@@ -42,7 +42,9 @@ class YOLOv10PAFPN(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         layers = Layers(norm_cfg, act_cfg)
-        fine, middle, coarse = (scaled_channels(each, widen_factor, max_channels) for each in in_channels)
+        fine, middle, coarse = (
+            scaled_channels(nominal, widen_factor, max_channels) for nominal in in_channels
+        )
 
         def block(name: str, inputs: int, outputs: int) -> C2f:
             compact = name in compact_blocks
@@ -64,7 +66,7 @@ class YOLOv10PAFPN(BaseModule):
         self.up32 = block("up32", middle + coarse, coarse)
 
     def forward(self, levels: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Mix the levels: three of (B, C, H/s, W/s) -> three of the same shapes."""
+        """Combine the levels: three of (B, C, H/s, W/s) -> three of the same shapes."""
         fine, middle, coarse = levels
         middle = self.down16(torch.cat([_double(coarse), middle], dim=1))
         fine = self.down8(torch.cat([_double(middle), fine], dim=1))

@@ -1,4 +1,4 @@
-"""From detections in the network's input to the instances of pictures."""
+"""Convert detections in the network's input into the instances of images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ibkd_mm.yolov10.detections import Detections
-from ibkd_mm.yolov10.paste import Frame, paste
+from ibkd_mm.yolov10.mask_paste import Frame, paste_masks
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """Keeps the detections that are sure enough and assembles the masks of these alone.
+    """Selects detections by score and assembles the masks of these.
 
     Args:
-        max_per_img: most instances of a picture.
-        score_thr: what a score must exceed.
-        mask_thr_binary: what the share of a pixel must exceed to be the instance's.
-        max_pixels: most pixels of masks interpolated at once, on a GPU.
+        max_per_img: maximum number of instances per image.
+        score_thr: detections with higher scores are kept.
+        mask_thr_binary: pixels with a higher probability belong to the instance.
+        max_pixels: maximum number of mask pixels interpolated at once, on a GPU.
     """
 
     max_per_img: int
@@ -36,18 +36,18 @@ class Predictor:
         stride: int,
         rescale: bool,
     ) -> list[InstanceData]:
-        """Turn the detections of a batch into `bboxes`, `scores`, `labels` and `masks` of each picture.
+        """Convert the detections of a batch into `bboxes`, `scores`, `labels` and `masks` of each image.
 
         Args:
-            found: of B images.
-            prototypes: (B, P, h, w), if masks are wanted.
-            metas: what the pipeline noted of each.
-            stride: of the prototypes.
-            rescale: whether for the original picture, or for the network's input.
+            found: detections of B images.
+            prototypes: (B, P, h, w); None for boxes only.
+            metas: metadata of each image.
+            stride: stride of the prototypes.
+            rescale: whether results refer to the original image or to the network's input.
         """
         results = []
         for index, meta in enumerate(metas):
-            frame = Frame.of(meta, rescale)
+            frame = Frame.from_meta(meta, rescale)
             kept = found.scores[index] > self.score_thr
             boxes = frame.boxes(found.boxes[index, kept])
             instances = InstanceData(
@@ -55,17 +55,17 @@ class Predictor:
             )
             if prototypes is not None and found.coefficients is not None:
                 logits = found.coefficients[index, kept] @ prototypes[index].float().flatten(1)
-                instances.masks = paste(
+                instances.masks = paste_masks(
                     logits.sigmoid().unflatten(1, prototypes.shape[-2:]),
                     boxes,
                     frame,
                     stride=stride,
                     threshold=self.mask_thr_binary,
-                    together=self._together(frame, boxes),
+                    chunk=self._chunk_size(frame, boxes),
                 )
             results.append(instances)
         return results
 
-    def _together(self, frame: Frame, boxes: Tensor) -> int:
-        """Say how many masks at a time: on a CPU, where starting work costs little, each by itself."""
+    def _chunk_size(self, frame: Frame, boxes: Tensor) -> int:
+        """Return the number of masks to enlarge at a time: one on a CPU, which has no launch overhead."""
         return max(self.max_pixels // (frame.height * frame.width), 1) if boxes.is_cuda else 1

@@ -1,4 +1,4 @@
-"""Mask prototypes: maps that the masks of all instances are sums of."""
+"""Mask prototypes: the mask of each instance is a weighted sum of them."""
 
 from torch import Tensor, nn
 
@@ -6,12 +6,12 @@ from ibkd_mm.yolov10.layers import Layers
 
 
 class Prototypes(nn.Module):
-    """Prototypes from the finest level, at half its stride (https://arxiv.org/abs/1904.02689).
+    """Computes prototypes from the finest level, at half its stride (https://arxiv.org/abs/1904.02689).
 
     Args:
-        layers: maker of convolutions.
+        layers: builds convolutions.
         inputs: channels of the finest level.
-        hidden: channels between.
+        hidden: channels of the hidden layers.
         outputs: number of prototypes.
     """
 
@@ -23,5 +23,5 @@ class Prototypes(nn.Module):
         self.project = layers.conv(hidden, outputs)
 
     def forward(self, finest: Tensor) -> Tensor:
-        """Make prototypes, (B, inputs, H, W) -> (B, outputs, 2 H, 2 W)."""
+        """Compute prototypes, (B, inputs, H, W) -> (B, outputs, 2 H, 2 W)."""
         return self.project(self.refine(self.enlarge(self.reduce(finest))))

@@ -1,4 +1,4 @@
-"""Loss of the class scores."""
+"""Classification loss."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,12 +9,12 @@ from ibkd_mm.yolov10.structures import Assignment
 
 @MODELS.register_module()
 class AssignedScoreLoss(nn.Module):
-    """Binary cross-entropy of all scores of all anchors with the assigned ones, which are zero but for a few.
+    """Binary cross-entropy of the scores of all anchors with the assigned scores, most of which are zero.
 
-    As BCE(z, t) = softplus(z) - t z, the targets need not be spread over a map of zeros.
+    As BCE(z, t) = softplus(z) - t z, no dense tensor of targets is needed.
 
     Args:
-        loss_weight: gain.
+        loss_weight: weight of the loss.
     """
 
     def __init__(self, *, loss_weight: float) -> None:
@@ -29,18 +29,18 @@ class AssignedScoreLoss(nn.Module):
         normaliser: Tensor,
         ignored_anchors: Tensor | None = None,
     ) -> Tensor:
-        """Sum over everything, divided by the normaliser.
+        """Sum over all scores, divided by the normaliser.
 
         Args:
             class_logits: (B, classes, A).
             assigned: N positives.
-            labels: (N,), their classes.
+            labels: (N,), classes of the positives.
             normaliser: sum of the assigned scores.
-            spared: (B, A), the anchors of which no score is asked for.
+            ignored_anchors: (B, A), anchors without loss, unless they are positives.
         """
         positive = class_logits[assigned.image, labels, assigned.anchor]
-        punished = F.softplus(class_logits)
+        dense = F.softplus(class_logits)
         if ignored_anchors is not None:
-            punished = punished.masked_fill(ignored_anchors.unsqueeze(1), 0)
-        total = punished.sum() - (positive * assigned.score).sum()
+            dense = dense.masked_fill(ignored_anchors.unsqueeze(1), 0)
+        total = dense.sum() - (positive * assigned.score).sum()
         return self.loss_weight * total / normaliser

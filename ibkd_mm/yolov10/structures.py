@@ -1,4 +1,4 @@
-"""What passes between the parts of the head.
+"""Data structures of the head.
 
 B images, A anchors of all levels from fine to coarse, T instances in the batch, N positives.
 """
@@ -12,84 +12,82 @@ from ibkd_mm.yolov10.groups import ByImage
 
 
 class HeadOutputs(NamedTuple):
-    """What one branch of the head puts out. A named tuple, since tracing knows how to handle one."""
+    """Outputs of one branch of the head. A named tuple, because tracing supports it."""
 
     class_logits: Tensor
     """(B, classes, A)."""
     distance_logits: Tensor
     """(B, 4 * bins, A): distributions over the distances to the left, top, right and bottom."""
     coefficients: Tensor | None = None
-    """(B, P, A): how much of each prototype the mask of an anchor has. None where only boxes are found."""
+    """(B, P, A): weights of the prototypes in the mask of each anchor. None for boxes only."""
     prototypes: Tensor | None = None
     """(B, P, h, w), at half the stride of the finest level."""
 
     def float(self) -> "HeadOutputs":
-        """Widen to float32, as a tensor's method of the name does."""
+        """Convert to float32."""
         return HeadOutputs(*(part if part is None else part.float() for part in self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The instances of a batch, one image after another. Images have as many as they have: no padding."""
+    """The instances of all images of a batch, concatenated without padding."""
 
     image: Tensor
-    """(T,)."""
+    """(T,), image index."""
     boxes: Tensor
     """(T, 4) as x1, y1, x2, y2 in pixels of the network's input."""
     labels: Tensor
     """(T,)."""
     masks: Tensor | None
-    """(T, h, w), bytes: how many pixels of a prototype's cell are the instance's. None for boxes alone."""
+    """(T, h, w) uint8: number of pixels of each cell that belong to the instance. None for boxes only."""
     mask_stride: int
-    """Pixels along the side of such a cell."""
+    """Side of a cell in pixels."""
     ignore_regions: "IgnoreRegions | None" = None
 
 
 class IgnoreRegions(NamedTuple):
-    """What may be an instance or not: anchors inside are not told that there is none."""
+    """Regions that may or may not be instances: anchors inside are not trained as background."""
 
     image: Tensor
-    """(D,)."""
+    """(R,), image index."""
     boxes: Tensor
-    """(D, 4) as those of instances."""
+    """(R, 4), as the boxes of instances."""
 
 
 class Pairs(NamedTuple):
-    """Each instance with each anchor that lies in its box. Both (pairs,)."""
+    """Pairs of an instance and an anchor inside its box. Both (pairs,)."""
 
     instance: Tensor
     anchor: Tensor
 
 
 class Assignment(NamedTuple):
-    """Which anchors are to find which instances. All (N,)."""
+    """The anchors that are assigned to instances. All (N,)."""
 
     image: Tensor
     anchor: Tensor
     instance: Tensor
     """Index into the instances of the batch."""
     score: Tensor
-    """What class score the anchor is to give, by how well it fits among those of its instance."""
+    """Target class score, which depends on how well the anchor fits compared with others of its instance."""
 
 
 @dataclass(frozen=True)
 class BranchStep:
-    """All that a training step worked out for one branch, so that nobody need do it again."""
+    """All that a training step computed for one branch, for reuse in distillation losses."""
 
     outputs: HeadOutputs
     boxes: Tensor
-    """(B, A, 4): decoded, in pixels of the network's input, with gradient."""
+    """(B, A, 4): decoded boxes in pixels of the network's input, with gradient."""
     truth: GroundTruth
     assignment: Assignment
     losses: dict[str, Tensor]
 
     def mask_logits(self, chosen: Tensor) -> Tensor:
-        """Assemble the masks of some positives, whole and with gradient.
-
-        On demand alone: those of all positives need not fit in memory.
+        """Assemble the masks of some positives, with gradient; those of all might not fit in memory.
 
         Args:
-            chosen: (n,), indices or booleans into the assignment.
+            chosen: (n,), indices or a boolean mask of the assignment.
 
         Returns:
             (n, h, w).

@@ -1,4 +1,4 @@
-"""Ground truth of a batch as tensors."""
+"""Collect the ground truth of a batch as tensors."""
 
 from collections.abc import Sequence
 
@@ -17,69 +17,71 @@ from ibkd_mm.yolov10.structures import GroundTruth, IgnoreRegions
 def collect_truth(
     samples: Sequence[DetDataSample], device: torch.device, stride: int, size: tuple[int, int] | None
 ) -> GroundTruth:
-    """Gather the instances of a batch.
+    """Concatenate the instances of a batch.
 
     Args:
-        samples: with `gt_instances`.
-        device: where the network is.
-        stride: pixels along the side of a cell of the masks.
-        size: cells of the masks, down and across; None for boxes alone.
+        samples: data samples with `gt_instances`.
+        device: device of the network.
+        stride: side of a mask cell in pixels.
+        size: height and width of the masks in cells; None for boxes only.
     """
-    found = [sample.gt_instances for sample in samples]
-    counts = torch.tensor([len(instances) for instances in found])
+    instances = [sample.gt_instances for sample in samples]
+    counts = torch.tensor([len(each) for each in instances])
+    masks = None
+    if size is not None:
+        masks = torch.cat([_mask_cells(sample, device, stride, size) for sample in samples])
     return GroundTruth(
-        image=torch.arange(len(found)).repeat_interleave(counts).to(device),
-        boxes=torch.cat([get_box_tensor(instances.bboxes).to(device).float() for instances in found]),
-        labels=torch.cat([instances.labels.to(device) for instances in found]),
-        masks=None if size is None else torch.cat([_cells(each, device, stride, size) for each in samples]),
+        image=torch.arange(len(instances)).repeat_interleave(counts).to(device),
+        boxes=torch.cat([get_box_tensor(each.bboxes).to(device).float() for each in instances]),
+        labels=torch.cat([each.labels.to(device) for each in instances]),
+        masks=masks,
         mask_stride=stride,
-        ignore_regions=_doubts(samples, device),
+        ignore_regions=_ignore_regions(samples, device),
     )
 
 
-def _doubts(samples: Sequence[DetDataSample], device: torch.device) -> IgnoreRegions | None:
+def _ignore_regions(samples: Sequence[DetDataSample], device: torch.device) -> IgnoreRegions | None:
     ignored = [(image, getattr(sample, "ignored_instances", None)) for image, sample in enumerate(samples)]
     labelled = [(image, each) for image, each in ignored if each is not None and "labels" in each]
     if not labelled:
         return None
     labels = torch.cat([each.labels for _, each in labelled])
-    doubted = (labels == IGNORE_LABEL).nonzero().flatten()
-    if not len(doubted):
+    regions = (labels == IGNORE_LABEL).nonzero().flatten()
+    if not len(regions):
         return None
     images = torch.cat([torch.full_like(each.labels, image) for image, each in labelled])
     boxes = torch.cat([get_box_tensor(each.bboxes) for _, each in labelled])
-    return IgnoreRegions(images[doubted].to(device), boxes[doubted].to(device).float())
+    return IgnoreRegions(images[regions].to(device), boxes[regions].to(device).float())
 
 
-def _cells(sample: DetDataSample, device: torch.device, stride: int, size: tuple[int, int]) -> Tensor:
-    """Count the pixels of each cell of `stride` x `stride` that are an instance's, unless the loader has.
+def _mask_cells(sample: DetDataSample, device: torch.device, stride: int, size: tuple[int, int]) -> Tensor:
+    """Count the pixels of an instance in each cell of `stride` x `stride`, unless the data loader did.
 
-    Counts rather than one pixel for each cell: what remains of an outline finer than the stride is where it
-    runs, which the network learns as a share, and an instance smaller than a cell does not vanish.
+    Counts keep outlines that are finer than the stride, as fractions, and instances smaller than a cell.
 
     Returns:
-        (instances, height, width), bytes; pictures are padded at the bottom and right.
+        (instances, height, width) uint8; images are padded below and to the right.
     """
     instances = sample.gt_instances
     if "mask_cells" in instances:
-        cells = _checked(instances.mask_cells, sample.img_shape, stride).to(device)
+        cells = _check_size(instances.mask_cells, sample.img_shape, stride).to(device)
     elif "masks" in instances:
         pixels = np.ascontiguousarray(instances.masks.to_ndarray(), dtype=np.uint8)
         cells = count_cells(torch.from_numpy(pixels).to(device), stride)
     else:
         raise UserError(
-            "Expected masks to learn from (gt_instances.masks), found boxes alone. Set with_mask=True in the "
-            "pipeline's LoadAnnotations, or model.bbox_head.mask=None to learn boxes alone."
+            "Expected masks (gt_instances.masks), found boxes only. Set with_mask=True in the pipeline's "
+            "LoadAnnotations, or model.bbox_head.mask=None to train boxes only."
         )
     return F.pad(cells, (0, size[1] - cells.shape[2], 0, size[0] - cells.shape[1]))
 
 
-def _checked(cells: Tensor, picture: tuple[int, int], stride: int) -> Tensor:
-    expected = tuple(-(-side // stride) for side in picture[:2])
+def _check_size(cells: Tensor, image: tuple[int, int], stride: int) -> Tensor:
+    expected = tuple(-(-side // stride) for side in image[:2])
     if cells.shape[1:] != expected:
         raise UserError(
-            f"Expected {expected} mask_cells of {stride} x {stride} pixels in a picture of {picture[:2]}, "
-            f"found {tuple(cells.shape[1:])}. Set stride={stride} in the pipeline's MaskCells, and change no "
-            "size behind it."
+            f"Expected {expected} mask_cells of {stride} x {stride} pixels in an image of {image[:2]}, "
+            f"found {tuple(cells.shape[1:])}. Set stride={stride} in the pipeline's MaskCells, and do not "
+            "change the size after it."
         )
     return cells

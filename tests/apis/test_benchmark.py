@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ibkd_mm import cli
 from ibkd_mm.apis import TrainResult
-from ibkd_mm.apis import benchmark as module
 from ibkd_mm.apis.benchmark import benchmark
+from ibkd_mm.benchmark import memory_process
 
 QUICK = ["--rounds", "2", "--warmup", "1", "--threads", "1"]
 
@@ -33,7 +33,7 @@ def net() -> Path:
     return Path("net.onnx")
 
 
-def test_files_and_configs_stand_in_one_table(
+def test_files_and_configs_are_rows_of_one_table(
     net: Path, tiny: Path, trained: TrainResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models = [str(net), str(tiny), f"{tiny},{trained.last}"]
@@ -42,10 +42,10 @@ def test_files_and_configs_stand_in_one_table(
         == 0
     )
     said = capsys.readouterr()
-    assert "round 3 of 3" in said.err
+    assert "Reading net.onnx" in said.err
     table = json.loads(Path("table.json").read_text())
-    assert table["circumstances"]["threads"] == 1
-    assert {"torch", "onnxruntime", "openvino", "ibkd_mm"} <= table["circumstances"]["versions"].keys()
+    assert table["environment"]["threads"] == 1
+    assert {"torch", "onnxruntime", "openvino", "ibkd_mm"} <= table["environment"]["versions"].keys()
     first, second, third = table["models"]
     assert [each["name"] for each in table["models"]] == [
         "net.onnx",
@@ -67,14 +67,14 @@ def test_files_and_configs_stand_in_one_table(
 def test_memory_is_measured_in_another_process(
     net: Path, tiny: Path, trained: TrainResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    size = (64, 64)  # and what else there is goes to that process as well
+    size = (64, 64)  # every setting reaches the process
     (row,) = benchmark([f"{tiny},{trained.last}"], size=size, score=0.5, rounds=1, warmup=0).rows
     assert "Measuring the memory of tiny.py" in capsys.readouterr().err
     assert row.memory is not None
     assert 1e6 < row.memory < 1e9
 
 
-def test_flops_are_of_one_picture_whatever_the_batch(tiny: Path) -> None:
+def test_flops_are_those_of_one_image_for_any_batch(tiny: Path) -> None:
     def flops(batch: int) -> int:
         settings = {"size": (64, 64), "rounds": 1, "warmup": 0, "thread_count": 1, "memory": False}
         (row,) = benchmark([str(tiny)], batch=batch, **settings).rows
@@ -85,16 +85,16 @@ def test_flops_are_of_one_picture_whatever_the_batch(tiny: Path) -> None:
     assert flops(1) == flops(3) > 0
 
 
-def test_threads_are_as_before_afterwards(net: Path) -> None:
+def test_the_number_of_threads_is_restored(net: Path) -> None:
     before = torch.get_num_threads()
     benchmark([str(net)], rounds=1, warmup=0, thread_count=before + 1, memory=False)
     assert torch.get_num_threads() == before
 
 
-def test_memory_that_cannot_be_measured_is_left_open(
+def test_memory_that_cannot_be_measured_is_none(
     net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "_CHILD", "raise MemoryError('too large')")
+    monkeypatch.setattr(memory_process, "_CHILD", "raise MemoryError('too large')")
     (row,) = benchmark([str(net)], rounds=1, warmup=0).rows
     assert row.memory is None
     assert "  not measured: MemoryError: too large\n" in capsys.readouterr().err
@@ -107,19 +107,19 @@ def test_memory_that_cannot_be_measured_is_left_open(
         (["net.xml"], "There is no model net.xml."),
         (["nope.py"], "There is no config nope.py."),
         (["{tiny},nope.pth"], "There is no checkpoint nope.pth."),
-        (["weights.pth"], "holds weights alone. Name the config that they belong to: CONFIG,weights.pth"),
+        (["weights.pth"], "has weights alone. Name the config that they belong to: CONFIG,weights.pth"),
         (
             ["net.tflite"],
             "Expected an .onnx file, an .xml file of OpenVINO, a config, or CONFIG,WEIGHTS; found",
         ),
-        (["net.onnx", "--size", "32", "32"], "takes pictures of one size (input 'x', 1x3x64x64)"),
-        (["net.onnx", "--batch", "2"], "takes 1 pictures at a time (input 'x', 1x3x64x64)"),
+        (["net.onnx", "--size", "32", "32"], "Expected --size 64 64 for net.onnx (input 'x', 1x3x64x64)"),
+        (["net.onnx", "--batch", "2"], "Expected --batch 1 for net.onnx (input 'x', 1x3x64x64)"),
         (["net.onnx", "--rounds", "0"], "Expected --rounds of 1 or more, found 0."),
         (["net.onnx", "--size", "0", "64"], "Expected --size of 1 or more, found 0."),
         (["net.onnx", "--out", "table.txt"], "expected a name ending in .json in a folder that exists"),
         (["net.onnx", "--out", "none/table.json"], "expected a name ending in .json in a folder that exists"),
-        (["net.onnx", "--image", "nope.jpg"], "There is no picture nope.jpg."),
-        (["net.onnx", "--image", "net.onnx"], "net.onnx is not a picture that can be read."),
+        (["net.onnx", "--image", "nope.jpg"], "There is no image nope.jpg."),
+        (["net.onnx", "--image", "net.onnx"], "net.onnx is not an image that can be read."),
     ],
 )
 def test_wrong_input_is_one_message(
@@ -130,6 +130,6 @@ def test_wrong_input_is_one_message(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_said(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_gpu_is_an_error(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["benchmark", str(net), "--device", "cuda"]) == 2
     assert "--device cuda needs a GPU" in capsys.readouterr().err

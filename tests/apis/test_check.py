@@ -95,7 +95,7 @@ def test_generated_data_are_made_and_found_healthy(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_said_before_anything_is_read(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(import_module("ibkd_mm.apis.check"), "check_parts", lambda *_: pytest.fail("it read"))
+    monkeypatch.setattr(import_module("ibkd_mm.apis.check"), "check_datasets", lambda *_: pytest.fail("read"))
     with pytest.raises(UserError, match="--json"):
         check(tiny, json_file=str(tmp_path))
 

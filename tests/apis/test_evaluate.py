@@ -39,7 +39,7 @@ def _average_precision(tiny: Path, predictions: list[dict]) -> float:
     return float(scored.stats[0])
 
 
-def test_it_measures_and_keeps_the_predictions(tiny: Path, trained: TrainResult) -> None:
+def test_it_measures_and_writes_the_predictions(tiny: Path, trained: TrainResult) -> None:
     result = evaluate(tiny, str(trained.last), out="made/by/it/found.pkl", work_dir="run")
     with open("made/by/it/found.pkl", "rb") as file:
         predictions = pickle.load(file)
@@ -62,24 +62,24 @@ def test_half_precision_safetensors_evaluate_like_the_weights_they_came_from(
     assert half.metrics == evaluate(tiny, "same.pth", work_dir="same").metrics
 
 
-def test_pictures_go_below_the_run_or_where_an_absolute_path_says(
+def test_images_are_drawn_into_the_run_or_an_absolute_path(
     tiny: Path, trained: TrainResult, tmp_path: Path
 ) -> None:
     relative = evaluate(tiny, str(trained.last), show_dir="drawn", work_dir="run", options=_ALL_DRAWN)
     absolute = evaluate(
         tiny, str(trained.last), show_dir=str(tmp_path / "abs"), work_dir="r2", options=_ALL_DRAWN
     )
-    assert relative.files["pictures"] == relative.log_dir / "drawn"
-    assert absolute.files["pictures"] == tmp_path / "abs"
+    assert relative.files["images"] == relative.log_dir / "drawn"
+    assert absolute.files["images"] == tmp_path / "abs"
     names = sorted(f"{index}.png" for index in range(8))
     for result in (relative, absolute):
-        assert sorted(found.name for found in result.files["pictures"].iterdir()) == names
+        assert sorted(found.name for found in result.files["images"].iterdir()) == names
     drawn = cv2.imread(str(tmp_path / "abs" / "0.png"))
     original = cv2.imread(str(tiny.parent / "data" / "pictures" / "0.png"))
     assert np.abs(drawn[:, -64:].astype(int) - original).max() > 50  # boxes are on the right half
 
 
-def test_flipping_merges_each_picture_with_its_mirror_image(
+def test_flipping_merges_each_image_with_its_mirror_image(
     tiny: Path, trained: TrainResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     views, merge = [], DetTTAModel.merge_preds
@@ -118,7 +118,7 @@ def test_flipping_merges_each_picture_with_its_mirror_image(
         ),
     ],
 )
-def test_what_cannot_be_merged_is_said(
+def test_what_cannot_be_merged_is_an_error(
     tiny: Path, name: str | None, options: list[str], message: str
 ) -> None:
     torch.save({"state_dict": {"a": torch.zeros(1)}}, "any.pth")
@@ -139,7 +139,7 @@ def test_what_cannot_be_merged_is_said(
         ({"launcher": "ssh"}, "found 'ssh'"),
     ],
 )
-def test_what_cannot_be_done_is_said(
+def test_what_cannot_be_done_is_an_error(
     tiny: Path, trained: TrainResult, arguments: dict, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
@@ -167,12 +167,12 @@ def test_a_file_that_is_no_checkpoint_is_recognised(contents: bytes | None, mess
     assert message in str(error.value)
 
 
-def test_pictures_of_two_runs_in_one_process_do_not_mix(
+def test_images_of_two_runs_in_one_process_do_not_mix(
     tmp_path: Path, trained: TrainResult, write_tiny: Callable[..., Path]
 ) -> None:
     config = write_tiny(tmp_path / "two", pictures=2)
     first = evaluate(config, str(trained.last), show_dir="drawn", work_dir="one")
     second = evaluate(config, str(trained.last), work_dir="other")
     assert first.log_dir != second.log_dir
-    assert len(list(first.files["pictures"].iterdir())) == 2
+    assert len(list(first.files["images"].iterdir())) == 2
     assert not list(second.log_dir.rglob("*.png"))

@@ -1,20 +1,20 @@
-"""What export refuses, said before anything is traced."""
+"""Input that export refuses before it traces anything."""
 
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import CONFIGS
 
 from ibkd_mm import cli
 from ibkd_mm.apis import load_config
 from ibkd_mm.apis.export import Exported
-from ibkd_mm.deploy.export import Checked
-from ibkd_mm.deploy.model_info import class_names, describe
-from ibkd_mm.deploy.parity import TOLERANCES, Parity
+from ibkd_mm.deploy.instance_parity import TOLERANCES, InstanceParity
+from ibkd_mm.deploy.metadata import class_names, plan_export
+from ibkd_mm.deploy.task import Checked, ExportSettings
 from ibkd_mm.errors import UserError
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 STUDENT = CONFIGS / "yolov10" / "yolov10n-seg_shapes-hard.py"
 
 
@@ -81,39 +81,46 @@ def test_a_missing_package_is_named_with_how_to_get_it(capsys, monkeypatch, pack
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--size", "100", "160"], "multiples of 32. --size is 100 160; the nearest is --size 96 160"),
+        (
+            ["--size", "100", "160"],
+            "from 32 to 32768. --size is 100 160; the nearest is --size 96 160",
+        ),
         (["--size", "0", "64"], "the nearest is --size 32 64"),
         (["--max-instances", "301"], "the config has model.test_cfg.max_per_img=300"),
-        (["--max-instances", "0"], "--max-instances of 1 or more, found 0"),
+        (["--max-instances", "0"], "--max-instances of at least 1, found 0"),
         (["--half", "--int8", "4"], "--half and --int8"),
-        (["--dynamic", "--batch", "2"], "--dynamic leaves the batch open"),
-        (["--int8", "-1"], "--int8 of 0 or more"),
+        (["--dynamic", "--batch", "2"], "--dynamic makes the batch size dynamic"),
+        (["--int8", "-1"], "--int8 of at least 0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(capsys, tmp_path, checkpoint, flags, said):
+def test_invalid_settings_are_refused(capsys, tmp_path, checkpoint, flags, said):
     assert said in _refused(capsys, STUDENT, checkpoint, tmp_path / "a.onnx", *flags)
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
-def test_the_size_is_the_test_pipelines_or_must_be_told(checkpoint):
+def test_the_size_is_that_of_the_test_pipeline_or_must_be_set():
     config = load_config(STUDENT)
     from mmengine.registry import MODELS, init_default_scope
 
     init_default_scope("mmdet")
-    detector = MODELS.build(config.model)
+    graph = MODELS.build(config.model).export_graph()
+
+    def size(**settings):
+        return plan_export(graph, ExportSettings(**settings), config, []).metadata["size"]
+
     steps = config.test_dataloader.dataset.pipeline
     steps[1].scale = (96, 160)  # width and height, as mmdet has it
-    assert describe(config, detector, [], size=None, dynamic=False).size == [160, 96]
-    assert describe(config, detector, [], size=(64, 32), dynamic=False).size == [64, 32]
+    assert size() == [160, 96]
+    assert size(size=(64, 32)) == [64, 32]
     steps[1].scale = (100, 160)
     with pytest.raises(UserError, match="test pipeline is 160 100"):
-        describe(config, detector, [], size=None, dynamic=False)
+        size()
     del steps[1]
-    with pytest.raises(UserError, match="no Resize that tells a size"):
-        describe(config, detector, [], size=None, dynamic=False)
+    with pytest.raises(UserError, match="no Resize with a scale"):
+        size()
 
 
-def test_classes_are_named_by_config_data_set_or_checkpoint():
+def test_class_names_come_from_config_dataset_or_checkpoint():
     config = load_config(STUDENT)
     assert class_names(config, 8, None)[:2] == ["disc", "square"]
     dataset = config.test_dataloader.dataset
@@ -126,10 +133,8 @@ def test_classes_are_named_by_config_data_set_or_checkpoint():
 
 
 def test_a_failed_check_is_exit_code_1_and_says_so():
-    failed = Checked(Parity(TOLERANCES["fp32"], boxes=0.5, instances=3), 4, "pictures of here")
+    failed = Checked(InstanceParity(TOLERANCES["fp32"], boxes=0.5, instances=3), 4, "images of here")
     done = Exported(Path("a.onnx"), None, failed)
     assert done.exit_code == 1
-    assert str(done).startswith(
-        "Checked on 4 pictures of here:\n  instances  3 compared\n  boxes      5.0e-01"
-    )
+    assert str(done).startswith("Checked on 4 images of here:\n  instances  3 compared\n  boxes      5.0e-01")
     assert str(done).endswith("a.onnx was not written.")

@@ -36,9 +36,9 @@ def test_a_step_run_again_has_the_same_losses_to_the_bit(stopped: Callable[..., 
     loss_cls, loss_mask = found.terms
     assert found.place == (5, 0, 2)
     assert (loss_cls.name, loss_mask.name) == ("loss_cls", "loss_mask")
-    assert loss_cls.value == loss_cls.then
+    assert loss_cls.value == loss_cls.recorded
     assert loss_cls.value > 0
-    assert loss_mask.value == loss_mask.then == float("inf")
+    assert loss_mask.value == loss_mask.recorded == float("inf")
     assert loss_cls.spoilt == loss_mask.spoilt == []
     assert found.notes == []
 
@@ -50,7 +50,7 @@ def test_another_place_would_have_other_losses(stopped: Callable[..., Path]) -> 
     other = {**vars(step), "iteration": 7}
     write_step(file, type(step)(**other))
     (loss_cls, _) = replay(str(file)).terms
-    assert loss_cls.value != loss_cls.then
+    assert loss_cls.value != loss_cls.recorded
 
 
 def test_the_first_module_whose_output_is_not_finite_is_named(stopped: Callable[..., Path]) -> None:
@@ -63,7 +63,7 @@ def test_the_first_module_whose_output_is_not_finite_is_named(stopped: Callable[
 def test_a_gradient_alone_that_is_not_finite_is_found_by_its_term(stopped: Callable[..., Path]) -> None:
     found = replay(str(stopped("gradient")))
     loss_cls, loss_mask = found.terms
-    assert loss_mask.value == loss_mask.then
+    assert loss_mask.value == loss_mask.recorded
     assert loss_mask.spoilt == ["mask"]
     assert loss_cls.spoilt == []
     assert found.first_module is None

@@ -17,9 +17,9 @@ from mmengine.registry import MODELS
 from ibkd_mm import cli
 from ibkd_mm.apis import load_config
 from ibkd_mm.apis.report import report
-from ibkd_mm.report import Evaluated
+from ibkd_mm.report import ModelResult
 from ibkd_mm.report import evaluate_models as report_models
-from ibkd_mm.report.evaluate_models import Validation
+from ibkd_mm.report.evaluate_models import ValidationSet
 
 TEACHER = "ibkd_mm::mask2former/mask2former_tiny_shapes.py"
 WEIGHTS = "ibkd_mm::mask2former_tiny_shapes.safetensors"
@@ -123,7 +123,7 @@ def test_models_and_teacher_are_run_once_and_kept(
     def never(*_: object) -> None:
         raise AssertionError("a model was run again")
 
-    for name in ("build_student", "open_teacher", "time_models"):
+    for name in ("open_student", "open_teacher", "time_models"):
         monkeypatch.setattr(report_models, name, never)
     assert str(report(trained, out_dir="out")) == str(made)
     assert json.loads(Path("out/report.json").read_text()) == numbers
@@ -137,18 +137,15 @@ def judged(write_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> 
     """A baseline and a distilled student on eight pictures, and which of them were run; none is real."""
     ran: list[str] = []
 
-    def evaluated(name: str) -> Callable[..., Evaluated]:
-        def evaluated(*given: Any) -> Evaluated:
-            ran.append(name)
-            pictures = next(each for each in given if isinstance(each, Validation)).pictures
-            return Evaluated({"coco/segm_mAP": len(pictures) / 100}, {}, [[]] * len(pictures))
+    def evaluate(model: str, validation: ValidationSet, _: Any) -> ModelResult:
+        ran.append(model)
+        count = len(validation.images)
+        return ModelResult({"coco/segm_mAP": count / 100}, {}, [[]] * count)
 
-        return evaluated
-
-    for name in ("build_student", "open_teacher", "time_models"):
-        monkeypatch.setattr(report_models, name, lambda *_: [])
-    monkeypatch.setattr(report_models, "evaluate_student", evaluated("student"))
-    monkeypatch.setattr(report_models, "evaluate_teacher", evaluated("teacher"))
+    for name in ("student", "teacher"):
+        monkeypatch.setattr(report_models, f"open_{name}", lambda *_, name=name: name)
+    monkeypatch.setattr(report_models, "time_models", lambda *_: [])
+    monkeypatch.setattr(report_models, "evaluate", evaluate)
     tiny = Config.fromfile(write_tiny(Path("tiny"))).to_dict()
     shutil.copy("tiny/data/boxes.json", "truth.json")
     student = {**MADE.STUDENT, "data_preprocessor": {}}
@@ -196,7 +193,7 @@ def test_a_training_without_validation_says_what_it_lacks(lacking: str) -> None:
 
 
 def test_masks_of_every_kind_become_one() -> None:
-    square = report_models._rle([[2, 2, 6, 2, 6, 6, 2, 6]], (8, 8))
-    counts = report_models._rle({"size": [8, 8], "counts": [18, 4, 4, 4, 4, 4, 4, 4, 18]}, (8, 8))
-    assert square == counts == report_models._rle(square, (8, 8))
+    square = report_models._to_rle([[2, 2, 6, 2, 6, 6, 2, 6]], (8, 8))
+    counts = report_models._to_rle({"size": [8, 8], "counts": [18, 4, 4, 4, 4, 4, 4, 4, 18]}, (8, 8))
+    assert square == counts == report_models._to_rle(square, (8, 8))
     assert isinstance(square["counts"], str)

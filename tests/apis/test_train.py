@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from ibkd_mm.apis import TrainResult, train
-from ibkd_mm.apis.train import _set_amp
 from ibkd_mm.engine import load_weights
 from ibkd_mm.errors import UserError
 
@@ -17,7 +15,7 @@ def _rate(checkpoint: Path | None) -> float:
     return load_weights(str(checkpoint))["param_schedulers"][0]["base_values"][0]
 
 
-def test_it_tells_where_its_files_lie(trained: TrainResult) -> None:
+def test_the_result_names_its_files(trained: TrainResult) -> None:
     assert trained.last == trained.work_dir / "iter_2.pth"
     assert trained.best is None
     assert list(trained.log_dir.glob("*.log"))
@@ -40,7 +38,7 @@ def test_the_work_dir_is_named_for_the_config(tmp_path: Path, write_tiny: Callab
     assert "none was saved" in str(result)
 
 
-def test_resume_goes_on_from_the_last_checkpoint_reading_weights_only(
+def test_resume_continues_from_the_last_checkpoint_reading_weights_only(
     tiny: Path, trained: TrainResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # EMA, history of the log, schedule and momentum are all in the file.
@@ -60,16 +58,16 @@ def test_resume_goes_on_from_the_last_checkpoint_reading_weights_only(
     assert (last["message_hub"]["log_scalars"]["train/loss"].data[0][:2] == history).all()
 
 
-def test_resume_from_a_path_takes_its_optimiser_along(tiny: Path, trained: TrainResult) -> None:
+def test_resume_from_a_path_restores_the_optimizer(tiny: Path, trained: TrainResult) -> None:
     result = train(tiny, options=["train_cfg.max_iters=4"], work_dir="run", resume=str(trained.last))
     straight = train(tiny, options=["train_cfg.max_iters=4"], work_dir="straight")
     resumed, whole = load_weights(str(result.last)), load_weights(str(straight.last))
-    # No shuffling and no augmentation: nothing here hangs on random numbers.
+    # Neither shuffling nor augmentation: nothing depends on random numbers.
     for name, weight in whole["state_dict"].items():
         assert torch.equal(weight, resumed["state_dict"][name]), name
 
 
-def test_resume_with_nothing_there_starts_anew(tiny: Path) -> None:
+def test_resume_without_a_checkpoint_starts_from_the_beginning(tiny: Path) -> None:
     result = train(tiny, options=["train_cfg.max_iters=1"], work_dir="new", resume="auto")
     assert load_weights(str(result.last))["meta"]["iter"] == 1
 
@@ -87,30 +85,7 @@ def test_mixed_precision_on_a_cpu_computes_in_bfloat16_and_keeps_float32_weights
     assert 0 < moved < 1e-2
 
 
-@pytest.mark.parametrize(
-    ("asked", "on_cpu", "on_gpu"),
-    [
-        ({"type": "OptimWrapper"}, "auto", None),
-        ({"type": "AmpOptimWrapper", "dtype": "float16", "loss_scale": 512.0}, "auto", "float16"),
-        ({"type": "ibkd_mm.CpuAmpOptimWrapper"}, "auto", None),
-        ({"type": "ibkd_mm.CpuAmpOptimWrapper", "dtype": "auto"}, "auto", None),
-        ({"type": "ibkd_mm.CpuAmpOptimWrapper", "dtype": "bfloat16"}, "bfloat16", None),
-    ],
-)
-def test_amp_lets_the_cpu_decide_and_takes_half_precision_on_a_gpu(
-    asked: dict[str, Any], on_cpu: str, on_gpu: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for there in (False, True):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        config = Config({"optim_wrapper": {"optimizer": {"type": "SGD"}, **asked}})
-        _set_amp(config)
-        found = config.optim_wrapper
-        kind = "AmpOptimWrapper" if there else "ibkd_mm.CpuAmpOptimWrapper"
-        assert (found.type, found.get("dtype")) == (kind, on_gpu if there else on_cpu)
-        assert found.get("loss_scale") == (asked.get("loss_scale", "dynamic") if there else None)
-
-
-def test_maps_lie_in_memory_as_the_config_says(
+def test_feature_maps_have_the_memory_format_of_the_config(
     tiny: Path, trained: TrainResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
@@ -143,12 +118,12 @@ def test_the_rate_scales_with_the_batch(tiny: Path, trained: TrainResult) -> Non
     assert _rate(scaled.last) == pytest.approx(0.005)
 
 
-def test_scaling_needs_to_know_the_batch_that_the_rate_is_for(tiny: Path) -> None:
+def test_scaling_needs_the_base_batch_size(tiny: Path) -> None:
     with pytest.raises(UserError, match=r"needs auto_scale_lr=dict\(base_batch_size=N\)"):
         train(tiny, options=["auto_scale_lr.base_batch_size=None"], auto_scale_lr=True)
 
 
-def test_fine_tuning_takes_what_fits(tiny: Path, trained: TrainResult) -> None:
+def test_fine_tuning_loads_the_weights_that_fit(tiny: Path, trained: TrainResult) -> None:
     options = [f"load_from={trained.last}", "model.bbox_head.num_classes=3", "optim_wrapper.optimizer.lr=0.0"]
     options += [f"{key}=None" for key in ("val_cfg", "val_dataloader", "val_evaluator")]
     result = train(tiny, options=options, work_dir="tuned")

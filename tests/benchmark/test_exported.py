@@ -1,5 +1,6 @@
-"""Files, foreign and ours, as a benchmark runs them: small graphs, made here."""
+"""Exported files, other projects' and ours, as a benchmark runs them."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ibkd_mm.benchmark.exported import as_subject
+from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings
+from ibkd_mm.benchmark.exported import open_exported
 from ibkd_mm.benchmark.onnx_model import load_onnx
 from ibkd_mm.benchmark.openvino_model import load_openvino
-from ibkd_mm.benchmark.subject import Settings, Subject
 from ibkd_mm.deploy.formats import save_onnx, save_openvino
 from ibkd_mm.deploy.runtime import FORMAT, InstanceSegmenter, ModelInfo
 from ibkd_mm.errors import UserError
 from ibkd_mm.utils import optional_packages as packages
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
 LOADERS = {".onnx": load_onnx, ".xml": load_openvino}
 
 
@@ -34,7 +35,7 @@ def _model(inputs: list[Any], nodes: list[Any], outputs: list[str], **weights: n
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> Path:
-    """A convolution over open sizes, and a second input that is no picture."""
+    """A convolution over open sizes, and a second input that is no image."""
     images = helper.make_tensor_value_info("images", TensorProto.FLOAT16, ("n", 3, "h", "w"))
     factor = helper.make_tensor_value_info("factor", TensorProto.INT64, (1,))
     nodes = [
@@ -68,7 +69,7 @@ INFO = ModelInfo(
 
 @pytest.fixture(params=[".onnx", ".xml"])
 def ours(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Three instances whatever the picture, as a student gives them; its red goes into the first score."""
+    """Three instances, as a student returns them; the image's red channel adds to the first score."""
     images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ("n", 3, "h", "w"))
     scale = np.float32([[[[1e-3, 0, 0]]]])
     nodes = [
@@ -94,49 +95,49 @@ def ours(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         fixed_masks=np.ones((1, 3, 16, 24), np.float32),
     )
     model.graph.output.insert(2, helper.make_tensor_value_info("labels", TensorProto.INT64, None))
-    save_onnx(model, INFO, tmp_path / "ours.onnx")
+    save_onnx(model, asdict(INFO), tmp_path / "ours.onnx")
     if request.param == ".xml":
-        save_openvino(model, INFO, tmp_path / "ours.xml", tmp_path / "ours.onnx")
+        save_openvino(model, asdict(INFO), tmp_path / "ours.xml", tmp_path / "ours.onnx")
     return tmp_path / f"ours{request.param}"
 
 
-def _open(path: Path, **settings: Any) -> Subject:
-    chosen = Settings(**settings)
-    return as_subject(LOADERS[path.suffix](path, chosen), PICTURE, chosen)
+def _open(path: Path, **settings: Any) -> BenchmarkModel:
+    chosen = BenchmarkSettings(**settings)
+    return open_exported(LOADERS[path.suffix](path, chosen), IMAGE, chosen)
 
 
 def test_a_foreign_file_runs_on_noise_and_has_no_pipeline(foreign: Path) -> None:
-    subject = _open(foreign, size=(32, 64), batch=2)
-    assert (subject.runtime, subject.pipeline) == ("ONNX Runtime", None)
-    assert subject.inputs == [(2, 3, 32, 64), (1,)]
-    assert subject.forward()["y"].shape == (2, 4, 32, 64)
-    counts = subject.count()
+    model = _open(foreign, size=(32, 64), batch=2)
+    assert (model.runtime, model.pipeline) == ("ONNX Runtime", None)
+    assert model.inputs == [(2, 3, 32, 64), (1,)]
+    assert model.forward()["y"].shape == (2, 4, 32, 64)
+    counts = model.count()
     assert counts == (4 * 3 * 9, foreign.stat().st_size, (2 * 4 * 27 * 2 * 32 * 64, 0))
 
 
-def test_a_foreign_file_that_leaves_its_size_open_needs_one(foreign: Path) -> None:
-    with pytest.raises(UserError, match=r"leaves its input 'images' open \(\?x3x\?x\?\).*--size 640 640"):
+def test_a_foreign_file_with_an_open_size_needs_one(foreign: Path) -> None:
+    with pytest.raises(UserError, match=r"input 'images' of .* is open \(\?x3x\?x\?\).*--size 640 640"):
         _open(foreign)
 
 
 def test_our_file_runs_as_its_runtime_does(ours: Path) -> None:
-    """On the picture, in RGB; at the file's own threshold, or the benchmark's; the third is below both."""
-    subject = _open(ours, threads=1)
-    assert subject.inputs == [(1, 3, 64, 96)]
-    assert subject.pipeline is not None
-    assert subject.pipeline() == 2
-    found = InstanceSegmenter(ours.with_suffix(".onnx"), score=0.001)(PICTURE[..., ::-1])
+    """On the image in RGB, with the file's or the benchmark's threshold; the third score is below both."""
+    model = _open(ours, threads=1)
+    assert model.inputs == [(1, 3, 64, 96)]
+    assert model.pipeline is not None
+    assert model.pipeline() == 2
+    found = InstanceSegmenter(ours.with_suffix(".onnx"), score=0.001)(IMAGE[..., ::-1])
     assert len(found) == 2
-    assert subject.forward()["scores"][0, 0] == pytest.approx(found[0].score, abs=1e-6)
+    assert model.forward()["scores"][0, 0] == pytest.approx(found[0].score, abs=1e-6)
     higher = _open(ours, threads=1, score=0.4)
     assert higher.pipeline is not None
     assert higher.pipeline() == 1
 
 
-def test_our_file_takes_another_size_and_batch_where_it_leaves_them_open(ours: Path) -> None:
-    subject = _open(ours, size=(96, 64), batch=2)
-    assert (subject.inputs, subject.pipeline) == ([(2, 3, 96, 64)], None)
-    with pytest.raises(UserError, match="multiples of 32, and --size is 50 64"):
+def test_our_file_takes_another_size_and_batch_if_they_are_open(ours: Path) -> None:
+    model = _open(ours, size=(96, 64), batch=2)
+    assert (model.inputs, model.pipeline) == ([(2, 3, 96, 64)], None)
+    with pytest.raises(UserError, match=r"multiples of 32 for .*found 50 64"):
         _open(ours, size=(50, 64))
 
 
@@ -149,18 +150,20 @@ def test_openvino_counts_its_weights_and_no_flops(ours: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", LOADERS)
-def test_a_file_of_something_else_is_said_shortly(suffix: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_refused(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"net{suffix}"
     path.write_text("<net/>")
-    with pytest.raises(UserError, match=rf"net{suffix} is no .*model that (onnxruntime|OpenVINO) [\d.]+"):
-        LOADERS[suffix](path, Settings())
+    with pytest.raises(
+        UserError, match=rf"net{suffix} is not an? .*model that (onnxruntime|OpenVINO) [\d.]+"
+    ):
+        LOADERS[suffix](path, BenchmarkSettings())
 
 
-def test_a_gpu_that_the_runtime_has_not_is_said(foreign: Path, ours: Path) -> None:
+def test_a_gpu_that_the_runtime_cannot_use_is_refused(foreign: Path, ours: Path) -> None:
     with pytest.raises(UserError, match=r"cannot use the device 'cuda' .*onnxruntime-gpu"):
-        load_onnx(foreign, Settings(device="cuda"))
-    with pytest.raises(UserError, match="run on the CPU alone"):
-        load_openvino(ours, Settings(device="cuda"))
+        load_onnx(foreign, BenchmarkSettings(device="cuda"))
+    with pytest.raises(UserError, match="runs on the CPU only"):
+        load_openvino(ours, BenchmarkSettings(device="cuda"))
 
 
 @pytest.mark.parametrize("suffix", LOADERS)
@@ -172,4 +175,4 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(
 
     monkeypatch.setattr(packages, "import_module", missing)
     with pytest.raises(UserError, match=r"net\S+ needs \w+, .*pip install -r requirements/deploy\.txt"):
-        LOADERS[suffix](Path(f"net{suffix}"), Settings())
+        LOADERS[suffix](Path(f"net{suffix}"), BenchmarkSettings())

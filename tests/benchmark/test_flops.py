@@ -23,8 +23,8 @@ def fused(*, classes: int = 80, masks: bool = True, device: str = "cpu") -> nn.M
 def test_the_student_has_the_published_flops(masks: bool, published: int) -> None:
     """6.70 and 9.95 GFLOPs at 640, fused; the attention's 61 MFLOPs stand apart."""
     model = fused(masks=masks, device="meta")
-    pictures = torch.empty(1, 3, 640, 640, device="meta")
-    counted = count_flops(lambda: model(pictures, mode="tensor"))
+    images = torch.empty(1, 3, 640, 640, device="meta")
+    counted = count_flops(lambda: model(images, mode="tensor"))
     positions, heads, key, value = 20 * 20, 2, 32, 64
     assert counted.weights == published
     assert counted.products == 2 * heads * positions**2 * (key + value)
@@ -32,9 +32,9 @@ def test_the_student_has_the_published_flops(masks: bool, published: int) -> Non
 
 def test_what_comes_after_the_network_multiplies_no_weights() -> None:
     model = fused(classes=3)
-    pictures = torch.rand(1, 3, 64, 64)
-    network = count_flops(lambda: model(pictures, mode="tensor"))
-    whole = count_flops(lambda: DeployedStudent(model, max_instances=20)(pictures))
+    images = torch.rand(1, 3, 64, 64)
+    network = count_flops(lambda: model(images, mode="tensor"))
+    whole = count_flops(lambda: DeployedStudent(model, max_instances=20)(images))
     assert whole.weights == network.weights
     assert whole.products - network.products == 2 * 20 * 32 * 16 * 16  # of coefficients and prototypes
 

@@ -1,12 +1,12 @@
-"""Inputs of files that tell only names, kinds and shapes."""
+"""Inputs of files that declare only names, types and shapes."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ibkd_mm.benchmark.inputs import make_input, settle_shape
-from ibkd_mm.benchmark.subject import Settings
+from ibkd_mm.benchmark.benchmark_model import BenchmarkSettings
+from ibkd_mm.benchmark.inputs import make_input, resolve_shape
 from ibkd_mm.errors import UserError
 
 FILE = Path("net.onnx")
@@ -27,37 +27,45 @@ FILE = Path("net.onnx")
     ],
 )
 def test_open_lengths_are_filled_in(lengths, size, batch, expected) -> None:
-    settings = Settings(size=size, batch=batch)
+    settings = BenchmarkSettings(size=size, batch=batch)
     if expected is None:
-        with pytest.raises(UserError, match=r"leaves its input 'x' open \(\?x\?x\?x3\).*--size 640 640"):
-            settle_shape(FILE, "x", lengths, settings)
+        with pytest.raises(UserError, match=r"input 'x' of net.onnx is open \(\?x\?x\?x3\).*--size 640 640"):
+            resolve_shape(FILE, "x", lengths, settings)
     else:
-        assert settle_shape(FILE, "x", lengths, settings) == expected
+        assert resolve_shape(FILE, "x", lengths, settings) == expected
 
 
-def test_a_files_own_size_fills_in_where_none_is_asked_for() -> None:
+def test_a_files_own_size_is_the_default() -> None:
     lengths = (None, 3, None, None)
-    assert settle_shape(FILE, "x", lengths, Settings(), (64, 96)) == (1, 3, 64, 96)
-    assert settle_shape(FILE, "x", lengths, Settings(size=(32, 32)), (64, 96)) == (1, 3, 32, 32)
+    assert resolve_shape(FILE, "x", lengths, BenchmarkSettings(), (64, 96)) == (1, 3, 64, 96)
+    assert resolve_shape(FILE, "x", lengths, BenchmarkSettings(size=(32, 32)), (64, 96)) == (1, 3, 32, 32)
 
 
 @pytest.mark.parametrize(
     ("lengths", "settings", "message"),
     [
-        ((1, 3, 64, 96), Settings(size=(96, 64)), r"1x3x64x96.*--size asks for 96x64\. Leave --size out"),
-        ((8, 3, 64, 96), Settings(), r"takes 8 pictures at a time.*Give --batch 8"),
-        ((1, 3, 64, 96), Settings(batch=2), r"takes 1 pictures at a time.*Give --batch 1"),
-        ((None, None, 4), Settings(size=(64, 96)), r"'x' open \(\?x\?x4\)\. Only the batch"),
+        (
+            (1, 3, 64, 96),
+            BenchmarkSettings(size=(96, 64)),
+            r"Expected --size 64 96 for .*1x3x64x96.*found 96 64",
+        ),
+        ((8, 3, 64, 96), BenchmarkSettings(), r"Expected --batch 8 for .*found 1"),
+        ((1, 3, 64, 96), BenchmarkSettings(batch=2), r"Expected --batch 1 for .*found 2"),
+        (
+            (None, None, 4),
+            BenchmarkSettings(size=(64, 96)),
+            r"'x' of net.onnx is open \(\?x\?x4\)\. Only the batch",
+        ),
     ],
 )
-def test_what_does_not_go_together_is_said(lengths, settings, message) -> None:
+def test_a_shape_that_contradicts_the_settings_is_refused(lengths, settings, message) -> None:
     with pytest.raises(UserError, match=message):
-        settle_shape(FILE, "x", lengths, settings)
+        resolve_shape(FILE, "x", lengths, settings)
 
 
-def test_inputs_are_noise_for_pictures_and_ones_for_numbers() -> None:
-    picture, numbers = make_input((1, 8, 8, 3), np.dtype("u1")), make_input((2, 3), np.dtype("i8"))
-    assert (picture.dtype, picture.shape, len(np.unique(picture)) > 50) == (np.uint8, (1, 8, 8, 3), True)
+def test_inputs_are_noise_for_images_and_ones_for_integers() -> None:
+    image, numbers = make_input((1, 8, 8, 3), np.dtype("u1")), make_input((2, 3), np.dtype("i8"))
+    assert (image.dtype, image.shape, len(np.unique(image)) > 50) == (np.uint8, (1, 8, 8, 3), True)
     assert (numbers.dtype, numbers.tolist()) == (np.int64, [[1, 1, 1], [1, 1, 1]])
     noise = make_input((1, 3, 8, 8), np.dtype("f2"))
     assert noise.dtype == np.float16

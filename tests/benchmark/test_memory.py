@@ -1,4 +1,4 @@
-"""The growth of a process, in one that does nothing else."""
+"""Growth of a process that does nothing else."""
 
 import subprocess
 import sys
@@ -24,14 +24,14 @@ print(growth_during(work))
 
 
 @pytest.mark.skipif(not memory._RESET.exists(), reason="no /proc here")
-def test_growth_is_the_highest_and_not_what_was_before() -> None:
-    """Of 200 MiB that are gone before nothing counts; of 64 MiB three times, which go at once, 64 MiB."""
+def test_growth_is_the_peak_without_memory_used_before() -> None:
+    """200 MiB freed before do not count; 64 MiB allocated and freed three times count once."""
     script = [sys.executable, "-c", SCRIPT, memory.__file__]
     done = subprocess.run(script, capture_output=True, text=True, check=True)
     assert int(done.stdout) / 2**20 == pytest.approx(64, abs=2)
 
 
-def test_a_system_that_does_not_tell_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_proc_the_growth_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ran = []
     monkeypatch.setattr(memory, "_RESET", tmp_path / "none" / "none")
     assert memory.growth_during(lambda: ran.append(1)) is None

@@ -1,10 +1,10 @@
-"""Rounds by a clock that the tasks themselves move."""
+"""Rounds timed by a clock that the tasks advance."""
 
 from collections.abc import Callable
 
 import pytest
 
-from ibkd_mm.benchmark.rounds import ratio, take_turns, timing
+from ibkd_mm.benchmark.rounds import compare_times, run_rounds, summarise_times
 
 
 class Clock:
@@ -28,13 +28,13 @@ class Clock:
 def test_every_round_runs_every_task_once_in_another_order() -> None:
     clock = Clock()
     tasks = [clock.task(name, 1.0, 3) for name in "abc"]
-    take_turns(tasks, 40, warmup=10, clock=clock)
+    run_rounds(tasks, 40, warmup=10, clock=clock)
     rounds = ["".join(clock.order[start : start + 3]) for start in range(0, len(clock.order), 3)]
     assert len(rounds) == 50
     assert {"".join(sorted(each)) for each in rounds} == {"abc"}
     assert len(set(rounds)) == 6
     again = Clock()
-    take_turns([again.task(name, 1.0, 3) for name in "abc"], 40, warmup=10, clock=again)
+    run_rounds([again.task(name, 1.0, 3) for name in "abc"], 40, warmup=10, clock=again)
     assert again.order == clock.order
 
 
@@ -42,19 +42,21 @@ def test_seconds_are_each_tasks_own_and_warming_up_is_left_out() -> None:
     clock = Clock(slow={0: 100.0, 1: 100.0, 3: 7.0})
     done: list[int] = []
     tasks = [clock.task("a", 1.0, 2), clock.task("b", 3.0, 2)]
-    seconds = take_turns(tasks, 3, warmup=2, clock=clock, after_round=done.append)
+    seconds = run_rounds(tasks, 3, warmup=2, clock=clock, after_round=done.append)
     assert seconds == [[1.0, 7.0, 1.0], [3.0, 21.0, 3.0]]
     assert done == [1, 2, 3, 4, 5]
 
 
 def test_median_and_95th_percentile_by_hand() -> None:
-    assert timing([5.0]) == (5.0, 5.0)
-    assert timing([4.0, 1.0, 3.0, 2.0]) == pytest.approx((2.5, 3.85))  # 0.95 * 3 = 2.85 places behind the 1
-    assert timing([float(second) for second in range(101)]) == pytest.approx((50.0, 95.0))
+    assert summarise_times([5.0]) == (5.0, 5.0)
+    assert summarise_times([4.0, 1.0, 3.0, 2.0]) == pytest.approx(
+        (2.5, 3.85)
+    )  # 0.95 * 3 = 2.85 places behind the 1
+    assert summarise_times([float(second) for second in range(101)]) == pytest.approx((50.0, 95.0))
 
 
 def test_ratios_are_of_the_same_round() -> None:
     """A slow moment that hits both changes nothing; medians by themselves would say 2 / 1 of other rounds."""
-    assert ratio([2.0, 20.0, 200.0], [1.0, 10.0, 100.0]) == (2.0, 2.0, 2.0)
-    assert ratio([1.0, 4.0, 3.0, 2.0, 5.0], [1.0] * 5) == (3.0, 2.0, 4.0)
-    assert ratio([1.0, 10.0, 3.0], [10.0, 1.0, 3.0]).median == 1.0
+    assert compare_times([2.0, 20.0, 200.0], [1.0, 10.0, 100.0]) == (2.0, 2.0, 2.0)
+    assert compare_times([1.0, 4.0, 3.0, 2.0, 5.0], [1.0] * 5) == (3.0, 2.0, 4.0)
+    assert compare_times([1.0, 10.0, 3.0], [10.0, 1.0, 3.0]).median == 1.0

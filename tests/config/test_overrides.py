@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from ibkd_mm.apis import load_config
+from ibkd_mm.config import keys
 from ibkd_mm.errors import UserError
 
 
@@ -53,7 +54,10 @@ def test_a_mapping_does_the_same_as_text(tiny: Path) -> None:
         ("model.bakbone.depth=1", "'model' has no key 'bakbone'. Did you mean 'backbone'?"),
         ("model.test_cfg.score_th=1", "'model.test_cfg' has no key 'score_th'. Did you mean 'score_thr'?"),
         ("train_dataloader.batchsize=1", "Did you mean 'batch_size'?"),
-        ("model.backbone.depth.x=1", "'model.backbone.depth' is 18, so there is no 'model.backbone.depth.x'"),
+        (
+            "model.backbone.depth.x=1",
+            "'model.backbone.depth' is 18, so 'model.backbone.depth.x' cannot be set",
+        ),
         ("test_dataloader.dataset.pipeline.9.x=1", "is a list of 4: expected a number below that, found '9'"),
         ("custom_hooks.0.type=X", "The config has no key 'custom_hooks'."),
         ("a=1", "The config has no key 'a'."),
@@ -98,6 +102,25 @@ def test_a_variable_that_the_file_used_up_is_refused_with_its_places(
     with pytest.raises(UserError) as error:
         load_config(f"ibkd_mm::{config}" if config else tiny, [option])
     key = option.partition("=")[0]
-    said = f"'{key.partition('.')[0]}' is a variable of the config file, used up when the file was read: "
-    said += f"setting '{key}' now would change nothing."
-    assert str(error.value).startswith(f"{said} Override instead: {places}" if places else said)
+    message = f"'{key.partition('.')[0]}' is a variable that only the config file uses: setting '{key}' has "
+    message += "no effect."
+    assert str(error.value).startswith(f"{message} Override instead: {places}" if places else message)
+
+
+def test_a_key_has_an_effect_once_the_module_that_reads_it_registers_it(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "_known", set(keys.config_keys()))
+    with pytest.raises(UserError, match=r"The config has no key 'pseudo_masks'\.$"):
+        load_config(tiny, ["pseudo_masks.path=x"])
+    keys.register_config_key("pseudo_masks")
+    config = load_config(tiny, ["pseudo_masks.path=x"])
+    assert config.pseudo_masks.path == "x"
+    assert keys.effective_settings(config)["pseudo_masks"] == {"path": "x"}
+    with pytest.raises(UserError, match=r"has no key 'pseudo_mask'\. Did you mean 'pseudo_masks'\?"):
+        load_config(tiny, ["pseudo_mask.path=x"])
+
+
+@pytest.mark.parametrize("key", ["memory_format", "compile", "teacher_cache", "tta_model", "tta_pipeline"])
+def test_the_keys_of_this_package_are_registered(key: str) -> None:
+    assert key in keys.config_keys()

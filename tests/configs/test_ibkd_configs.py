@@ -24,7 +24,7 @@ from mmseg.structures import SegDataSample
 from ibkd_mm.apis import load_config
 from ibkd_mm.config.overrides import apply_overrides, effective_settings
 from ibkd_mm.distill import FrozenTeacherDistill
-from ibkd_mm.distill.hooks.teacher_check import _for_these
+from ibkd_mm.distill.hooks.teacher_check import _restricted
 from ibkd_mm.errors import UserError
 from ibkd_mm.yolov10.truth import collect_truth
 
@@ -252,7 +252,7 @@ def test_each_ablation_has_its_losses_and_all_that_it_trains_a_gradient(
     assert still(model) == set()
     if "instance.loss_cls" in expected:
         assert losses["distill.instance.matched"] > 0.5
-        varied = losses["distill.instance.least_weight"] < 1 < losses["distill.instance.most_weight"]
+        varied = losses["distill.instance.min_image_weight"] < 1 < losses["distill.instance.max_image_weight"]
         assert varied == (end == "_context")
 
 
@@ -277,10 +277,11 @@ def test_extra_targets_stand_in_for_what_is_not_annotated(
 
 def test_one_share_for_all_places_needs_no_gates(load: Callable[..., Config]) -> None:
     config = load(f"ibkd/{HARD}_bai.py")
-    gated = MODELS.build(config.model).distiller.connectors["focus"]
+    gated = MODELS.build(config.model).distiller.distill_losses["loss_cfb"].focus
     assert [gate.in_channels for gate in gated.gates] == [2 * 128] * 3
-    apply_overrides(config, ["model.distiller.connectors.focus.alpha=0.5"])
-    assert not list(MODELS.build(config.model).distiller.connectors["focus"].parameters())
+    apply_overrides(config, ["model.distiller.distill_losses.loss_cfb.alpha=0.5"])
+    fixed = MODELS.build(config.model).distiller.distill_losses["loss_cfb"].focus
+    assert not list(fixed.parameters())
 
 
 def swaps() -> dict[str, list[str]]:
@@ -302,7 +303,7 @@ def test_another_loss_of_maps_by_the_options_of_the_readme(step: Callable[..., S
     assert type(model.distiller.distill_losses["loss_cfb"].loss).__name__ == KINDS[name]
     assert float(losses["distill.loss_cfb"].detach()) > 0
     assert still(model) == set()
-    refined = [type(level[-1]).__name__ for level in model.distiller.connectors["bridge"].levels]
+    refined = [type(level[-1]).__name__ for level in model.distiller.distill_losses["loss_cfb"].bridge.levels]
     assert refined == [{"MGD": "MGDConnector"}.get(name, "GroupNorm")] * 4
 
 
@@ -353,7 +354,7 @@ def test_the_teacher_of_nuclei_is_scored_on_its_pictures_alone(
     files = {"data_root": str(tmp_path), "ann_file": "all.json", "data_prefix": {"img": ""}}
     dataset = DATASETS.build({**config.val_dataloader.dataset, **files, "indices": 2})
     metric = ConfigDict(config.val_evaluator, ann_file=str(tmp_path / "all.json"))
-    evaluator = Evaluator([_for_these(metric, dataset, tmp_path)])
+    evaluator = Evaluator([_restricted(metric, dataset, tmp_path)])
     evaluator.dataset_meta = dataset.metainfo
     seen = {
         "bboxes": torch.tensor(boxes).float(),

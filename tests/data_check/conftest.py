@@ -1,4 +1,4 @@
-"""A small healthy set in COCO format, to be damaged."""
+"""A small valid dataset in COCO format, to be damaged."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 from pycocotools import mask as rle
 
-from ibkd_mm.data_check import Report, check_parts, find_parts
+from ibkd_mm.data_check import Report, check_datasets, find_datasets
 
 WIDTH, HEIGHT = 64, 48
 NAMES = {"train": ("t1.jpg", "t2.png", "t3.jpg", "t4.jpg"), "val": ("v1.jpg", "v2.jpg")}
@@ -20,7 +20,7 @@ NAMES = {"train": ("t1.jpg", "t2.png", "t3.jpg", "t4.jpg"), "val": ("v1.jpg", "v
 
 @dataclass
 class TinySet:
-    """Files below `root` and what stands in its two annotation files; `check` writes those and checks all.
+    """Files in `root` and the content of its two annotation files; `check` writes those and checks all.
 
     Every image n has a polygon, annotation 10 n, of category 1 or 2. Image 3 of the training split also has a
     crowd, annotation 31, as a list of runs; image 4 a compressed mask, annotation 41.
@@ -32,7 +32,7 @@ class TinySet:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def entry(self, annotation: int) -> dict[str, Any]:
-        """An annotation of the training split."""
+        """Return an annotation of the training split."""
         return next(entry for entry in self.train["annotations"] if entry["id"] == annotation)
 
     def config(self) -> Config:
@@ -57,12 +57,12 @@ class TinySet:
     def check(self, write: bool = True) -> dict[str, Report]:
         if write:
             self.write()
-        reports = check_parts(find_parts(self.config()), workers=1)
+        reports = check_datasets(find_datasets(self.config()), workers=1)
         return {report.name.partition(",")[0]: report for report in reports}
 
     @staticmethod
     def found(reports: dict[str, Report]) -> dict[str, set[tuple[Any, ...]]]:
-        """Every kind that was found, with its places: split, file, image, annotation."""
+        """Return the kinds that were found, with their places: split, file, image, annotation."""
         found: dict[str, set[tuple[Any, ...]]] = {}
         for split, report in reports.items():
             for finding in report.findings:
@@ -70,8 +70,8 @@ class TinySet:
                 found.setdefault(finding.kind, set()).add(place)
         return found
 
-    def turn(self, orientation: int) -> None:
-        """Have EXIF say of image 1 that it is stored turned."""
+    def set_orientation(self, orientation: int) -> None:
+        """Set the EXIF orientation of image 1."""
         path, exif = self.root / "train/t1.jpg", Image.Exif()
         exif[0x0112] = orientation
         Image.open(path).save(path, exif=exif)

@@ -1,4 +1,4 @@
-"""Where damage ends: what is legal, what belongs together, and that nothing stops the check itself."""
+"""Valid data without findings, damage with several findings, and that no input stops the check."""
 
 import json
 
@@ -18,7 +18,7 @@ JSON = st.recursive(
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_value_anywhere_in_the_file_stops_the_check(tiny, data):
-    """Go down the file at random and put something else in the place of what is there."""
+    """Replace a random value of the annotation file."""
     if not hasattr(tiny, "healthy"):
         tiny.healthy = json.dumps(tiny.train)
     tiny.train = json.loads(tiny.healthy)
@@ -88,13 +88,13 @@ def test_what_the_data_set_leaves_out_unseen_is_not_accused(tiny):
 
 
 def test_a_portrait_annotated_as_it_is_shown_is_right(tiny):
-    tiny.turn(6)
+    tiny.set_orientation(6)
     tiny.train["images"][0].update(width=48, height=64)
     assert tiny.found(tiny.check()) == {}
 
 
 def test_where_the_loader_does_not_turn_the_stored_size_counts(tiny):
-    tiny.turn(6)
+    tiny.set_orientation(6)
     tiny.settings["pipeline"] = [{"type": "LoadImageFromFile", "color_type": "color_ignore_orientation"}]
     assert tiny.found(tiny.check()) == {}
 

@@ -1,4 +1,4 @@
-"""What the check says of classes, against what mmdet's CocoDataset does with them."""
+"""Findings about classes, compared with what mmdet's CocoDataset does with them."""
 
 import itertools
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from mmengine.registry import DATASETS
 
-from ibkd_mm.data_check.classes import class_faults, known_categories
+from ibkd_mm.data_check.classes import find_class_faults, used_category_ids
 from ibkd_mm.data_check.coco_file import CocoFile
 
 
@@ -16,7 +16,7 @@ def _file(names, used=()) -> CocoFile:
 
 
 def _kinds(names, classes):
-    return {kind for kind, _ in class_faults(_file(names), classes)}
+    return {kind for kind, _ in find_class_faults(_file(names), classes)}
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_labels_are_those_that_mmdet_gives(tiny, names, classes):
     tiny.write()
     settings = tiny.config().train_dataloader.dataset
     settings.update(metainfo={"classes": classes}, pipeline=[], filter_cfg=None, serialize_data=False)
-    assert known_categories(_file(names), classes) == DATASETS.build(settings).cat_ids
+    assert used_category_ids(_file(names), classes) == DATASETS.build(settings).cat_ids
 
 
 def test_labels_are_right_exactly_where_no_class_is_shifted():
@@ -42,12 +42,12 @@ def test_labels_are_right_exactly_where_no_class_is_shifted():
 
 
 def test_what_is_left_out_is_counted():
-    faults = dict(class_faults(_file(("cat", "dog"), used=(10, 20, 20, 20)), ("cat",)))
+    faults = dict(find_class_faults(_file(("cat", "dog"), used=(10, 20, 20, 20)), ("cat",)))
     assert faults == {"class-unknown": "'dog' with 3 annotations"}
 
 
 def test_no_class_in_common():
-    (fault,) = class_faults(_file(("a", "b", "c", "d", "e", "f")), ("person",))
+    (fault,) = find_class_faults(_file(("a", "b", "c", "d", "e", "f")), ("person",))
     assert fault == ("class-none", "the file has 'a', 'b', 'c', 'd', 'e' and 1 more, the config 'person'")
     assert _kinds(("a",), None) == {"class-none"}
     assert _kinds((), ("a",)) == {"class-none"}
@@ -55,4 +55,4 @@ def test_no_class_in_common():
 
 def test_no_classes_means_all_of_them():
     assert _kinds(("cat", "dog"), ()) == set()
-    assert known_categories(_file(("cat", "dog")), ()) == [10, 20]
+    assert used_category_ids(_file(("cat", "dog")), ()) == [10, 20]

@@ -1,4 +1,4 @@
-"""Every kind of damage, each done to a healthy set: it is found, named, and nothing else is accused."""
+"""Apply each kind of damage to a valid dataset: it is found with its place, and nothing else is."""
 
 import re
 import shutil
@@ -28,17 +28,17 @@ DAMAGES: list[Damage] = []
 
 
 def damage(kind: str, severity: str, *places: Place, detail: str = "") -> Callable[..., Any]:
-    """Enter a way to damage the set, and what must be found then, everywhere."""
+    """Register a function that damages the dataset, and all findings that it must cause."""
 
-    def enter(do: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def register(do: Callable[[Any], Any]) -> Callable[[Any], Any]:
         DAMAGES.append(Damage(do.__name__, do, kind, severity, set(places), detail))
         return do
 
-    return enter
+    return register
 
 
 def _of(annotation: int) -> Place:
-    """The place of an annotation of the training split."""
+    """Return the place of an annotation of the training split."""
     image = annotation // 10
     return "train", ("t1.jpg", "t2.png", "t3.jpg", "t4.jpg")[image - 1], image, annotation
 
@@ -60,12 +60,12 @@ def jpeg_cut_short(tiny):
     path.write_bytes(path.read_bytes()[:-500])
 
 
-@damage("image-truncated", "error", T1, detail="have no end")
+@damage("image-truncated", "error", T1, detail="have no end marker")
 def jpeg_cut_short_and_filled_with_zeros(tiny):
     path = tiny.root / "train/t1.jpg"
     data = path.read_bytes()
     path.write_bytes(data[:-500] + bytes(500))
-    assert cv2.imread(str(path)).shape == (48, 64, 3)  # nobody else says anything
+    assert cv2.imread(str(path)).shape == (48, 64, 3)  # OpenCV accepts it
 
 
 @damage("image-truncated", "error", T2)
@@ -90,23 +90,23 @@ def image_that_is_a_folder(tiny):
     (tiny.root / "train/t1.jpg").mkdir()
 
 
-@damage("image-size", "error", T1, detail="it is 64 x 48, its entry says 60 x 48")
+@damage("image-size", "error", T1, detail="the image is 64 x 48, the annotation file has 60 x 48")
 def size_of_another_image(tiny):
     tiny.train["images"][0]["width"] = 60
 
 
-@damage("image-turned", "error", T1, detail="it is 48 x 64, its entry says 64 x 48")
+@damage("image-turned", "error", T1, detail="the image is 48 x 64, the annotation file has 64 x 48")
 def portrait_that_was_annotated_as_stored(tiny):
-    tiny.turn(6)
+    tiny.set_orientation(6)
 
 
 @damage("image-orientation", "note", T1, detail="EXIF orientation 3")
-def picture_upside_down(tiny):
-    tiny.turn(3)
+def image_upside_down(tiny):
+    tiny.set_orientation(3)
 
 
 @damage("image-content-duplicate", "note", ("train", "t3.jpg", None, None), detail="equal to t1.jpg")
-def picture_twice_under_two_names(tiny):
+def image_twice_under_two_names(tiny):
     shutil.copy(tiny.root / "train/t1.jpg", tiny.root / "train/t3.jpg")
 
 
@@ -161,7 +161,7 @@ def two_categories_of_one_id(tiny):
 
 
 @damage(
-    "entry-malformed", "error", ("train", None, None, None), detail="annotations[5] has no usable image_id"
+    "entry-malformed", "error", ("train", None, None, None), detail="annotations[5] has no valid image_id"
 )
 def annotation_without_image_id(tiny):
     del tiny.entry(41)["image_id"]
@@ -291,7 +291,7 @@ def rle_with_width_before_height(tiny):
     tiny.entry(41)["segmentation"]["size"] = [64, 48]
 
 
-@damage("rle-undecodable", "error", _of(41), detail="cut short")
+@damage("rle-undecodable", "error", _of(41), detail="truncated")
 def compressed_counts_that_end_within_a_number(tiny):
     tiny.entry(41)["segmentation"]["counts"] += "o"
 
@@ -362,7 +362,7 @@ def split_without_images(tiny):
 
 
 @damage("overlap-content", "warning", ("val", "v1.jpg", None, None), detail="equal to t1.jpg")
-def validation_picture_that_is_trained_on(tiny):
+def validation_image_that_is_trained_on(tiny):
     shutil.copy(tiny.root / "train/t1.jpg", tiny.root / "val/v1.jpg")
 
 
@@ -372,7 +372,7 @@ def validation_entry_of_a_training_file(tiny):
 
 
 @damage("overlap-name", "note", ("val", "t1.jpg", None, None))
-def validation_picture_with_a_training_name(tiny):
+def validation_image_with_a_training_name(tiny):
     (tiny.root / "val/v1.jpg").rename(tiny.root / "val/t1.jpg")
     tiny.val["images"][0]["file_name"] = "t1.jpg"
 
@@ -390,8 +390,8 @@ def test_damage_is_found_and_named(tiny, case):
     reports = tiny.check()
     assert tiny.found(reports) == {case.kind: case.places}
     assert KINDS[case.kind].severity == case.severity
-    said = [finding.detail for report in reports.values() for finding in report.findings]
-    assert any(case.detail in detail for detail in said), said
+    details = [finding.detail for report in reports.values() for finding in report.findings]
+    assert any(case.detail in detail for detail in details), details
 
 
 def test_there_are_more_than_twenty_kinds():

@@ -5,7 +5,7 @@ def _report():
     report = Report("train", "CocoDataset", "a.json", {"images": 5, "crowds": 1})
     report.add([("image-unlabelled", "")], file="5.jpg", image=5)
     for n in range(1, 5):
-        report.add([("image-size", f"it is {n} x 9")], file=f"{n}.jpg", image=n)
+        report.add([("image-size", f"the image is {n} x 9")], file=f"{n}.jpg", image=n)
     report.add([("box-empty", "[0, 0, 0, 0]")], file="1.jpg", image=1, annotation=7)
     return report
 
@@ -14,13 +14,14 @@ def test_the_table_has_the_worst_first_and_three_examples():
     where = " " * 47
     assert str(_report()).splitlines() == [
         "train: CocoDataset of a.json: 5 images, 1 crowds",
-        "  error    image-size                        4  the image has another size than its entry says",
-        f"{where}image 1, 1.jpg: it is 1 x 9",
-        f"{where}image 2, 2.jpg: it is 2 x 9",
-        f"{where}image 3, 3.jpg: it is 3 x 9",
+        "  error    image-size                        4  "
+        "the image size differs from the size in the annotation file",
+        f"{where}image 1, 1.jpg: the image is 1 x 9",
+        f"{where}image 2, 2.jpg: the image is 2 x 9",
+        f"{where}image 3, 3.jpg: the image is 3 x 9",
         f"{where}and 1 more",
         "  warning  box-empty                         1  "
-        "the box has no width or no height; training leaves the annotation out",
+        "the box has no width or no height; training drops the annotation",
         f"{where}annotation 7, image 1, 1.jpg: [0, 0, 0, 0]",
         "  note     image-unlabelled                  1  the image has no annotation",
         f"{where}image 5, 5.jpg",

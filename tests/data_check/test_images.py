@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from ibkd_mm.data_check.images import Picture, Task, picture_faults, read_picture
+from ibkd_mm.data_check.images import DecodedImage, ImageFile, find_image_faults, read_image
 
 
 def _noise(width=40, height=24):
@@ -30,17 +30,17 @@ DATA = {
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
-    path = tmp_path_factory.mktemp("images") / "picture"
+    path = tmp_path_factory.mktemp("images") / "image"
 
     def write_and_read(data, is_map=False):
         path.write_bytes(data)
-        return read_picture(Task(str(path), is_map))
+        return read_image(ImageFile(str(path), is_map))
 
     return write_and_read
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF"])
-def test_a_whole_picture_is_as_the_loader_sees_it(read, kind):
+def test_a_whole_image_has_the_size_that_the_loader_sees(read, kind):
     data = _data(kind)
     found = read(data)
     assert (found.problem, found.width, found.height) == ("", 40, 24)
@@ -49,12 +49,12 @@ def test_a_whole_picture_is_as_the_loader_sees_it(read, kind):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_picture_has_the_size_that_the_loader_gives_it(read, kind, orientation):
+def test_a_rotated_image_has_the_size_that_the_loader_gives_it(read, kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = _data(kind, exif=exif)
     height, width = mmcv.imfrombytes(data).shape[:2]
-    assert read(data).size(turned=True) == (width, height)
+    assert read(data).size(apply_exif=True) == (width, height)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -65,7 +65,7 @@ def test_what_only_pillow_would_turn_is_as_it_is_stored(read, kind):
     data = _data(kind, xmp=xmp) if kind == "JPEG" else _data(kind, pnginfo=info)
     assert Image.open(io.BytesIO(data)).getexif()[0x0112] == 6
     assert mmcv.imfrombytes(data).shape[:2] == (24, 40)
-    assert read(data).size(turned=True) == (40, 24)
+    assert read(data).size(apply_exif=True) == (40, 24)
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -86,7 +86,7 @@ def test_no_damage_raises(read, name, where, noise):
     """Behind the header: one that says the image is huge has memory for it set aside."""
     data = DATA[name]
     place = 200 + int(where * (len(data) - 200))
-    assert isinstance(read(data[:place] + noise + data[place + len(noise) :]), Picture)
+    assert isinstance(read(data[:place] + noise + data[place + len(noise) :]), DecodedImage)
 
 
 def test_opencv_is_asked_where_pillow_knows_no_format(read):
@@ -129,8 +129,8 @@ def test_labels_of_a_map(read, mode, values, expected):
 
 
 def test_a_size_that_nobody_said_is_not_judged():
-    picture = Picture("", "", 40, 24, orientation=6)
-    assert picture_faults(picture, None, turned=False) == []
-    assert picture_faults(picture, None, turned=True)[0][0] == "image-orientation"
-    assert picture_faults(picture, (24, 40), turned=True) == []
-    assert picture_faults(picture, (40, 24), turned=False) == []
+    image = DecodedImage("", "", 40, 24, orientation=6)
+    assert find_image_faults(image, None, applies_exif=False) == []
+    assert find_image_faults(image, None, applies_exif=True)[0][0] == "image-orientation"
+    assert find_image_faults(image, (24, 40), applies_exif=True) == []
+    assert find_image_faults(image, (40, 24), applies_exif=False) == []

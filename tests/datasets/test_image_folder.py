@@ -1,4 +1,4 @@
-"""A folder of pictures without labels, as a data set of a training."""
+"""A folder of images without labels, as a dataset."""
 
 import os
 import sqlite3
@@ -26,11 +26,11 @@ def folder(tmp_path: Path) -> Path:
     for number, name in enumerate(("b/two.JPG", "one.png", "b/deep/three.bmp")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / name), np.full((8 + number, 10, 3), 50 * number, np.uint8))
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     return tmp_path
 
 
-def test_every_picture_is_a_sample_without_instances(folder: Path) -> None:
+def test_every_image_is_a_sample_without_instances(folder: Path) -> None:
     described = {
         "type": "ibkd_mm.ImageFolder",
         "data_root": str(folder),
@@ -49,8 +49,8 @@ def test_every_picture_is_a_sample_without_instances(folder: Path) -> None:
         assert sample.gt_instances.masks.masks.shape == (0, *sample.img_shape)
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"Expected pictures \(.jpg, .* found none"):
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Expected images \(.jpg, .* found none"):
         ibkd_mm.datasets.ImageFolder(str(tmp_path), pipeline=[])
 
 

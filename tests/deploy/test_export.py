@@ -1,8 +1,9 @@
-"""Files of students: what is in them, that they find what the model finds, and what is left if not."""
+"""Exported students: their content, parity with the model, and no file if the check fails."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,14 +13,15 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from ibkd_mm.apis.export import Settings, export
+from ibkd_mm.apis.export import export
 from ibkd_mm.deploy import export as export_module
 from ibkd_mm.deploy import runtime
-from ibkd_mm.deploy.average_precision import Precision
+from ibkd_mm.deploy.average_precision import AveragePrecision, check_average_precision
 from ibkd_mm.deploy.formats import open_model
-from ibkd_mm.deploy.parity import Parity, Tolerance
-from ibkd_mm.deploy.quantise import exact_nodes
+from ibkd_mm.deploy.instance_parity import InstanceParity, Tolerance
+from ibkd_mm.deploy.quantise import unquantised_nodes
 from ibkd_mm.deploy.runtime import ModelInfo
+from ibkd_mm.deploy.task import ExportSettings
 from ibkd_mm.deploy.trace import OPSET
 from ibkd_mm.errors import UserError
 from ibkd_mm.yolov10.export_graph import DeployedStudent
@@ -41,11 +43,11 @@ def _names(folder):
 
 def test_a_file_of_one_size_equals_the_model(exported):
     found = exported.checked.result
-    assert isinstance(found, Parity)
+    assert isinstance(found, InstanceParity)
     assert found.passed
     assert (found.tolerance, found.missing) == (Tolerance(1e-4, 1e-4, 0.99), 0)
     assert found.instances > 200
-    assert exported.checked.pictures == 4
+    assert exported.checked.images == 4
     assert exported.exit_code == 0
     assert _names(exported.path.parent) == ["student.onnx"]
     onnx.checker.check_model(exported.path, full_check=True)
@@ -59,10 +61,10 @@ def test_a_file_of_one_size_equals_the_model(exported):
     assert [each.version for each in onnx.load(exported.path).opset_import if not each.domain] == [OPSET]
 
 
-def test_what_a_file_says_of_itself(exported):
+def test_metadata_of_a_file(exported):
     session = onnxruntime.InferenceSession(exported.path)
     entries = session.get_modelmeta().custom_metadata_map
-    assert ModelInfo.read(entries) == exported.info
+    assert ModelInfo.read(entries) == ModelInfo(**exported.metadata)
     own = {
         name.removeprefix("ibkd_mm."): json.loads(value)
         for name, value in entries.items()
@@ -76,7 +78,7 @@ def test_what_a_file_says_of_itself(exported):
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 64, 64), (3, 3, 96, 32), (2, 3, 128, 160), (1, 3, 32, 32)])
-def test_a_file_for_any_size_equals_the_model_at_each(exported_dynamic, small_detector, shape):
+def test_a_dynamic_file_equals_the_model_at_each_size(exported_dynamic, small_detector, shape):
     assert _shapes(exported_dynamic.path)["images"][1] == 3
     images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
     found = open_model(exported_dynamic.path)(images)
@@ -89,7 +91,7 @@ def test_a_file_for_any_size_equals_the_model_at_each(exported_dynamic, small_de
     np.testing.assert_allclose(found["boxes"][:, :10], expected["boxes"][:, :10], atol=1e-4 * max(shape[2:]))
 
 
-def test_every_picture_is_checked_in_a_batch_where_the_batch_is_open(exported_dynamic, exported):
+def test_every_image_is_checked_in_a_batch_if_the_batch_size_is_dynamic(exported_dynamic, exported):
     assert exported_dynamic.checked.result.passed
     assert exported_dynamic.checked.result.instances > 1.9 * exported.checked.result.instances
     assert _names(exported_dynamic.path.parent) == ["runtime.py", "student.onnx"]
@@ -99,7 +101,7 @@ def test_every_picture_is_checked_in_a_batch_where_the_batch_is_open(exported_dy
 
 def test_boxes_of_one_class_in_batches_of_two(exported_boxes):
     assert exported_boxes.checked.result.passed
-    assert exported_boxes.info.classes == ["class 0"]
+    assert exported_boxes.metadata["classes"] == ["class 0"]
     assert _shapes(exported_boxes.path) == {
         "images": [2, 3, 64, 64],
         "boxes": [2, 20, 4],
@@ -111,10 +113,12 @@ def test_boxes_of_one_class_in_batches_of_two(exported_boxes):
 def test_half_precision_is_half_the_size_and_nearly_the_same(
     small_config, small_checkpoint, small_detector, exported, tmp_path
 ):
-    done = export(small_config, small_checkpoint, str(tmp_path / "half.onnx"), settings=Settings(half=True))
+    done = export(
+        small_config, small_checkpoint, str(tmp_path / "half.onnx"), settings=ExportSettings(half=True)
+    )
     assert done.checked.result.passed
     assert 1e-6 < done.checked.result.boxes < 5e-3
-    assert done.info == replace(exported.info, precision="fp16")
+    assert done.metadata == {**exported.metadata, "precision": "fp16"}
     weights = DeployedStudent(small_detector, max_instances=1).parameters()
     assert done.path.stat().st_size < 0.6 * 4 * sum(each.numel() for each in weights)
     weights = onnx.load(done.path).graph.initializer
@@ -124,17 +128,17 @@ def test_half_precision_is_half_the_size_and_nearly_the_same(
     assert kinds["boxes"] == kinds["masks"] == onnx.TensorProto.FLOAT
 
 
-def test_int8_is_told_by_its_average_precision(config, checkpoint, exported, tmp_path):
-    settings = Settings(int8=4, check_images=3)
+def test_int8_is_checked_by_its_average_precision(config, checkpoint, exported, tmp_path):
+    settings = ExportSettings(int8=4, check_images=3)
     done = export(config, checkpoint, str(tmp_path / "int8.onnx"), settings=settings)
     found = done.checked.result
-    assert isinstance(found, Precision)
-    assert (found.name, done.checked.pictures) == ("segm_mAP", 3)
+    assert isinstance(found, AveragePrecision)
+    assert (found.name, done.checked.images) == ("segm_mAP", 3)
     assert 0 <= found.quantised <= 1
     assert done.path.stat().st_size < 0.4 * exported.path.stat().st_size
     model = onnx.load(done.path)
     makers = {output: node for node in model.graph.node for output in node.output}
-    kept = set(exact_nodes(onnx.load(exported.path)))
+    kept = set(unquantised_nodes(onnx.load(exported.path)))
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     exact = [node for node in convolutions if makers.get(node.input[0]).op_type != "DequantizeLinear"]
     # three kinds of towers at three levels, and the prototypes
@@ -144,31 +148,40 @@ def test_int8_is_told_by_its_average_precision(config, checkpoint, exported, tmp
     assert len(open_model(done.path)(np.zeros((1, 3, 64, 64), np.float32))["scores"][0]) == 84
 
 
-def test_openvino_finds_the_same(config, checkpoint, tmp_path):
-    done = export(config, checkpoint, str(tmp_path / "student.xml"), settings=Settings(check_images=2))
+def test_openvino_predicts_the_same(config, checkpoint, tmp_path):
+    done = export(config, checkpoint, str(tmp_path / "student.xml"), settings=ExportSettings(check_images=2))
     assert done.checked.result.passed
-    assert (done.checked.pictures, _names(tmp_path)) == (2, ["student.bin", "student.xml"])
+    assert (done.checked.images, _names(tmp_path)) == (2, ["student.bin", "student.xml"])
     model = openvino.Core().read_model(done.path)
     entries = {name: value.astype(str) for name, value in model.get_rt_info().items() if "ibkd_mm." in name}
-    assert ModelInfo.read(entries) == done.info
+    assert ModelInfo.read(entries) == ModelInfo(**done.metadata)
 
 
-def test_without_data_it_is_checked_on_made_pictures_and_says_so(config, checkpoint, tmp_path):
+def test_without_data_it_is_checked_on_synthetic_images_and_says_so(config, checkpoint, tmp_path):
     ready = Config.fromfile(config)
     dataset = ready.test_dataloader.dataset
     for key in ("spec", "split"):
         dataset.pop(key)
     dataset.type, dataset.ann_file, dataset.metainfo = "mmdet.CocoDataset", "none.json", {"classes": SHAPES}
-    done = export(ready, checkpoint, str(tmp_path / "a.onnx"), settings=Settings(check_images=2))
+    done = export(ready, checkpoint, str(tmp_path / "a.onnx"), settings=ExportSettings(check_images=2))
     assert done.checked.result.passed
-    assert done.info.classes == SHAPES
-    assert "Checked on 2 made pictures of shapes, as the config's data are not there:" in str(done)
+    assert done.metadata["classes"] == SHAPES
+    assert "Checked on 2 synthetic images, as the config's dataset is missing:" in str(done)
 
 
-def test_what_does_not_equal_the_model_is_not_left_behind(
-    boxes_config, boxes_checkpoint, tmp_path, monkeypatch
-):
-    settings = Settings(batch=2, max_instances=20)
+def test_int8_without_data_cannot_be_checked_and_says_so(config):
+    ready = Config.fromfile(config)
+    dataset = ready.test_dataloader.dataset
+    for key in ("spec", "split"):
+        dataset.pop(key)
+    dataset.type, dataset.ann_file = "mmdet.CocoDataset", "none.json"
+    task = SimpleNamespace(config=ready, check_images=2)
+    with pytest.raises(UserError, match=r"test data are missing: .*none\.json.*--no-check"):
+        check_average_precision(None, None, task)
+
+
+def test_a_file_that_differs_from_the_model_is_removed(boxes_config, boxes_checkpoint, tmp_path, monkeypatch):
+    settings = ExportSettings(batch=2, max_instances=20)
 
     def other(path):
         forward = open_model(path)
@@ -192,7 +205,7 @@ def test_what_does_not_equal_the_model_is_not_left_behind(
     assert str(unchecked).endswith("Not checked.")
 
 
-def test_what_a_stopped_export_left_is_cleared_away(boxes_config, boxes_checkpoint, tmp_path, monkeypatch):
+def test_files_of_an_interrupted_export_are_removed(boxes_config, boxes_checkpoint, tmp_path, monkeypatch):
     stale = tmp_path / ".a.xml.partial"
     stale.mkdir()
     (stale / "a.bin").write_text("half")
@@ -204,16 +217,16 @@ def test_what_a_stopped_export_left_is_cleared_away(boxes_config, boxes_checkpoi
         raise KeyboardInterrupt
 
     monkeypatch.setattr(export_module, "open_model", stop)
-    settings = Settings(batch=2, max_instances=20)
+    settings = ExportSettings(batch=2, max_instances=20)
     with pytest.raises(KeyboardInterrupt):
         export(boxes_config, boxes_checkpoint, str(tmp_path / "a.xml"), settings=settings)
     assert _names(tmp_path) == []
 
 
 def test_nothing_is_overwritten(config, checkpoint, tmp_path):
-    for name, settings in (("a.bin", Settings()), ("runtime.py", Settings(runtime=True))):
+    for name, settings in (("a.bin", ExportSettings()), ("runtime.py", ExportSettings(runtime=True))):
         (tmp_path / name).write_text("mine")
-        with pytest.raises(UserError, match=f"{name} already"):
+        with pytest.raises(UserError, match=f"{name} already exists"):
             export(config, checkpoint, str(tmp_path / "a.xml"), settings=settings)
         assert _names(tmp_path) == [name]
         (tmp_path / name).unlink()

@@ -1,9 +1,9 @@
-"""The runtime by itself: pictures fitted in, masks enlarged, and nothing else needed for it."""
+"""The runtime by itself: images fitted in, masks enlarged, and nothing else needed for it."""
 
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -17,9 +17,10 @@ from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose
 
 from ibkd_mm.deploy import runtime
+from ibkd_mm.deploy.formats import to_entries
 from ibkd_mm.deploy.runtime import Frame, Instance, InstanceSegmenter, ModelInfo
-from ibkd_mm.yolov10.paste import Frame as TorchFrame
-from ibkd_mm.yolov10.paste import paste
+from ibkd_mm.yolov10.mask_paste import Frame as TorchFrame
+from ibkd_mm.yolov10.mask_paste import paste_masks
 
 INFO = ModelInfo(
     format=runtime.FORMAT,
@@ -39,12 +40,12 @@ INFO = ModelInfo(
 )
 
 
-def _picture(height, width):
+def _image(height, width):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_info_survives_the_way_through_a_file():
-    entries = INFO.entries()
+def test_metadata_are_read_as_written():
+    entries = to_entries(asdict(INFO))
     assert all(isinstance(value, str) for value in entries.values())
     assert ModelInfo.read({**entries, "another": "1"}) == INFO
     assert json.loads(entries["ibkd_mm.classes"]) == ["cat", "dog"]
@@ -52,7 +53,7 @@ def test_info_survives_the_way_through_a_file():
 
 def test_a_file_of_another_format_or_program_is_refused():
     with pytest.raises(ValueError, match="format 1, found 2"):
-        ModelInfo.read({**INFO.entries(), "ibkd_mm.format": "2"})
+        ModelInfo.read({**to_entries(asdict(INFO)), "ibkd_mm.format": "2"})
     with pytest.raises(ValueError, match="`ibkd export` wrote"):
         ModelInfo.read({})
 
@@ -61,8 +62,8 @@ def test_a_file_of_another_format_or_program_is_refused():
     ("size", "rows", "columns"),
     [((64, 96), 64, 96), ((128, 96), 64, 48), ((30, 96), 30, 96), ((100, 300), 32, 96), ((1, 1), 64, 64)],
 )
-def test_a_picture_is_fitted_into_a_fixed_size_and_padded(size, rows, columns):
-    images, frame = runtime.letterbox(_picture(*size), INFO)
+def test_an_image_is_fitted_into_a_fixed_size_and_padded(size, rows, columns):
+    images, frame = runtime.letterbox(_image(*size), INFO)
     assert (images.shape, images.dtype) == ((1, 3, 64, 96), np.float32)
     assert frame == Frame(*size, (columns / size[1], rows / size[0]))
     for channel, fill in enumerate(INFO.pad):
@@ -71,12 +72,12 @@ def test_a_picture_is_fitted_into_a_fixed_size_and_padded(size, rows, columns):
 
 
 @pytest.mark.parametrize("size", [(60, 80), (200, 96), (97, 131), (480, 640), (64, 96)])
-def test_a_picture_for_an_open_size_is_fitted_as_by_the_pipeline_of_the_test(size):
-    """As mmdet's Resize and its preprocessor make it of the same picture, channels aside."""
-    info, picture = replace(INFO, dynamic=True, size=[96, 96]), _picture(*size)
+def test_an_image_for_an_open_size_is_fitted_as_by_the_pipeline_of_the_test(size):
+    """As mmdet's Resize and its preprocessor make it of the same image, channels aside."""
+    info, image = replace(INFO, dynamic=True, size=[96, 96]), _image(*size)
     resize = Compose([{"type": "mmdet.Resize", "scale": (96, 96), "keep_ratio": True}])
-    expected = resize({"img": picture})
-    images, frame = runtime.letterbox(picture, info)
+    expected = resize({"img": image})
+    images, frame = runtime.letterbox(image, info)
     rows, columns = expected["img_shape"]
     assert images.shape[2:] == (-(-rows // 32) * 32, -(-columns // 32) * 32)
     np.testing.assert_array_equal(images[0, :, :rows, :columns], expected["img"].transpose(2, 0, 1))
@@ -85,22 +86,22 @@ def test_a_picture_for_an_open_size_is_fitted_as_by_the_pipeline_of_the_test(siz
 
 @pytest.mark.parametrize("size", [(50, 60), (100, 33), (11, 200)])
 def test_numpy_resizes_as_opencv_does(size, monkeypatch):
-    picture = cv2.GaussianBlur(_picture(*size), (5, 5), 2)
-    expected = runtime.resize(picture, 64, 48).astype(int)
-    np.testing.assert_array_equal(expected, mmcv.imresize(picture, (48, 64)))
+    image = cv2.GaussianBlur(_image(*size), (5, 5), 2)
+    expected = runtime.resize(image, 64, 48).astype(int)
+    np.testing.assert_array_equal(expected, mmcv.imresize(image, (48, 64)))
     monkeypatch.setattr(runtime, "_optional", lambda module: None)
-    assert np.abs(runtime.resize(picture, 64, 48) - expected).max() <= 1
+    assert np.abs(runtime.resize(image, 64, 48) - expected).max() <= 1
 
 
-def test_the_ratio_of_sides_may_be_given_up():
-    images, frame = runtime.letterbox(_picture(32, 192), replace(INFO, keep_ratio=False))
+def test_the_aspect_ratio_need_not_be_kept():
+    images, frame = runtime.letterbox(_image(32, 192), replace(INFO, keep_ratio=False))
     assert frame.scale == (0.5, 2.0)
     assert images.shape == (1, 3, 64, 96)
 
 
-def test_what_is_no_picture_is_refused():
+def test_an_array_that_is_not_an_image_is_refused():
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
-        with pytest.raises(ValueError, match=r"\(height, width, 3\) bytes"):
+        with pytest.raises(ValueError, match=r"\(height, width, 3\) uint8"):
             runtime.letterbox(wrong, INFO)
 
 
@@ -116,12 +117,12 @@ def test_masks_are_enlarged_as_by_the_model(height, width, seed):
     found = runtime.enlarge(logits, boxes, Frame(height, width, scale), INFO)
     shares, torch_boxes = torch.from_numpy(logits).sigmoid(), torch.from_numpy(boxes)
     frame = TorchFrame(width, height, scale)
-    expected = paste(shares, torch_boxes, frame, stride=4, threshold=0.5, together=1).numpy()
+    expected = paste_masks(shares, torch_boxes, frame, stride=4, threshold=0.5, chunk=1).numpy()
     # a share that is the threshold but for rounding may fall to either side
     assert (found != expected).sum() <= 1
 
 
-def test_instances_are_the_best_ones_in_the_pictures_own_pixels():
+def test_instances_are_the_best_ones_in_the_images_own_pixels():
     outputs = {
         "boxes": np.array([[10, 10, 30, 50], [-5, 0, 300, 20], [0, 0, 1, 1]], np.float32),
         "scores": np.array([0.9, 0.5, 0.3], np.float32),
@@ -145,12 +146,12 @@ def test_instances_are_the_best_ones_in_the_pictures_own_pixels():
 
 
 def test_drawing_colours_the_masks_and_nothing_else():
-    picture, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool)
+    image, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool)
     mask[2:4, 2:6] = True
     instance = Instance(np.array([2, 2, 6, 4]), 0.9, 0, "cat", mask)
-    drawn = runtime.draw(picture, [instance])
+    drawn = runtime.draw(image, [instance])
     np.testing.assert_array_equal(drawn.any(axis=2), mask)
-    outlined = runtime.draw(picture, [replace(instance, mask=None, box=np.array([0.0, 0, 8, 8]))])
+    outlined = runtime.draw(image, [replace(instance, mask=None, box=np.array([0.0, 0, 8, 8]))])
     assert outlined.any(axis=2).sum() == 64 - 16
 
 
@@ -178,31 +179,31 @@ def _alone(place, blocked, *arguments):
 @pytest.mark.parametrize("blocked", ["", "cv2", "PIL"])
 def test_the_runtime_runs_where_there_is_neither_torch_nor_openmmlab(exported_dynamic, tmp_path, blocked):
     place = exported_dynamic.path.parent
-    picture = _picture(48, 64)
-    cv2.imwrite(str(tmp_path / "picture.png"), picture[..., ::-1])
+    image = _image(48, 64)
+    cv2.imwrite(str(tmp_path / "image.png"), image[..., ::-1])
     drawn = tmp_path / "drawn.png"
     done = _alone(
-        place, blocked, "student.onnx", str(tmp_path / "picture.png"), "--score", "0.2", "--out", str(drawn)
+        place, blocked, "student.onnx", str(tmp_path / "image.png"), "--score", "0.2", "--out", str(drawn)
     )
     assert (done.returncode, done.stderr) == (0, "")
     segmenter = InstanceSegmenter(exported_dynamic.path, score=0.2)
-    expected = segmenter(picture)
+    expected = segmenter(image)
     assert len(expected) > 3
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
         [f"{each.score:.3f}", each.name] for each in expected
     ]
-    np.testing.assert_array_equal(runtime.read_picture(drawn), runtime.draw(picture, expected))
+    np.testing.assert_array_equal(runtime.read_image(drawn), runtime.draw(image, expected))
 
 
 def test_the_command_says_what_is_wrong(exported_dynamic, tmp_path):
     place = exported_dynamic.path.parent
     done = _alone(place, "", "student.onnx", "no.png")
-    assert (done.returncode, done.stderr) == (2, "error: There is no picture no.png.\n")
-    (tmp_path / "a.png").write_text("no picture")
+    assert (done.returncode, done.stderr) == (2, "error: There is no image no.png.\n")
+    (tmp_path / "a.png").write_text("no image")
     done = _alone(place, "cv2,PIL", "student.onnx", str(tmp_path / "a.png"))
     assert "needs OpenCV or Pillow" in done.stderr
     done = _alone(place, "", "none.onnx", __file__)
-    assert (done.returncode, done.stderr) == (2, f"error: {__file__} is not a picture that can be read.\n")
+    assert (done.returncode, done.stderr) == (2, f"error: {__file__} is not an image that can be read.\n")
 
 
 @pytest.mark.parametrize("without", ["", "cv2"])
@@ -210,30 +211,30 @@ def test_files_that_cannot_be_used_are_named_by_whichever_reads_them(without, tm
     """With OpenCV and with Pillow, whose errors are of other types."""
     real = runtime._optional
     monkeypatch.setattr(runtime, "_optional", lambda name: None if name == without else real(name))
-    picture, text = tmp_path / "picture.png", tmp_path / "text.png"
-    runtime.write_picture(picture, _picture(9, 7))
-    text.write_text("no picture")
+    image, text = tmp_path / "image.png", tmp_path / "text.png"
+    runtime.write_image(image, _image(9, 7))
+    text.write_text("no image")
     cut = tmp_path / "cut.png"
-    cut.write_bytes(picture.read_bytes()[:20])
+    cut.write_bytes(image.read_bytes()[:20])
     for arguments, said in (
-        (["none.onnx", text], f"{text} is not a picture that can be read."),
-        (["none.onnx", cut], f"{cut} is not a picture that can be read."),
-        (["none.onnx", picture], "There is no model none.onnx."),
-        ([text, picture], f"{text} is no model that onnxruntime can run: "),
+        (["none.onnx", text], f"{text} is not an image that can be read."),
+        (["none.onnx", cut], f"{cut} is not an image that can be read."),
+        (["none.onnx", image], "There is no model none.onnx."),
+        ([text, image], f"{text} is not a model that onnxruntime can run: "),
     ):
         assert runtime.main(list(map(str, arguments))) == 2
         assert capsys.readouterr().err.startswith(f"error: {said}")
-    for name in ("picture.nothing", "none/picture.png"):
+    for name in ("image.nothing", "none/image.png"):
         with pytest.raises(ValueError, match=f"{name} cannot be written: "):
-            runtime.write_picture(tmp_path / name, _picture(9, 7))
+            runtime.write_image(tmp_path / name, _image(9, 7))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (50, 64), (90, 60)])
 def test_the_runtime_finds_what_the_model_predicts(exported_dynamic, small_detector, size):
     """As `ibkd test` runs it: the pipeline of the test, the preprocessor, and predict."""
-    picture = cv2.GaussianBlur(_picture(*size), (9, 9), 3)
+    image = cv2.GaussianBlur(_image(*size), (9, 9), 3)
     resize = Compose([{"type": "mmdet.Resize", "scale": (64, 64), "keep_ratio": True}])
-    data = resize({"img": picture[..., ::-1].copy()})
+    data = resize({"img": image[..., ::-1].copy()})
     sample = DetDataSample(
         metainfo={"ori_shape": size, "img_shape": data["img_shape"], "scale_factor": data["scale_factor"]}
     )
@@ -241,7 +242,7 @@ def test_the_runtime_finds_what_the_model_predicts(exported_dynamic, small_detec
     with torch.no_grad():
         (predicted,) = small_detector.test_step({"inputs": inputs, "data_samples": [sample]})
     expected = predicted.pred_instances[:100]
-    found = InstanceSegmenter(exported_dynamic.path, score=0.001)(picture)
+    found = InstanceSegmenter(exported_dynamic.path, score=0.001)(image)
     assert len(found) == len(expected) > 20
     np.testing.assert_allclose([each.score for each in found], expected.scores, atol=1e-5)
     assert [each.label for each in found] == expected.labels.tolist()
@@ -251,12 +252,12 @@ def test_the_runtime_finds_what_the_model_predicts(exported_dynamic, small_detec
     assert (masks == expected.masks.numpy()).mean() >= 0.999
 
 
-def test_a_file_for_several_pictures_is_refused(exported_boxes):
-    with pytest.raises(ValueError, match="one picture at a time, found one for 2"):
+def test_a_file_for_several_images_is_refused(exported_boxes):
+    with pytest.raises(ValueError, match="batch size 1, found batch size 2"):
         InstanceSegmenter(exported_boxes.path)
 
 
-def test_the_runtime_is_one_file_that_names_no_other_of_the_project():
+def test_the_runtime_is_one_file_that_imports_no_other_of_the_project():
     text = Path(runtime.__file__).read_text()
     imports = {
         line.split()[1].partition(".")[0] for line in text.splitlines() if line.startswith(("import", "from"))

@@ -171,7 +171,7 @@ def test_the_student_is_initialised_as_if_it_were_alone(
         model.init_weights()
         found.append([contents(getattr(model, "architecture", model)), *after, torch.rand(1)])
     assert found[0] == found[1]
-    bridge = model.distiller.connectors["bridge"].levels[2][0]
+    bridge = model.distiller.distill_losses["loss_cfb"].bridge.levels[2][0]
     assert bridge.weight.std().item() == pytest.approx(0.01, rel=0.05)
 
 

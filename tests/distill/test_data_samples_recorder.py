@@ -72,5 +72,7 @@ def test_a_pipeline_without_the_transforms_is_named(
     built: Callable, batch: Callable, losses_of: Callable
 ) -> None:
     model = built(load_config(CACHED).model.to_dict()).train()
-    with pytest.raises(UserError, match=r"'seen' recorded 0 times.*Are LoadTeacherInstances and Split"):
+    with pytest.raises(
+        UserError, match=r"'cached', which recorded 0 times.*Are LoadTeacherInstances and Split"
+    ):
         losses_of(model, batch())

@@ -8,11 +8,11 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor
 
-from ibkd_mm.distill import LevelLoss
+from ibkd_mm.distill import BridgedFeatureLoss
 from ibkd_mm.errors import UserError
 
-PARTS = {"bridge": 16, "mix": 0, "back": 12, "blend": 6}
-"""Parameters of each connector: of a level, two of a convolution and two of a norm, or two of a gate."""
+PARTS = {"bridge": 16, "back": 12, "focus": 6}
+"""Parameters of each part: of a level, two of a convolution and two of a norm, or two of a gate."""
 
 
 def refused(call: Any, *arguments: Any, **named: Any) -> str:
@@ -48,57 +48,40 @@ def test_a_mistyped_name_is_refused_where_the_distillation_is_built(
     distilled: Callable, recipe: Callable
 ) -> None:
     distiller = recipe()
-    distiller["loss_forward_mappings"]["loss_cfb"]["student"]["connector"] = "brigde"
+    distiller["loss_forward_mappings"]["loss_cfb"]["teacher"]["connector"] = "instnces"
     text = refused(distilled, distiller=distiller)
-    assert "loss_forward_mappings.loss_cfb.student" in text
-    assert "mean 'bridge'?" in text
+    assert "loss_forward_mappings.loss_cfb.teacher" in text
+    assert "mean 'instances'?" in text
     distiller = recipe()
     distiller["distill_losses"]["cfb"] = distiller["distill_losses"].pop("loss_cfb")
-    assert "Call it loss_cfb." in refused(distilled, distiller=distiller)
+    assert "loss_cfb" in refused(distilled, distiller=distiller)
     distiller = recipe()
     distiller["loss_forward_mappings"]["loss_cfb"]["techer"] = distiller["loss_forward_mappings"]["loss_cfb"][
         "teacher"
     ]
-    assert "LevelLoss takes student, teacher; found student, teacher, techer" in refused(
-        distilled, distiller=distiller
-    )
+    assert "takes student, teacher; found student, teacher, techer" in refused(distilled, distiller=distiller)
 
 
-def test_an_index_that_leads_nowhere_is_refused_where_the_distillation_is_built(
+def test_levels_that_were_not_recorded_are_refused_where_the_distillation_is_built(
     distilled: Callable, recipe: Callable
 ) -> None:
     distiller = recipe()
-    distiller["loss_forward_mappings"]["loss_cfb"]["teacher"]["data_idx"] = [[1, 3]]
-    text = refused(distilled, distiller=distiller)
-    assert "loss_cfb.teacher: data_idx [1, 3] leads nowhere, found 3 parts" in text
+    distiller["distill_losses"]["loss_cfb"]["teacher_levels"] = [3, 2, 1, 4]
+    assert "teacher_levels=[3, 2, 1, 4]" in refused(distilled, distiller=distiller)
+    distiller["distill_losses"]["loss_cfb"]["teacher_levels"] = [3, 2, 1]
+    assert "found 4 and 3" in refused(distilled, distiller=distiller)
 
 
-def test_maps_of_another_number_of_levels_are_refused(distilled: Callable, recipe: Callable) -> None:
-    distiller = recipe()
-    distiller["loss_forward_mappings"]["loss_cfb"]["student"]["data_idx"] = [0, 1, 2]
-    assert "as many maps of the student as of the teacher, found 3 and 4" in refused(
-        distilled, distiller=distiller
-    )
-
-
-@pytest.mark.parametrize("connector", ["bridge", "back"])
-def test_a_connector_of_what_losses_alone_need_is_refused_where_the_distillation_is_built(
-    distilled: Callable, recipe: Callable, connector: str
+def test_a_bridge_between_what_losses_alone_record_is_refused_where_the_distillation_is_built(
+    distilled: Callable, recipe: Callable
 ) -> None:
     """It would be made in the first step, when the optimizer has been built without it."""
     distiller = recipe(whole=True)
     source = {"type": "ModuleOutputs", "source": "bbox_head.one_to_many.class_towers.0"}
     distiller["student_recorders"]["late"] = source
     late = {"recorder": ["late"], "from_student": True}
-    mappings = distiller["loss_forward_mappings"]
-    if connector == "bridge":
-        mappings["loss_cfb"]["student"].update(late)
-        for name in ("loss_attention", "loss_aux"):
-            del mappings[name], distiller["distill_losses"][name]
-    else:
-        mappings["loss_aux"]["maps"] = late
-    text = refused(distilled, distiller=distiller)
-    assert f"distiller.connectors.{connector} takes its channels from the first maps" in text
+    distiller["loss_forward_mappings"]["loss_cfb"]["student"] = late
+    assert "distiller.distill_losses.loss_cfb" in refused(distilled, distiller=distiller)
 
 
 def test_a_teacher_of_other_classes_is_refused(
@@ -112,23 +95,21 @@ def test_a_teacher_of_other_classes_is_refused(
     assert "bbox_head.num_classes" in text
 
 
-def test_every_connector_parameter_is_in_the_optimizer_and_moves_after_one_step(
+def test_every_parameter_of_bridges_is_in_the_optimizer_and_moves_after_one_step(
     distilled: Callable, recipe: Callable, batch: Callable
 ) -> None:
     model = distilled(distiller=recipe(whole=True)).train()
-    connectors = model.distiller.connectors
-    assert {name: len(list(one.parameters())) for name, one in connectors.items()} == {
-        **PARTS,
-        "instances": 0,
-    }
+    parts = model.distiller.distill_losses["loss_cfb"]
+    assert {name: len(list(getattr(parts, name).parameters())) for name in PARTS} == PARTS
+    assert len(list(model.distiller.parameters())) == sum(PARTS.values())
     wrapper = build_optim_wrapper(
         model, {"type": "OptimWrapper", "optimizer": {"type": "AdamW", "lr": 1e-3, "weight_decay": 0.0}}
     )
     trained = {id(one) for group in wrapper.optimizer.param_groups for one in group["params"]}
-    before = {name: one.detach().clone() for name, one in connectors.named_parameters()}
+    before = {name: one.detach().clone() for name, one in parts.named_parameters()}
     assert len(before) == sum(PARTS.values())
     model.train_step(batch(), wrapper)
-    for name, one in connectors.named_parameters():
+    for name, one in parts.named_parameters():
         assert id(one) in trained, name
         moved = (one - before[name]).abs()
         # by Adam's rule what has a gradient goes as far as the learning rate; of scale and shift of a norm
@@ -141,12 +122,23 @@ def test_a_connector_is_called_once_for_all_that_ask_the_same_of_it(
 ) -> None:
     model = distilled(distiller=recipe(whole=True))
     called: list[str] = []
-    for name, connector in model.distiller.connectors.items():
+    for name, connector in [
+        *model.distiller.connectors.items(),
+        *model.distiller.distill_losses["loss_cfb"].named_children(),
+    ]:
         connector.register_forward_hook(lambda *_, name=name: called.append(name))
     for _ in range(2):
         called.clear()
         losses_of(model, batch())
-        assert sorted(called) == ["back", "blend", "bridge", "instances", "mix"]
+        assert sorted(called) == [
+            "attention",
+            "auxiliary",
+            "back",
+            "bridge",
+            "focus",
+            "instances",
+            *["loss"] * 4,
+        ]
 
 
 def test_losses_are_scaled_by_their_factors_and_left_out_at_zero(
@@ -169,7 +161,7 @@ def test_what_is_only_logged_is_neither_scaled_nor_trained_by(
     whole = losses_of(model, batch())
     model.distiller.factors.update(loss_instance=0.5)
     scaled = losses_of(model, batch())
-    for name in ("matched", "least_weight", "most_weight"):
+    for name in ("matched", "min_image_weight", "max_image_weight"):
         assert torch.equal(scaled[f"distill.instance.{name}"], whole[f"distill.instance.{name}"])
         assert not whole[f"distill.instance.{name}"].requires_grad
     torch.testing.assert_close(scaled["distill.instance.loss_mask"], whole["distill.instance.loss_mask"] / 2)
@@ -179,9 +171,9 @@ def test_a_loss_that_anneals_inside_knows_its_factor(
     distilled: Callable, recipe: Callable, batch: Callable, losses_of: Callable
 ) -> None:
     model = distilled(distiller=recipe(whole=True))
-    model.distiller.factors.update(loss_aux=0.3)
+    model.distiller.factors.update(loss_auxiliary=0.3)
     losses_of(model, batch())
-    assert model.distiller.distill_losses["loss_aux"].factor == 0.3
+    assert model.distiller.distill_losses["loss_cfb"].auxiliary.factor == 0.3
 
 
 def test_it_is_active_while_any_loss_counts(distilled: Callable, recipe: Callable) -> None:
@@ -205,7 +197,7 @@ def test_no_record_is_kept_between_steps(distilled: Callable, batch: Callable, l
     assert kept() == []  # of the blank picture
     losses_of(model, batch())
     assert kept() == []
-    assert not model.distiller.reader._made
+    assert not model.distiller.reader._connected
 
 
 def test_another_loss_of_maps_is_one_line(
@@ -215,7 +207,7 @@ def test_another_loss_of_maps_is_one_line(
     distiller["distill_losses"]["loss_cfb"]["loss"] = {"type": "mmrazor.ChannelWiseDivergence", "tau": 2.0}
     model = distilled(distiller=distiller)
     inside = model.distiller.distill_losses["loss_cfb"]
-    assert isinstance(inside, LevelLoss)
+    assert isinstance(inside, BridgedFeatureLoss)
     seen: list[tuple[Tensor, Tensor]] = []
     inside.loss.register_forward_pre_hook(lambda _, given: seen.append(given))
     found = losses_of(model, batch())["distill.loss_cfb"]

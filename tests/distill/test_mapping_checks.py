@@ -1,12 +1,11 @@
 """A mapping that leads nowhere is refused, with where it stands and the nearest name that does lead."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import torch
 from torch import nn
 
-from ibkd_mm.distill.mapping_checks import at, check_names, check_records, check_signature, flattened, listed
+from ibkd_mm.distill.mapping_checks import check_names, check_records, check_signature
 from ibkd_mm.errors import UserError
 
 LOSS = {"type": "mmrazor.PKDLoss"}
@@ -27,7 +26,7 @@ def test_a_loss_whose_name_mmengine_would_not_count() -> None:
 
 def test_a_loss_that_is_given_nothing_names_the_nearest_mapping() -> None:
     text = refused(check_names, {"loss_pkd": LOSS}, {"loss_pdk": {}})
-    assert f"{MAPPING} has nothing for the loss loss_pkd." in text
+    assert MAPPING in text
     assert "Did you mean 'loss_pdk'?" in text
 
 
@@ -43,8 +42,8 @@ def test_losses_with_their_mappings_pass() -> None:
 
 RECORDERS: dict[bool, dict[str, Any]] = {True: {"neck": {}, "head": {}}, False: {"pyramid": {}}}
 CONNECTORS: dict[str, Any] = {"bridge": {}}
-STUDENT = {"recorder": ["neck", "head"], "from_student": True, "connector": "bridge", "towards": "preds_T"}
-TEACHER = {"recorder": "pyramid", "from_student": False, "record_idx": 1, "data_idx": [0, 1]}
+STUDENT = {"recorder": ["neck", "head"], "from_student": True, "connector": "bridge"}
+TEACHER = {"recorder": "pyramid", "from_student": False, "record_idx": 1, "data_idx": 0}
 
 
 def asked(**changes: Any) -> dict[str, Any]:
@@ -70,11 +69,9 @@ def test_mappings_that_lead_somewhere_pass() -> None:
         ({"recorder": "pyramid"}, ["'pyramid' among student_recorders"]),
         ({"from_student": False}, ["'neck' among teacher_recorders (pyramid)"]),
         ({"connector": "brigde"}, ["'brigde' among connectors (bridge)", "mean 'bridge'?"]),
-        ({"towards": "preds_t"}, ["'preds_t' among loss_pkd's arguments", "mean 'preds_T'?"]),
-        ({"towards": "preds_S"}, ["towards 'preds_S'", "leads towards another"]),
-        ({"connector": None}, ["towards and connector_idx are of a connector"]),
-        ({"connector": None, "towards": None, "connector_idx": 0}, ["are of a connector"]),
-        ({"towards": ["preds_T", "preds_T"]}, ["are of a connector"]),
+        ({"towards": "preds_T"}, ["unknown key 'towards'"]),
+        ({"connector": None, "connector_idx": 0}, ["connector_idx needs a connector"]),
+        ({"data_idx": [0, 1]}, ["data_idx", "found [0, 1]"]),
         ({"record_idx": -1}, ["record_idx", "found -1"]),
         ({"record_idx": "last"}, ["record_idx", "found 'last'"]),
     ],
@@ -105,40 +102,3 @@ def test_arguments_that_the_loss_does_not_take_or_that_it_lacks(names: list[str]
 @pytest.mark.parametrize("names", [["preds_S", "preds_T"], ["weight", "preds_T", "preds_S"]])
 def test_arguments_that_the_loss_takes_pass(names: list[str]) -> None:
     check_signature("loss_pkd", Loss(), dict.fromkeys(names))
-
-
-class Pair(NamedTuple):
-    left: str
-    right: str | list[str]
-
-
-@pytest.mark.parametrize(
-    ("place", "expected"),
-    [(0, "a"), ([1, 0], "b"), ((1, 1, 1), "d"), (-1, ["e"]), ([1, -1, 0], "c"), ([], ...)],
-)
-def test_a_place_is_an_index_or_indices_one_inside_the_other(place: Any, expected: Any) -> None:
-    record = ("a", ["b", Pair("c", "d")], ["e"])
-    found = at(record, place, "here")
-    assert found == (record if expected is ... else expected)
-
-
-@pytest.mark.parametrize(
-    ("place", "found"),
-    [
-        (3, "3 parts"),
-        (-4, "3 parts"),
-        ([1, 2], "2 parts"),
-        ([0, 0], "str"),
-        ([2, 0], "Tensor"),
-        ("1", "3 parts"),
-    ],
-)
-def test_a_place_that_leads_nowhere_says_where_and_what_is_there(place: Any, found: str) -> None:
-    text = refused(at, ("a", ["b", "c"], torch.zeros(3)), place, f"{MAPPING}.loss_x.y")
-    assert f"{MAPPING}.loss_x.y: data_idx {place} leads nowhere, found {found}." in text
-
-
-def test_records_lie_one_after_the_other() -> None:
-    assert flattened([1, [2, 3], (4,), Pair("a", ["b"])]) == [1, 2, 3, 4, "a", ["b"]]
-    assert listed("name") == ["name"]
-    assert listed(("a", "b")) == ["a", "b"]

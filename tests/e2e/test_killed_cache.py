@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.teacher_caches import pack
 
 import ibkd_mm  # noqa: F401
-from ibkd_mm.offline import CachedEntry, CacheReader, CacheWriter, pack
+from ibkd_mm.offline import CachedInstances, CacheReader, CacheWriter
 from ibkd_mm.offline import build_cache as making
 from ibkd_mm.offline.build_cache import build_cache
 
@@ -23,7 +24,7 @@ IDENTITY = {"teacher": "T", "version": 1}
 _fork = get_context("fork")
 
 
-def seen(key: int) -> CachedEntry:
+def seen(key: int) -> CachedInstances:
     """Make what a teacher would see in a picture."""
     rng = np.random.default_rng(key)
     count = key % 5
@@ -31,7 +32,7 @@ def seen(key: int) -> CachedEntry:
     masks[:, : 4 + key % 20, 3 : 5 + key % 7] = 1
     odds = rng.dirichlet([1.0] * 4, count).astype(np.float32).reshape(count, 4)
     scores = rng.uniform(0, 1, count).astype(np.float32)
-    return CachedEntry.of(rng.uniform(0, 32, (count, 4)).astype(np.float32), scores, odds, masks, 3)
+    return CachedInstances.of(rng.uniform(0, 32, (count, 4)).astype(np.float32), scores, odds, masks, 3)
 
 
 class Sight:

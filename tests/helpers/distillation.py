@@ -135,7 +135,7 @@ def student_config() -> Callable[[], dict[str, Any]]:
 def recipe() -> Callable[..., dict[str, Any]]:
     """Describe the shipped distiller, made to find something in what a teacher of random weights says.
 
-    `whole` adds the two losses of fused maps, so that all there is to train is trained.
+    `whole` switches Bifocal Attention Integration on, so that all there is to train is trained.
     """
     described = Config.fromfile(BASES / "distillers" / "mask2former_yolov10.py").distiller.to_dict()
     described["connectors"]["instances"]["score_thr"] = 0.0
@@ -145,32 +145,17 @@ def recipe() -> Callable[..., dict[str, Any]]:
 
     def describe(*, whole: bool = False) -> dict[str, Any]:
         made = copy.deepcopy(described)
-        return _with_fused(made) if whole else made
+        return _with_bifocal(made) if whole else made
 
     return describe
 
 
-def _with_fused(distiller: dict[str, Any]) -> dict[str, Any]:
-    maps = distiller["loss_forward_mappings"]["loss_cfb"]
-    neck = {"recorder": "neck", "from_student": True}
-    back = {**maps["teacher"], "data_idx": [[1, 2], [1, 1], [1, 0]], "connector": ["back", "blend"]}
-    distiller["connectors"].update(
-        mix={"type": "ibkd_mm.BAI", "alpha": 0.5}, back={"type": "ibkd_mm.CFB"}, blend={"type": "ibkd_mm.BAI"}
+def _with_bifocal(distiller: dict[str, Any]) -> dict[str, Any]:
+    """Switch Bifocal Attention Integration on."""
+    distiller["distill_losses"]["loss_cfb"].update(
+        type="ibkd_mm.BifocalFeatureLoss", attention={"loss_weight": 1.0}, auxiliary={"loss_weight": 1.0}
     )
-    distiller["distill_losses"].update(
-        loss_attention={"type": "ibkd_mm.AttentionLoss"}, loss_aux={"type": "ibkd_mm.AuxiliaryHeadLoss"}
-    )
-    distiller["loss_forward_mappings"].update(
-        loss_attention={
-            **maps,
-            "fused": {**maps["student"], "connector": ["bridge", "mix"], "towards": ["teacher", "teacher"]},
-        },
-        loss_aux={
-            "maps": neck,
-            "fused": {**back, "towards": ["maps", "maps"]},
-            "step": {"recorder": "one_to_many", "from_student": True},
-        },
-    )
+    distiller["loss_forward_mappings"]["loss_cfb"]["step"] = {"recorder": "one_to_many", "from_student": True}
     return distiller
 
 

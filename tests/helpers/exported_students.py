@@ -13,14 +13,13 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-import ibkd_mm  # noqa: F401
-from helpers import ROOT
-from ibkd_mm.apis.export import Exported, Settings, export
+from helpers import CONFIGS
+from ibkd_mm.apis.export import Exported, ExportSettings, export
 from ibkd_mm.datasets.shapes.build import ShapesSpec
 from ibkd_mm.yolov10.attention import PSA
 from ibkd_mm.yolov10.layers import Layers
 
-CONFIG = ROOT / "configs" / "yolov10" / "yolov10n-seg_shapes-hard.py"
+CONFIG = CONFIGS / "yolov10" / "yolov10n-seg_shapes-hard.py"
 SIDE = 64
 _STUBS = ("backbone", "Pyramid"), ("neck", "Untouched")
 _BACKBONE, _NECK = (f"{part}=dict(_delete_=True, type='{kind}')" for part, kind in _STUBS)
@@ -43,7 +42,7 @@ test_evaluator = val_evaluator
 
 @torch.no_grad()
 def spread(model: nn.Module) -> None:
-    """Give values as if trained: what is found depends on the picture, on the place and on the class."""
+    """Give values as if trained: what is found depends on the image, on the place and on the class."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
@@ -53,8 +52,8 @@ def spread(model: nn.Module) -> None:
             nn.init.uniform_(module.weight, 0.8, 1.2)
             nn.init.normal_(module.bias, std=0.1)
     scenes = [ShapesSpec(size=SIDE).scene("train", place).image for place in range(4)]
-    pictures = torch.from_numpy(np.stack(scenes)).permute(0, 3, 1, 2).flip(1) / 255
-    levels = model.eval().extract_feat(pictures)
+    images = torch.from_numpy(np.stack(scenes)).permute(0, 3, 1, 2).flip(1) / 255
+    levels = model.eval().extract_feat(images)
     branch = model.bbox_head.one_to_one
     bins = torch.arange(16.0).repeat(4)
     for towers, scale, bias in (
@@ -179,7 +178,7 @@ def small_checkpoint(
 def exported_dynamic(small_config: Path, small_checkpoint: str) -> Exported:
     """The student of fewer layers as ONNX for any batch and size, with its runtime."""
     out = str(small_config.parent / "dynamic" / "student.onnx")
-    return export(small_config, small_checkpoint, out, settings=Settings(dynamic=True, runtime=True))
+    return export(small_config, small_checkpoint, out, settings=ExportSettings(dynamic=True, runtime=True))
 
 
 @pytest.fixture(scope="session")
@@ -197,6 +196,7 @@ def boxes_checkpoint(
 
 @pytest.fixture(scope="session")
 def exported_boxes(boxes_config: Path, boxes_checkpoint: str) -> Exported:
-    """Boxes of one class, two pictures at a time, at most twenty in each."""
-    out = boxes_config.parent / "boxes" / "student.onnx"
-    return export(boxes_config, boxes_checkpoint, str(out), settings=Settings(batch=2, max_instances=20))
+    """Boxes of one class, two images at a time, at most twenty in each."""
+    out = str(boxes_config.parent / "boxes" / "student.onnx")
+    settings = ExportSettings(batch=2, max_instances=20)
+    return export(boxes_config, boxes_checkpoint, out, settings=settings)

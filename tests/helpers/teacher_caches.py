@@ -2,8 +2,9 @@
 
 import functools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -15,17 +16,52 @@ from numpy.typing import NDArray
 import ibkd_mm  # noqa: F401
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
 from ibkd_mm.datasets.shapes.outlines import CLASSES
-from ibkd_mm.datasets.transforms.annotated_image import Picture
+from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
 from ibkd_mm.distill.teacher import FrozenTeacher
-from ibkd_mm.methods.ibkd import QueryInstances
-from ibkd_mm.offline import CachedEntry, CacheWriter
-from ibkd_mm.offline.build_cache import InstancePredictor
+from ibkd_mm.methods.ibkd.teacher_predictions import InstancePredictor, TeacherPrediction
+from ibkd_mm.offline import CachedInstances, CacheWriter, InstanceCodec
+from ibkd_mm.offline.build_cache import predict
 from ibkd_mm.offline.images import FolderImages
 from ibkd_mm.registry import MODELS
 
-IDENTITY = {"teacher": "T 1", "weights": "2", "pictures": "3", "settings": {"top": 5}, "version": 1}
+IDENTITY = {
+    "teacher": "T 1",
+    "weights": "2",
+    "images": "3",
+    "settings": {"topk_classes": 5},
+    "codec": "ibkd_mm.InstanceCodec",
+    "version": 1,
+}
 PICTURES = 200
+INSTANCES = {"type": "ibkd_mm.QueryInstances", "score_thr": 0.0}
 LOAD = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True}]
+
+
+def pack(entry: CachedInstances) -> bytes:
+    return InstanceCodec({}).encode(entry)
+
+
+def unpack(data: bytes, thresholds: Sequence[float] = (0.5,)) -> CachedInstances:
+    return InstanceCodec({"mask_thresholds": tuple(thresholds)}).decode(data)
+
+
+def entries_of(run: InstancePredictor, batch: Any) -> list[tuple[str, CachedInstances]]:
+    return [(prediction.key, prediction.entry()) for prediction in predict(run, batch)]
+
+
+def entry_of(
+    instances: Any,
+    size: tuple[int, int],
+    meta: dict[str, Any],
+    *,
+    thresholds: tuple[float, ...] = (0.5,),
+    min_component_ratio: float = 0.0,
+) -> CachedInstances:
+    """Make the entry of one image from instances, as a predictor with these settings would."""
+    settings: Any = SimpleNamespace(
+        topk_classes=5, mask_thresholds=thresholds, min_component_ratio=min_component_ratio
+    )
+    return TeacherPrediction(instances, size, meta, settings).entry()
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +70,12 @@ def identity() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def entry() -> Callable[..., CachedEntry]:
+def entry() -> Callable[..., CachedInstances]:
     """Draw what a teacher might see: ellipses, with any probabilities, of which five are kept."""
 
     def draw(
         seed: int = 0, count: int = 4, size: tuple[int, int] = (160, 160), classes: int = 8
-    ) -> CachedEntry:
+    ) -> CachedInstances:
         rng = np.random.default_rng(seed)
         masks = np.zeros((count, *size), np.uint8)
         for mask in masks:
@@ -47,16 +83,16 @@ def entry() -> Callable[..., CachedEntry]:
             cv2.ellipse(mask, centre.tolist(), axes.tolist(), rng.uniform(0, 180), 0, 360, 1, -1)
         boxes = rng.uniform(0, min(size), (count, 4)).astype(np.float32)
         odds = rng.dirichlet([0.3] * classes, count).astype(np.float32).reshape(count, classes)
-        return CachedEntry.of(boxes, rng.uniform(0, 1, count).astype(np.float32), odds, masks, 5)
+        return CachedInstances.of(boxes, rng.uniform(0, 1, count).astype(np.float32), odds, masks, 5)
 
     return draw
 
 
 @pytest.fixture(scope="session")
-def same() -> Callable[[CachedEntry, CachedEntry], bool]:
+def same() -> Callable[[CachedInstances, CachedInstances], bool]:
     """Tell whether an entry that was read is the one that was written."""
 
-    def compare(found: CachedEntry, expected: CachedEntry) -> bool:
+    def compare(found: CachedInstances, expected: CachedInstances) -> bool:
         step = 0.5 / 65535 + 1e-7
         return (
             (found.height, found.width, found.classes) == (expected.height, expected.width, expected.classes)
@@ -64,7 +100,7 @@ def same() -> Callable[[CachedEntry, CachedEntry], bool]:
             and np.array_equal(found.masks, expected.masks)
             and np.array_equal(found.top_classes, expected.top_classes)
             and np.allclose(found.scores, expected.scores, rtol=0, atol=step)
-            and np.allclose(found.top_shares, expected.top_shares, rtol=0, atol=step)
+            and np.allclose(found.top_probabilities, expected.top_probabilities, rtol=0, atol=step)
         )
 
     return compare
@@ -110,16 +146,16 @@ def dataset(shapes: Path) -> Callable[..., Any]:
     return build
 
 
-def of_truth(sample: dict[str, Any]) -> CachedEntry:
+def of_truth(sample: dict[str, Any]) -> CachedInstances:
     """Let a teacher see what is annotated, no crowd; each with a score and a probability of its own."""
-    picture = Picture.of(sample)
+    picture = AnnotatedImage.from_results(sample)
     real = ~picture.ignored
     labels = picture.labels[real]
     odds: NDArray[np.float32] = np.full((len(labels), len(CLASSES)), 0.01, np.float32)
     odds[np.arange(len(labels)), labels] = 0.5 + np.arange(len(labels)) / 100
     scores = (0.5 + (sample["img_id"] % 89) / 200 + np.arange(len(labels)) / 2000).astype(np.float32)
     assert picture.masks is not None
-    return CachedEntry.of(picture.boxes[real], scores, odds, picture.masks[real], 5)
+    return CachedInstances.of(picture.boxes[real], scores, odds, picture.masks[real], 5)
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +177,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def filled(path: Path, identity: dict[str, Any], entry: Callable[..., CachedEntry]) -> Path:
+def filled(path: Path, identity: dict[str, Any], entry: Callable[..., CachedInstances]) -> Path:
     """Write 40 pictures, called 0 to 39."""
     with CacheWriter(path, identity) as writer:
         writer.write((str(number), entry(number)) for number in range(40))
@@ -172,4 +208,4 @@ def run(
     teacher = built(teacher_config(), seed=1).eval()
     preprocessor = MODELS.build(student_config()["data_preprocessor"])
     frozen = FrozenTeacher(teacher.requires_grad_(False), preprocessor)
-    return InstancePredictor(frozen, preprocessor, QueryInstances(score_thr=0.0), top=5)
+    return InstancePredictor(frozen, preprocessor, INSTANCES, topk_classes=5)

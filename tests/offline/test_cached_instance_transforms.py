@@ -16,8 +16,8 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 
-from ibkd_mm.datasets.transforms.annotated_image import Picture
-from ibkd_mm.offline import CachedEntry, CacheWriter, LoadTeacherInstances
+from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
+from ibkd_mm.offline import CachedInstances, CacheWriter, LoadTeacherInstances
 
 LOAD = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True}]
 END = [{"type": "PackDetInputs"}, {"type": "ibkd_mm.MaskCells"}]
@@ -104,7 +104,7 @@ def loaded(
 ) -> dict[str, Any]:
     """Load a picture whose instances are of class 6."""
     crowds = np.zeros(len(boxes), bool) if ignored is None else ignored
-    picture = Picture(np.zeros((40, 60, 3), np.uint8), boxes, np.full(len(boxes), 6), crowds, masks)
+    picture = AnnotatedImage(np.zeros((40, 60, 3), np.uint8), boxes, np.full(len(boxes), 6), crowds, masks)
     return picture.write({"img_id": key})
 
 
@@ -115,7 +115,7 @@ def seen(tmp_path: Path, identity: dict[str, Any]) -> Callable[..., Path]:
     def write(boxes: NDArray[Any], masks: NDArray[Any]) -> Path:
         path = tmp_path / "seen.sqlite"
         odds = np.eye(8, dtype=np.float32)[: len(boxes)] * 0.9
-        entry = CachedEntry.of(boxes, np.full(len(boxes), 0.9, np.float32), odds, masks, 2)
+        entry = CachedInstances.of(boxes, np.full(len(boxes), 0.9, np.float32), odds, masks, 2)
         with CacheWriter(path, identity) as writer:
             writer.write([("a.png", entry)])
         return path
@@ -203,7 +203,7 @@ def test_masks_are_compared_and_boxes_where_there_are_none(seen: Callable) -> No
     assert learnt_of(transform, loaded("a.png", boxes + np.array([10, 0, 10, 0]), None)) == [6, 0]
 
 
-def test_overlaps_are_those_of_the_pixels(seen: Callable, entry: Callable[..., CachedEntry]) -> None:
+def test_overlaps_are_those_of_the_pixels(seen: Callable, entry: Callable[..., CachedInstances]) -> None:
     first, second = entry(1, 8, (40, 60)), entry(2, 8, (40, 60))
     cache = str(seen(first.boxes, first.masks))
     both = np.einsum("khw,thw->kt", first.masks.astype(int), second.masks.astype(int))

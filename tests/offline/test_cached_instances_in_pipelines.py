@@ -9,9 +9,9 @@ import torch
 from mmengine.registry import DefaultScope
 
 from ibkd_mm.datasets.transforms import IGNORE_LABEL, PasteInstances
-from ibkd_mm.datasets.transforms.annotated_image import Picture
+from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
 from ibkd_mm.errors import UserError
-from ibkd_mm.offline import CachedEntry, CacheWriter, LoadTeacherInstances
+from ibkd_mm.offline import CachedInstances, CacheWriter, LoadTeacherInstances
 from ibkd_mm.registry import TRANSFORMS
 from ibkd_mm.yolov10.truth import collect_truth
 
@@ -29,7 +29,7 @@ def seen(tmp_path: Path, identity: dict[str, Any]) -> Path:
     odds = np.eye(8, dtype=np.float32)[[0, 1, 2, 7]] * 0.9
     path = tmp_path / "seen.sqlite"
     with CacheWriter(path, identity) as writer:
-        writer.write([("5", CachedEntry.of(boxes, np.array(SCORES, np.float32), odds, masks, 2))])
+        writer.write([("5", CachedInstances.of(boxes, np.array(SCORES, np.float32), odds, masks, 2))])
     return path
 
 
@@ -38,7 +38,7 @@ def picture(key: int = 5) -> dict[str, Any]:
     masks = np.zeros((2, 40, 60), np.uint8)
     masks[0, 20:30, 20:30] = masks[1, 30:, 40:] = 1
     boxes = np.array([[20, 20, 30, 30], [40, 30, 60, 40]], np.float32)
-    made = Picture(
+    made = AnnotatedImage(
         np.zeros((40, 60, 3), np.uint8), boxes, np.array([6, CROWD]), np.array([False, True]), masks
     )
     return made.write({"img_id": key, "ori_shape": (40, 60)})
@@ -123,9 +123,9 @@ def test_what_overlaps_a_true_one_or_one_that_is_taken_for_true_is_not_in_doubt(
     path, scores = tmp_path / "some.sqlite", np.array([0.9, 0.5, 0.5, 0.5], np.float32)
     odds = np.eye(8, dtype=np.float32)[:4] * 0.9
     with CacheWriter(path, identity) as writer:
-        writer.write([("5", CachedEntry.of(boxes, scores, odds, drawn[:4], 2))])
+        writer.write([("5", CachedInstances.of(boxes, scores, odds, drawn[:4], 2))])
     own = np.array([[30, 0, 50, 20]], np.float32), np.array([6]), np.array([False])
-    shown = Picture(np.zeros((40, 60, 3), np.uint8), *own, drawn[4:] if masks else None)
+    shown = AnnotatedImage(np.zeros((40, 60, 3), np.uint8), *own, drawn[4:] if masks else None)
     found = LoadTeacherInstances(str(path), pseudo_label_thr=0.8, ignore_thr=0.3)(shown.write({"img_id": 5}))
     assert found is not None
     labels, ignored = found["gt_bboxes_labels"], found["gt_ignore_flags"]
@@ -191,16 +191,18 @@ def test_a_pasted_instance_brings_what_was_seen_of_it(
 
 
 def test_a_picture_of_another_size_is_refused(seen: Path) -> None:
-    smaller = Picture.of(picture())
-    cut = Picture(smaller.image[:30], smaller.boxes, smaller.labels, smaller.ignored, smaller.masks[:, :30])  # type: ignore[index]
-    with pytest.raises(UserError, match=r"picture 5 at \(40, 60\), and it is \(30, 60\) here"):
+    smaller = AnnotatedImage.from_results(picture())
+    cut = AnnotatedImage(smaller.image[:30], smaller.boxes, smaller.labels, smaller.ignored, smaller.masks[:, :30])  # type: ignore[index]
+    with pytest.raises(UserError, match=r"image 5 with size \(40, 60\), and here it is \(30, 60\)"):
         LoadTeacherInstances(str(seen))(cut.write({"img_id": 5}))
 
 
 def test_riders_of_another_cache_are_refused(seen: Path, identity: dict[str, Any]) -> None:
     other = seen.with_name("other.sqlite")
     CacheWriter(other, identity).close()
-    with pytest.raises(UserError, match=r"looks into .*other.sqlite, and instances of another cache"):
+    with pytest.raises(
+        UserError, match=r"reads .*other.sqlite, and the image has instances of another cache"
+    ):
         through(picture(), loading(seen), PACK, CELLS, splitting(other))
     with pytest.raises(UserError, match="behind MaskCells"):
         through(picture(), loading(seen), PACK, splitting(seen))

@@ -1,23 +1,28 @@
 """All that entries depend on changes a cache's identity; what merely lies elsewhere does not."""
 
 import copy
+import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mmengine.config import Config, ConfigDict
 
 from ibkd_mm.errors import UserError
-from ibkd_mm.offline import identity
-from ibkd_mm.offline.identity import identity_of, kept, named, pictures_hash
+from ibkd_mm.offline import CachedInstances, CacheReader, CacheWriter, InstanceCodec
+from ibkd_mm.offline.identity import class_list, identity_of, images_hash, predictor_settings
 from ibkd_mm.offline.store import check_same
 
 PIPELINE = [{"type": "LoadImageFromFile"}, {"type": "Resize", "scale": (160, 160)}, {"type": "PackDetInputs"}]
 SETTINGS = {
     "instances": {"type": "ibkd_mm.QueryInstances", "score_thr": 0.2},
-    "top": 5,
+    "topk_classes": 5,
+    "mask_thresholds": [0.5],
     "min_component_ratio": 0.2,
 }
 
@@ -29,9 +34,9 @@ def given(tmp_path: Path, teacher_config: Callable[[], dict[str, Any]]) -> dict[
     return {
         "teacher": teacher_config(),
         "checkpoint": str(tmp_path / "weights.pth"),
-        "pictures": tmp_path / "train.json",
+        "images": tmp_path / "train.json",
         "pipeline": copy.deepcopy(PIPELINE),
-        "settings": copy.deepcopy(SETTINGS),
+        "teacher_cache": copy.deepcopy(SETTINGS),
         "classes": ["cat", "dog"],
     }
 
@@ -49,7 +54,7 @@ def _other_weights(given: dict[str, Any]) -> None:
 
 
 def _other_annotations(given: dict[str, Any]) -> None:
-    given["pictures"].write_text('{"images": [1]}')
+    given["images"].write_text('{"images": [1]}')
 
 
 def _other_size(given: dict[str, Any]) -> None:
@@ -57,15 +62,15 @@ def _other_size(given: dict[str, Any]) -> None:
 
 
 def _fewer_classes(given: dict[str, Any]) -> None:
-    given["settings"]["top"] = 4
+    given["teacher_cache"]["topk_classes"] = 4
 
 
 def _other_threshold(given: dict[str, Any]) -> None:
-    given["settings"]["instances"]["score_thr"] = 0.3
+    given["teacher_cache"]["instances"]["score_thr"] = 0.3
 
 
 def _other_parts(given: dict[str, Any]) -> None:
-    given["settings"] = kept({**given["settings"], "min_component_ratio": 0.3})
+    given["teacher_cache"]["min_component_ratio"] = 0.3
 
 
 def _other_order(given: dict[str, Any]) -> None:
@@ -78,7 +83,7 @@ def _other_order(given: dict[str, Any]) -> None:
         (_other_teacher, "teacher"),
         (_other_preprocessor, "teacher"),
         (_other_weights, "weights"),
-        (_other_annotations, "pictures"),
+        (_other_annotations, "images"),
         (_other_size, "pipeline"),
         (_fewer_classes, "settings"),
         (_other_threshold, "settings"),
@@ -93,26 +98,28 @@ def test_what_entries_depend_on_changes_it_and_is_named_where_it_is_refused(
     change(given)
     after = identity_of(**given)
     assert {part for part in before if before[part] != after[part]} == {name}
-    with pytest.raises(UserError, match=rf"does not fit:\n  {name}: the cache has .*, wanted .*\nRemove it"):
+    with pytest.raises(
+        UserError, match=rf"does not fit:\n  {name}: the cache has .*, expected .*\nRemove it"
+    ):
         check_same(Path("a.sqlite"), before, after)
     check_same(Path("a.sqlite"), before, dict(before))
 
 
-def test_of_many_classes_all_count_and_few_are_named() -> None:
+def test_of_many_classes_all_count_and_few_are_class_list() -> None:
     many = [f"class {number}" for number in range(80)]
-    said = named(many)
+    said = class_list(many)
     assert said.startswith("class 0, class 1, ")
     assert "class 10" not in said
     assert ", ... 80 in all, " in said
-    assert named([*many[:-2], many[-1], many[-2]]) != said
-    assert named(many[:2]) == "class 0, class 1"
+    assert class_list([*many[:-2], many[-1], many[-2]]) != said
+    assert class_list(many[:2]) == "class 0, class 1"
 
 
 def test_another_version_changes_it(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     before = identity_of(**given)
-    old = identity.VERSION
-    monkeypatch.setattr(identity, "VERSION", old + 1)
-    with pytest.raises(UserError, match=f"version: the cache has {old}, wanted {old + 1}"):
+    old = InstanceCodec.version
+    monkeypatch.setattr(InstanceCodec, "version", old + 1)
+    with pytest.raises(UserError, match=f"version: the cache has {old}, expected {old + 1}"):
         check_same(Path("a.sqlite"), before, identity_of(**given))
 
 
@@ -120,7 +127,7 @@ def test_where_files_lie_and_how_a_config_was_written_do_not(given: dict[str, An
     before = identity_of(**given)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for name in ("checkpoint", "pictures"):
+    for name in ("checkpoint", "images"):
         moved = shutil.move(given[name], elsewhere / f"renamed {name}")
         given[name] = type(given[name])(moved)
     assert identity_of(**given) == before
@@ -129,41 +136,86 @@ def test_where_files_lie_and_how_a_config_was_written_do_not(given: dict[str, An
     Config({"model": {"_scope_": "mmdet", **given["teacher"]}, "load_from": given["checkpoint"]}).dump(
         written
     )
-    given.update(teacher=str(written), checkpoint=None, settings=ConfigDict(given["settings"]))
+    given.update(teacher=str(written), checkpoint=None, teacher_cache=ConfigDict(given["teacher_cache"]))
     given["pipeline"] = [ConfigDict(each, _scope_="mmdet") for each in given["pipeline"]]
     assert identity_of(**given) == before
 
 
 def test_batch_size_and_path_do_not_count() -> None:
     settings = ConfigDict(**SETTINGS, path="a.sqlite", batch_size=16)
-    assert kept(settings) == SETTINGS == kept({**settings, "path": "b", "batch_size": 1, "workers": 3})
+    other = {**settings, "path": "b", "batch_size": 1, "workers": 3}
+    assert predictor_settings(settings) == SETTINGS == predictor_settings(other)
 
 
-def test_levels_count_where_masks_are_soft(given: dict[str, Any]) -> None:
-    made = {
-        levels: kept({**SETTINGS, "levels": levels}) for levels in ((0.5,), (0.25, 0.5), (0.25, 0.5, 0.75))
-    }
-    assert made[0.5,] == SETTINGS
-    assert made[0.25, 0.5] == {**SETTINGS, "levels": [0.25, 0.5]}
-    hard, soft, other = (identity_of(**{**given, "settings": each}) for each in made.values())
-    for wanted, said in (
-        (hard, "wanted .*'min_component_ratio': 0.2}"),
-        (other, r"wanted .*'levels': \[0.25, 0.5, 0.75\]"),
-    ):
-        with pytest.raises(UserError, match=rf"settings: the cache has .*'levels': \[0.25, 0.5\].*{said}"):
+def test_thresholds_of_masks_count(given: dict[str, Any]) -> None:
+    def made(*thresholds: float) -> dict[str, Any]:
+        return identity_of(**{**given, "teacher_cache": {**SETTINGS, "mask_thresholds": thresholds}})
+
+    hard, soft, other = made(0.5), made(0.25, 0.5), made(0.25, 0.5, 0.75)
+    assert hard == identity_of(**given)
+    for wanted in (hard, other):
+        with pytest.raises(UserError, match=r"settings: the cache has .*\[0.25, 0.5\].*, expected "):
             check_same(Path("a.sqlite"), soft, wanted)
-    with pytest.raises(UserError, match=r"teacher_cache.levels of 1 to 16 .* found \(0.75, 0.25\). Set it"):
-        kept({**SETTINGS, "levels": (0.75, 0.25)})
+    with pytest.raises(UserError, match="mask_thresholds"):
+        made(0.75, 0.25)
+
+
+FORMER = {
+    "teacher": "Mask2Former 1",
+    "pictures": "2",
+    "settings": {"instances": {"score_thr": 0.2}, "part_share": 0.2, "top": 5},
+    "version": 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "thresholds"), [({}, [0.5]), ({"levels": [0.25, 0.5, 0.75]}, [0.25, 0.5, 0.75])]
+)
+def test_a_cache_with_the_former_names_is_read(
+    path: Path, entry: Callable[..., Any], settings: dict[str, Any], thresholds: list[float]
+) -> None:
+    """Of hard masks its identity says nothing; the file is continued, not only read."""
+    made = entry(1)
+    masks = np.stack([made.masks] * len(thresholds))
+    columns = made.boxes, made.scores, made.probabilities, masks, 5, tuple(thresholds)
+    with CacheWriter(path, {**FORMER, "settings": {"mask_thresholds": thresholds}}) as writer:
+        writer.write([("a", CachedInstances.of(*columns))])
+    former = {**FORMER, "settings": {**FORMER["settings"], **settings}}
+    with closing(sqlite3.connect(path)) as base, base:
+        base.execute("DELETE FROM identity")
+        rows = [(name, json.dumps(value)) for name, value in former.items()]
+        base.executemany("INSERT INTO identity VALUES (?, ?)", rows)
+    with CacheReader(path) as reader:
+        found = reader.find("a")
+        identity = reader.identity
+    assert found is not None
+    assert np.array_equal(found[1].masks, made.masks)
+    assert identity == {
+        "teacher": "Mask2Former 1",
+        "images": "2",
+        "codec": "ibkd_mm.InstanceCodec",
+        "version": 4,
+        "settings": {
+            "instances": {"score_thr": 0.2},
+            "min_component_ratio": 0.2,
+            "topk_classes": 5,
+            "mask_thresholds": thresholds,
+        },
+    }
+    with CacheWriter(path, identity) as writer:
+        writer.write([("b", CachedInstances.of(*columns))])
+    with CacheReader(path) as reader:
+        assert reader.keys() == ["a", "b"]
 
 
 def test_of_a_folder_its_pictures_count(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.jpg", "in/b.PNG"):
         (tmp_path / name).write_bytes(b"123")
-    before = pictures_hash(tmp_path)
+    before = images_hash(tmp_path)
     (tmp_path / "teacher.sqlite").write_bytes(b"the cache itself may lie there")
-    assert pictures_hash(tmp_path) == before
+    assert images_hash(tmp_path) == before
     (tmp_path / "in/b.PNG").write_bytes(b"1234")
-    changed = pictures_hash(tmp_path)
+    changed = images_hash(tmp_path)
     (tmp_path / "in/b.PNG").rename(tmp_path / "in/c.PNG")
-    assert len({before, changed, pictures_hash(tmp_path)}) == 3
+    assert len({before, changed, images_hash(tmp_path)}) == 3

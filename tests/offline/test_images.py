@@ -91,9 +91,7 @@ def test_what_joins_several_sets_and_what_packs_nothing_is_refused() -> None:
         "type": "ConcatDataset",
         "datasets": [{"type": "CityscapesDataset"}, {"type": "CocoDataset"}],
     }
-    with pytest.raises(
-        UserError, match=r"found CityscapesDataset, CocoDataset\. Cache the parts of what joins"
-    ):
+    with pytest.raises(UserError, match=r"found CityscapesDataset, CocoDataset\. Cache the parts of joined"):
         training_dataset_config(Config({"train_dataloader": {"dataset": joined}}))
     config = Config({"val_dataloader": {"dataset": {"pipeline": [{"type": "LoadAnnotations"}]}}})
     with pytest.raises(UserError, match="to end with PackDetInputs"):

@@ -6,24 +6,25 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from helpers.teacher_caches import pack, unpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from ibkd_mm.errors import UserError
-from ibkd_mm.offline import CachedEntry, pack, unpack
-from ibkd_mm.offline.instance_codec import VERSION, min_component_ratio_of, remove_small_components
+from ibkd_mm.offline import CachedInstances
+from ibkd_mm.offline.instance_codec import InstanceCodec, min_component_ratio_of, remove_small_components
 
 RUNS, BITMAP = 0, 1
 SIDES = st.integers(1, 40)
 
 
-def of(masks: NDArray[np.uint8], top: int = 5) -> CachedEntry:
+def of(masks: NDArray[np.uint8], top: int = 5) -> CachedInstances:
     count, rng = len(masks), np.random.default_rng(0)
     boxes = rng.normal(0, 1e3, (count, 4)).astype(np.float32)
     odds = rng.dirichlet([0.5] * 8, count).astype(np.float32).reshape(count, 8)
-    return CachedEntry.of(boxes, rng.uniform(0, 1, count).astype(np.float32), odds, masks, top)
+    return CachedInstances.of(boxes, rng.uniform(0, 1, count).astype(np.float32), odds, masks, top)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_a_share_is_from_0_to_1(wrong: object) -> None:
     top=st.integers(1, 12),
 )
 def test_any_entry_comes_back(
-    same: Callable[[CachedEntry, CachedEntry], bool], masks: NDArray[np.uint8], top: int
+    same: Callable[[CachedInstances, CachedInstances], bool], masks: NDArray[np.uint8], top: int
 ) -> None:
     entry = of(masks, top)
     found = unpack(pack(entry))
@@ -97,29 +98,29 @@ def test_any_entry_comes_back(
     ),
 )
 def test_any_entry_of_several_levels_comes_back(
-    same: Callable[[CachedEntry, CachedEntry], bool], masks: NDArray[np.uint8]
+    same: Callable[[CachedInstances, CachedInstances], bool], masks: NDArray[np.uint8]
 ) -> None:
     levels = (0.1, 0.45, 0.6, 0.9)[: len(masks)]
     hard = of(masks[1])
     columns = hard.boxes, hard.scores, hard.probabilities
-    entry = CachedEntry.of(*columns, masks, 5, levels)
+    entry = CachedInstances.of(*columns, masks, 5, levels)
     found = unpack(pack(entry), levels)
-    assert found.levels == levels
+    assert found.thresholds == levels
     assert same(found, hard)  # the level nearest to a half
     flat = masks.reshape(-1, *masks.shape[2:])
-    assert np.array_equal(found.restored(range(len(flat))), flat)
-    assert np.array_equal(found.restored(np.arange(len(flat))[::-2]), flat[::-2])
+    assert np.array_equal(found.unpack_masks(range(len(flat))), flat)
+    assert np.array_equal(found.unpack_masks(np.arange(len(flat))[::-2]), flat[::-2])
     assert pack(found) == pack(entry)
 
 
-def test_one_level_takes_no_byte_more_than_the_mask_itself(entry: Callable[..., CachedEntry]) -> None:
+def test_one_level_takes_no_byte_more_than_the_mask_itself(entry: Callable[..., CachedInstances]) -> None:
     """Besides masks: a box, a size, a form, a score and five classes with their probabilities."""
     made = entry(1, count=8)
     body = zlib.decompress(pack(made)[10:])
     assert len(body) == 8 * (16 + 4 + 1 + 2 + 5 * 4) + sum(len(data) for _, data in made.packed_masks)
     same_masks = made.masks[None]
     columns = made.boxes, made.scores, made.probabilities
-    assert pack(CachedEntry.of(*columns, same_masks, 5, (0.5,))) == pack(made)
+    assert pack(CachedInstances.of(*columns, same_masks, 5, (0.5,))) == pack(made)
 
 
 def shaped(draw: str) -> NDArray[np.uint8]:
@@ -173,24 +174,24 @@ def test_forms_may_differ_in_one_entry() -> None:
 def test_the_likeliest_classes_are_kept_and_the_rest_is_zero() -> None:
     odds = np.array([[0.1, 0.5, 0.05, 0.3], [0.0, 0.0, 1.0, 0.0]], np.float32)
     boxes, scores = np.array([[1.25, 2, 3, 4.5]] * 2, np.float32), np.array([0.25, 1], np.float32)
-    entry = unpack(pack(CachedEntry.of(boxes, scores, odds, np.ones((2, 3, 3), np.uint8), 2)))
+    entry = unpack(pack(CachedInstances.of(boxes, scores, odds, np.ones((2, 3, 3), np.uint8), 2)))
     assert entry.top_classes.tolist() == [[1, 3], [2, 0]]
     assert entry.probabilities == pytest.approx(np.array([[0, 0.5, 0, 0.3], [0, 0, 1, 0]]), abs=1 / 65535)
     assert entry.scores == pytest.approx([0.25, 1], abs=1 / 65535)
     assert entry.boxes.tolist() == [[1.25, 2, 3, 4.5]] * 2
 
 
-def test_a_picture_of_shapes_takes_less_than_3_kilobytes(entry: Callable[..., CachedEntry]) -> None:
+def test_a_picture_of_shapes_takes_less_than_3_kilobytes(entry: Callable[..., CachedInstances]) -> None:
     sizes = [len(pack(entry(seed, count=8))) for seed in range(20)]
     assert max(sizes) < 3 * 1024
     assert len(pack(entry(0, count=0))) < 30
 
 
 @pytest.mark.parametrize("levels", [(0.5,), (0.25, 0.5, 0.75)])
-def test_what_is_damaged_is_refused(entry: Callable[..., CachedEntry], levels: tuple[float, ...]) -> None:
+def test_what_is_damaged_is_refused(entry: Callable[..., CachedInstances], levels: tuple[float, ...]) -> None:
     made = entry(1)
     masks = np.stack([made.masks] * len(levels))
-    data = pack(CachedEntry.of(made.boxes, made.scores, made.probabilities, masks, 5, levels))
+    data = pack(CachedInstances.of(made.boxes, made.scores, made.probabilities, masks, 5, levels))
     assert len(unpack(data, levels)) == 4
     rng = np.random.default_rng(0)
     damaged = [data[:length] for length in (0, 3, 9, 40, len(data) - 1)]
@@ -203,7 +204,10 @@ def test_what_is_damaged_is_refused(entry: Callable[..., CachedEntry], levels: t
             unpack(each, levels)
 
 
-def test_a_newer_entry_is_refused(entry: Callable[..., CachedEntry]) -> None:
+def test_a_newer_entry_is_refused(entry: Callable[..., CachedInstances]) -> None:
     data = pack(entry(1))
-    with pytest.raises(ValueError, match=f"of version {VERSION + 1}, and this code reads {VERSION}"):
-        unpack(bytes([VERSION + 1]) + data[1:])
+    with pytest.raises(
+        ValueError,
+        match=f"of version {InstanceCodec.version + 1}, and this code reads {InstanceCodec.version}",
+    ):
+        unpack(bytes([InstanceCodec.version + 1]) + data[1:])

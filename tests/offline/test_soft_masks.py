@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.teacher_caches import entry_of, pack, unpack
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ibkd_mm.datasets.transforms.annotated_image import Picture
+from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
 from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.errors import UserError
-from ibkd_mm.methods.ibkd.cached_instances import CachedInstances
-from ibkd_mm.methods.ibkd.teacher_instances import TeacherInstances
-from ibkd_mm.offline import CachedEntry, CacheReader, CacheWriter, pack, unpack
-from ibkd_mm.offline.build_cache import Seen
+from ibkd_mm.methods.ibkd.teacher_instances import TeacherInstances, from_cached
+from ibkd_mm.offline import CachedInstances, CacheReader, CacheWriter
 from ibkd_mm.offline.instance_codec import mask_thresholds_of, threshold_weights
 from ibkd_mm.registry import TRANSFORMS
 
@@ -70,16 +69,14 @@ def test_between_two_levels_a_probability_is_their_middle(
     ],
 )
 def test_wrong_levels_are_refused(wrong: Any) -> None:
-    with pytest.raises(
-        UserError, match=r"Expected teacher_cache.levels of 1 to 16 .* found .* Set it to"
-    ) as error:
-        mask_thresholds_of({"levels": wrong})
+    with pytest.raises(UserError, match=r"mask_thresholds") as error:
+        mask_thresholds_of({"mask_thresholds": wrong})
     assert f"found {wrong!r}." in str(error.value)
 
 
-def layered(sample: dict[str, Any]) -> list[CachedEntry]:
+def layered(sample: dict[str, Any]) -> list[CachedInstances]:
     """Let a teacher be less sure about the edges of what is annotated; then one entry of each level alone."""
-    picture = Picture.of(sample)
+    picture = AnnotatedImage.from_results(sample)
     assert picture.masks is not None
     hard = picture.masks[~picture.ignored]
     count, beside = len(hard), np.ones((1, 5, 5))
@@ -89,9 +86,9 @@ def layered(sample: dict[str, Any]) -> list[CachedEntry]:
     scores = (0.4 + (sample["img_id"] * AT_MOST + np.arange(count)) / 8000).astype(np.float32)
     odds = np.full((count, 8), 0.1, np.float32)
 
-    def entry(pixels: NDArray[np.uint8], of: NDArray[np.uint8], levels: tuple[float, ...]) -> CachedEntry:
+    def entry(pixels: NDArray[np.uint8], of: NDArray[np.uint8], levels: tuple[float, ...]) -> CachedInstances:
         boxes = np.array([extents(mask) for mask in of], np.float32).reshape(-1, 4)
-        return CachedEntry.of(boxes, scores, odds, pixels, 5, levels)
+        return CachedInstances.of(boxes, scores, odds, pixels, 5, levels)
 
     return [entry(masks, hard, LEVELS), *(entry(each, each, (0.5,)) for each in masks)]
 
@@ -106,7 +103,7 @@ def caches(
     made = [(str(sample["img_id"]), layered(sample)) for sample in samples]
     paths = [folder / f"{kind}.sqlite" for kind in ("soft", *LEVELS)]
     for kind, path in enumerate(paths):
-        settings = {"settings": {"levels": list(LEVELS)}} if kind == 0 else {}
+        settings = {"settings": {"mask_thresholds": list(LEVELS)}} if kind == 0 else {}
         with CacheWriter(path, {**identity, **settings}) as writer:
             writer.write((key, entries[kind]) for key, entries in made)
     return paths
@@ -165,8 +162,8 @@ def drawn(samples: Any, index: int) -> Any:
     return samples[index]["data_samples"]
 
 
-def written(path: Path, identity: dict[str, Any], entry: CachedEntry) -> str:
-    settings = {"top": 5, "levels": list(entry.levels)}
+def written(path: Path, identity: dict[str, Any], entry: CachedInstances) -> str:
+    settings = {"topk_classes": 5, "mask_thresholds": list(entry.thresholds)}
     with CacheWriter(path, {**identity, "settings": settings}) as writer:
         writer.write([("a", entry)])
     return str(path)
@@ -207,12 +204,12 @@ def test_a_ramp_comes_out_within_the_spacing_of_the_levels(
     )
     shares = {}
     for levels in ((0.5,), (0.25, 0.5, 0.75)):
-        entry = Seen(instances, (8, 36), meta, levels).entry(5)
+        entry = entry_of(instances, (8, 36), meta, thresholds=levels)
         assert entry.boxes.tolist() == [[20, 0, 36, 8]]
         cache = written(tmp_path / f"{len(levels)}.sqlite", identity, entry)
         seen = through(cache, bare(8, 36)).teacher_instances
         assert seen.bboxes.tolist() == [[20, 0, 36, 8]]
-        shares[len(levels)] = CachedInstances(sureness=0.9999)([seen], step).mask_logits.sigmoid()[0]
+        shares[len(levels)] = from_cached([seen], step, 0.9999).mask_logits.sigmoid()[0]
     expected = torch.tensor([0, 0, 0.375, 0.375, 0.375, 0.625, 0.625, 1, 1]).repeat(2, 1)
     torch.testing.assert_close(shares[3], expected, rtol=0, atol=2e-4)
     torch.testing.assert_close(shares[1], (ramp > 0.5).float().repeat(2, 1), rtol=0, atol=2e-4)
@@ -222,14 +219,14 @@ def test_a_ramp_comes_out_within_the_spacing_of_the_levels(
     assert soft.mean() < 0.4 * hard.mean()
 
 
-def two(levels: tuple[float, ...] = LEVELS) -> CachedEntry:
+def two(levels: tuple[float, ...] = LEVELS) -> CachedInstances:
     """See two squares with sides of 16, 8 and 4 pixels at the three levels, the second not at the last."""
     masks = np.zeros((3, 2, 16, 40), np.uint8)
     for mask, side in zip(masks, (16, 8, 4), strict=True):
         mask[0, :side, :side] = mask[1, :side, 20 : 20 + side] = 1
     masks[2, 1] = 0
     boxes, odds = np.array([[0, 0, 8, 8], [20, 0, 28, 8]], np.float32), np.eye(8, dtype=np.float32)[:2]
-    return CachedEntry.of(boxes, np.array([0.9, 0.8], np.float32), odds, masks, 5, levels)
+    return CachedInstances.of(boxes, np.array([0.9, 0.8], np.float32), odds, masks, 5, levels)
 
 
 @pytest.mark.parametrize(
@@ -252,12 +249,12 @@ def test_a_level_that_was_left_out_counts_as_nothing_and_the_main_one_as_all(
     cache = written(tmp_path / "a.sqlite", identity, two())
 
     def drop(results: dict[str, Any]) -> dict[str, Any]:
-        riders = Picture.of(results)
+        riders = AnnotatedImage.from_results(results)
         assert len(riders.boxes) == 5
         kept = np.setdiff1d(np.arange(5), dropped)
         assert riders.masks is not None
         columns = (each[kept] for each in (riders.boxes, riders.labels, riders.ignored, riders.masks))
-        return Picture(riders.image, *columns).write(results)
+        return AnnotatedImage(riders.image, *columns).write(results)
 
     sample = through(cache, bare(16, 40), drop)
     seen = sample.teacher_instances
@@ -280,7 +277,7 @@ def test_of_a_picture_that_is_there_twice_levels_stay_apart(
     cache = written(tmp_path / "a.sqlite", identity, two())
 
     def twice(results: dict[str, Any]) -> dict[str, Any]:
-        riders = Picture.of(results)
+        riders = AnnotatedImage.from_results(results)
         assert riders.masks is not None
         below = riders.boxes + np.array([0, 16, 0, 16], np.float32)
         under, over = (np.pad(riders.masks, ((0, 0), added, (0, 0))) for added in ((0, 16), (16, 0)))
@@ -293,7 +290,7 @@ def test_of_a_picture_that_is_there_twice_levels_stay_apart(
                 (riders.ignored, riders.ignored),
             )
         )
-        return Picture(np.zeros((32, 40, 3), np.uint8), boxes, labels, ignored, masks).write(results)
+        return AnnotatedImage(np.zeros((32, 40, 3), np.uint8), boxes, labels, ignored, masks).write(results)
 
     seen = through(cache, bare(16, 40), twice).teacher_instances
     assert seen.bboxes[:, :2].tolist() == [[0, 0], [20, 0], [20, 16]][: 2 * rows - 1]
@@ -308,7 +305,8 @@ def test_where_no_masks_are_loaded_a_row_rides_once(tmp_path: Path, identity: di
         {"type": "ibkd_mm.LoadTeacherInstances", "cache": cache, "pseudo_label_thr": 0.85}
     )
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool), None
-    found = Picture.of(load(Picture(np.zeros((16, 40, 3), np.uint8), *nothing).write({"img_id": "a"})))
+    empty = AnnotatedImage(np.zeros((16, 40, 3), np.uint8), *nothing).write({"img_id": "a"})
+    found = AnnotatedImage.from_results(load(empty))
     assert found.boxes.tolist() == [[0, 0, 8, 8], [20, 0, 28, 8], [0, 0, 8, 8]]
     assert found.ignored.tolist() == [True, True, False]
 
@@ -318,7 +316,8 @@ def test_what_is_taken_for_true_is_the_main_mask(tmp_path: Path, identity: dict[
     load = TRANSFORMS.build(
         {"type": "ibkd_mm.LoadTeacherInstances", "cache": cache, "pseudo_label_thr": 0.85}
     )
-    found = Picture.of(load(TRANSFORMS.build({"type": "ibkd_mm.NoAnnotations"})(bare(16, 40))))
+    empty = TRANSFORMS.build({"type": "ibkd_mm.NoAnnotations"})(bare(16, 40))
+    found = AnnotatedImage.from_results(load(empty))
     assert found.masks is not None
     assert found.ignored.tolist() == [True] * 5 + [False]
     assert found.masks.sum((1, 2)).tolist() == [64, 256, 16, 64, 256, 64]
@@ -328,12 +327,12 @@ def test_what_is_taken_for_true_is_the_main_mask(tmp_path: Path, identity: dict[
 def test_a_file_names_the_levels_of_its_entries(tmp_path: Path, identity: dict[str, Any]) -> None:
     entry = two()
     with CacheReader(written(tmp_path / "a.sqlite", identity, entry)) as reader:
-        assert reader.levels == LEVELS
+        assert reader.codec.thresholds == LEVELS
         found = reader.find("a")
     assert found is not None
-    assert found[1].levels == LEVELS
+    assert found[1].thresholds == LEVELS
     places = range(len(LEVELS) * len(entry))
-    assert np.array_equal(found[1].restored(places), entry.restored(places))
+    assert np.array_equal(found[1].unpack_masks(places), entry.unpack_masks(places))
     with CacheWriter(tmp_path / "b.sqlite", identity) as writer:  # of hard masks
         writer.write([("a", entry)])
     with CacheReader(tmp_path / "b.sqlite") as reader, pytest.raises(UserError, match="cannot be read"):

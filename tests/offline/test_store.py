@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.teacher_caches import pack
 from torch.utils.data import DataLoader, Dataset
 
 from ibkd_mm.errors import UserError
-from ibkd_mm.offline import CachedEntry, CacheReader, CacheWriter, pack
+from ibkd_mm.offline import CachedInstances, CacheReader, CacheWriter, InstanceCodec
 
 _fork = get_context("fork")
 
 
 def test_what_is_written_is_found_by_key_and_by_number(
-    filled: Path, identity: dict[str, Any], entry: Callable[..., CachedEntry], same: Callable[..., bool]
+    filled: Path, identity: dict[str, Any], entry: Callable[..., CachedInstances], same: Callable[..., bool]
 ) -> None:
     with CacheReader(filled) as reader:
         assert reader.identity == identity
@@ -35,7 +36,7 @@ def test_what_is_written_is_found_by_key_and_by_number(
 
 
 def test_what_is_replaced_is_not_doubled_and_keeps_its_number(
-    filled: Path, identity: dict[str, Any], entry: Callable[..., CachedEntry], same: Callable[..., bool]
+    filled: Path, identity: dict[str, Any], entry: Callable[..., CachedInstances], same: Callable[..., bool]
 ) -> None:
     with CacheReader(filled) as reader:
         before = reader.find("7")
@@ -50,9 +51,9 @@ def test_what_is_replaced_is_not_doubled_and_keeps_its_number(
 
 
 def test_a_batch_that_fails_leaves_nothing(
-    filled: Path, identity: dict[str, Any], entry: Callable[..., CachedEntry]
+    filled: Path, identity: dict[str, Any], entry: Callable[..., CachedInstances]
 ) -> None:
-    def batch() -> Iterator[tuple[Any, CachedEntry]]:
+    def batch() -> Iterator[tuple[Any, CachedInstances]]:
         yield "a", entry(1)
         yield None, entry(2)  # not to be stored
 
@@ -65,7 +66,7 @@ def test_a_batch_that_fails_leaves_nothing(
 
 
 def test_parts_are_merged_once_each(
-    path: Path, identity: dict[str, Any], entry: Callable[..., CachedEntry], same: Callable[..., bool]
+    path: Path, identity: dict[str, Any], entry: Callable[..., CachedInstances], same: Callable[..., bool]
 ) -> None:
     parts = [path.with_name(f"part{index}") for index in range(2)]
     for part, numbers in zip(parts, ([0, 2], [1, 2, 3]), strict=True):
@@ -77,20 +78,20 @@ def test_parts_are_merged_once_each(
     with CacheReader(path) as reader:
         assert sorted(reader.keys()) == ["0", "1", "2", "3"]
         assert all(same(reader.find(str(number))[1], entry(number)) for number in range(4))  # type: ignore[index]
-    said = r"part0 does not fit:\n  weights: the cache has 2, wanted 9"
+    said = r"part0 does not fit:\n  weights: the cache has 2, expected 9"
     other = CacheWriter(path.with_name("other"), {**identity, "weights": "9"})
     with other, pytest.raises(UserError, match=said):
         other.merge(parts)
 
 
 def test_another_identity_is_refused_with_what_differs(filled: Path, identity: dict[str, Any]) -> None:
-    wanted = {**identity, "weights": "5", "settings": {"top": 3}}
+    wanted = {**identity, "weights": "5", "settings": {"topk_classes": 3}}
     with pytest.raises(UserError) as error:
         CacheWriter(filled, wanted)
     said = str(error.value)
     assert f"The teacher's cache {filled} does not fit" in said
-    assert "weights: the cache has 2, wanted 5" in said
-    assert "settings: the cache has {'top': 5}, wanted {'top': 3}" in said
+    assert "weights: the cache has 2, expected 5" in said
+    assert "settings: the cache has {'topk_classes': 5}, expected {'topk_classes': 3}" in said
     assert "version" not in said
     assert "teacher:" not in said
 
@@ -110,7 +111,7 @@ class Reads(Dataset[str]):
         return f"{os.getpid()} {index} {found[1].packed_masks[0][1].hex()}"
 
 
-def test_workers_of_a_loader_read_for_themselves(filled: Path, entry: Callable[..., CachedEntry]) -> None:
+def test_workers_of_a_loader_read_for_themselves(filled: Path, entry: Callable[..., CachedInstances]) -> None:
     with CacheReader(filled) as reader:
         reader.find("0")  # opened before they are started
         data = pickle.loads(pickle.dumps(Reads(reader)))
@@ -124,18 +125,20 @@ def test_workers_of_a_loader_read_for_themselves(filled: Path, entry: Callable[.
 
 def test_after_a_fork_each_process_has_a_connection_of_its_own(filled: Path) -> None:
     with CacheReader(filled) as reader:
-        own = reader._base
+        own = reader._connection
         receive, send = _fork.Pipe(duplex=False)
-        process = _fork.Process(target=lambda: send.send((reader._base is own, reader.find("3") is not None)))
+        process = _fork.Process(
+            target=lambda: send.send((reader._connection is own, reader.find("3") is not None))
+        )
         process.start()
         assert receive.recv() == (False, True)
         process.join()
-        assert reader._base is own
+        assert reader._connection is own
         assert reader.find("3") is not None
 
 
 def test_several_read_while_one_writes(
-    filled: Path, identity: dict[str, Any], entry: Callable[..., CachedEntry], same: Callable[..., bool]
+    filled: Path, identity: dict[str, Any], entry: Callable[..., CachedInstances], same: Callable[..., bool]
 ) -> None:
     def read(reader: CacheReader) -> None:
         last = 40
@@ -161,10 +164,13 @@ def test_several_read_while_one_writes(
 
 
 def test_reading_one_of_20000_entries_reads_no_other(
-    path: Path, identity: dict[str, Any], entry: Callable[..., CachedEntry], monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    identity: dict[str, Any],
+    entry: Callable[..., CachedInstances],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = pack(entry(0, count=1, size=(16, 16)))
-    monkeypatch.setattr("ibkd_mm.offline.store.pack", lambda _: data)
+    monkeypatch.setattr(InstanceCodec, "encode", lambda *_: data)
     with CacheWriter(path, identity) as writer:
         writer.write((str(number), [None]) for number in range(20_000))  # type: ignore[misc]
     assert path.stat().st_size > 2_000_000

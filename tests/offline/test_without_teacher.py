@@ -75,9 +75,7 @@ def test_what_was_seen_changes_the_gradient(
 
 def test_losses_of_maps_that_count_are_refused(described: dict[str, Any], built: Callable) -> None:
     described["distiller"]["distill_losses"]["loss_cfb"]["loss_weight"] = 1.0
-    with pytest.raises(
-        UserError, match=r"online=False no teacher runs, and loss_cfb asks.*that loss_weight to 0"
-    ):
+    with pytest.raises(UserError, match="online=False no teacher runs, but loss_cfb needs"):
         built(described)
 
 
@@ -88,5 +86,5 @@ def test_extra_targets_of_the_teachers_outputs_are_refused(
         "type": "ibkd_mm.ExtraTargets",
         "teacher": {"recorder": "whole", "from_student": False, "connector": "instances"},
     }
-    with pytest.raises(UserError, match="no teacher runs, and extra_targets asks for its records"):
+    with pytest.raises(UserError, match="no teacher runs, but extra_targets needs its records"):
         built(described)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import mmcv
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image
+from PIL import ImageFile as PILImageFile
 
-from ibkd_mm.data_check.images import Task, read_picture
+from ibkd_mm.data_check.images import ImageFile, read_image
 from ibkd_mm.quickstart import image_sizes as sizes
 from ibkd_mm.quickstart.image_sizes import size_of
 
@@ -24,8 +25,8 @@ def _nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
-    monkeypatch.setattr(sizes, "read_picture", refuse)
+    monkeypatch.setattr(PILImageFile.ImageFile, "load", refuse)
+    monkeypatch.setattr(sizes, "read_image", refuse)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "WEBP", "TIFF"])
@@ -33,7 +34,7 @@ def _nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_turned_picture_has_the_size_that_the_loader_gives_it(kind: str, orientation: int) -> None:
     file = write(kind, orientation)
     height, width = mmcv.imread(file).shape[:2]
-    assert size_of(file) == (width, height) == read_picture(Task(str(file))).size(turned=True)
+    assert size_of(file) == (width, height) == read_image(ImageFile(str(file))).size(apply_exif=True)
 
 
 @pytest.mark.usefixtures("_nothing_is_decoded")
@@ -60,7 +61,7 @@ def test_exif_behind_the_pixels_of_a_png_counts_as_it_does_for_the_check() -> No
     chunk = data[place : place + 12 + int.from_bytes(data[place : place + 4], "big")]
     file.write_bytes(data.replace(chunk, b"")[:-12] + chunk + data[-12:])  # before the last, IEND
     assert "exif" not in Image.open(file).info
-    assert size_of(file) == read_picture(Task(str(file))).size(turned=True) == (24, 40)
+    assert size_of(file) == read_image(ImageFile(str(file))).size(apply_exif=True) == (24, 40)
 
 
 def test_one_that_cannot_be_read_has_none_which_the_check_names() -> None:
@@ -69,8 +70,8 @@ def test_one_that_cannot_be_read_has_none_which_the_check_names() -> None:
     for data in (b"", b"no picture", whole[:20]):
         file.write_bytes(data)
         assert size_of(file) == (0, 0)
-        assert read_picture(Task(str(file))).problem in ("truncated", "undecodable")
+        assert read_image(ImageFile(str(file))).problem in ("truncated", "undecodable")
     assert size_of(Path("nowhere.jpg")) == (0, 0)
     file.write_bytes(whole[:-30])  # its header is whole, and the check reads on
     assert size_of(file) == (40, 24)
-    assert read_picture(Task(str(file))).problem == "truncated"
+    assert read_image(ImageFile(str(file))).problem == "truncated"

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from ibkd_mm import cli
-from ibkd_mm.data_check import reading
-from ibkd_mm.data_check.images import Picture, Task, read_picture
+from ibkd_mm.data_check import images as check_images
+from ibkd_mm.data_check.images import DecodedImage, ImageFile, read_image
 from ibkd_mm.datasets.shapes import CLASSES
 from ibkd_mm.engine import load_weights
 from ibkd_mm.errors import UserError
@@ -165,11 +165,11 @@ def test_the_next_command_works_as_it_is_printed(told: Told, monkeypatch: pytest
     """Up to the tracing, which takes seconds and is tested in tests/deploy."""
     given: list[Any] = []
 
-    def note(detector: Any, classes: list[str], config: Any, out: Path, settings: Any) -> None:
+    def note(detector: Any, out: Path, settings: Any, *, config: Any, classes: list[str]) -> None:
         given.extend([detector.state_dict(), classes, out])
         raise UserError("enough")
 
-    monkeypatch.setattr(sys.modules["ibkd_mm.apis.export"], "write_student", note)
+    monkeypatch.setattr(sys.modules["ibkd_mm.apis.export"], "export_model", note)
     words = shlex.split(str(told.result).splitlines()[-1].removeprefix("Next: "))
     assert words[:2] == ["ibkd", "export"]
     assert cli.main(words[1:]) == 2
@@ -194,12 +194,12 @@ def test_of_own_pictures_those_that_there_is_time_for_are_read_and_no_others(
 ) -> None:
     read: list[str] = []
 
-    def noted(task: Task) -> Picture:
-        read.append(task.path)
-        return read_picture(task)
+    def noted(file: ImageFile) -> DecodedImage:
+        read.append(file.path)
+        return read_image(file)
 
-    for module in (reading, sizes):
-        monkeypatch.setattr(module, "read_picture", noted)
+    for module in (check_images, sizes):
+        monkeypatch.setattr(module, "read_image", noted)
     timed: list[int] = []
 
     def measure(config: Recipe) -> Pace:

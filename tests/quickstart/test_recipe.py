@@ -9,7 +9,7 @@ from mmengine.config import Config
 from ibkd_mm.apis import load_config
 from ibkd_mm.quickstart.plan import Amounts
 from ibkd_mm.quickstart.recipe import ShapesSource, dicts, set_length, write_config
-from ibkd_mm.report.fairness import differences
+from ibkd_mm.report.comparability import differences
 from ibkd_mm.report.groups import Group
 
 

@@ -20,7 +20,7 @@ from ibkd_mm.quickstart import user_configs as own
 from ibkd_mm.quickstart.plan import Amounts
 from ibkd_mm.quickstart.recipe import dicts, set_length
 from ibkd_mm.quickstart.user_configs import UserDataSource
-from ibkd_mm.report.fairness import differences
+from ibkd_mm.report.comparability import differences
 from ibkd_mm.report.groups import Group
 
 Write = Callable[..., Path]

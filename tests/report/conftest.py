@@ -6,5 +6,5 @@ from helpers import synthetic_work_dirs
 
 @pytest.fixture(scope="session")
 def made() -> SimpleNamespace:
-    """What makes work dirs, see helpers/synthetic_work_dirs.py."""
+    """Functions that write work dirs, see helpers/synthetic_work_dirs.py."""
     return SimpleNamespace(**vars(synthetic_work_dirs))

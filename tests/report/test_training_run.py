@@ -8,7 +8,7 @@ from ibkd_mm.errors import UserError
 from ibkd_mm.report.training_run import read_run, read_runs
 
 
-def test_a_validation_of_a_loop_of_iterations_stands_where_it_was(made, tmp_path):
+def test_a_validation_of_an_iteration_based_loop_has_its_step(made, tmp_path):
     run = read_run(made.write_run(tmp_path / "a", made.finished(0.4, 0.6)))
     assert run.log.validation["coco/segm_mAP"] == {100: 0.2, 200: 0.4}
     assert run.last["coco/bbox_mAP"] == 0.6
@@ -31,7 +31,7 @@ def test_epochs_are_counted_as_mmengine_does(made, tmp_path):
     assert (run.unit, run.end) == ("epoch", 2)
 
 
-def test_what_came_after_the_checkpoint_that_was_resumed_from_does_not_count(made, tmp_path):
+def test_records_after_the_checkpoint_of_the_resumption_do_not_count(made, tmp_path):
     first = [
         *(made.training(step, {"loss_mask": 9.0}) for step in (50, 100)),
         made.validation(0.1),
@@ -45,7 +45,7 @@ def test_what_came_after_the_checkpoint_that_was_resumed_from_does_not_count(mad
     assert run.log.validation["coco/segm_mAP"] == {100: 0.1}
 
 
-def test_a_training_begun_anew_in_the_same_folder_forgets_the_old_one(made, tmp_path):
+def test_a_new_training_in_the_same_folder_replaces_the_old_one(made, tmp_path):
     made.write_run(tmp_path / "a", made.finished(0.9), stamp="20260101_000000")
     new = [made.training(100), made.validation(0.2)]
     config = made.changed(train_cfg__max_iters=100)
@@ -55,7 +55,7 @@ def test_a_training_begun_anew_in_the_same_folder_forgets_the_old_one(made, tmp_
     assert run.end == 100
 
 
-def test_terms_of_the_loss_are_told_from_their_sum_and_from_the_rest(made, tmp_path):
+def test_loss_terms_are_separated_from_their_sum_and_from_other_values(made, tmp_path):
     terms = {"student.one_to_one.loss_cls": 2.0, "distill.loss_instance.masks": 3.0}
     records = [made.training(50, terms, grad_norm=7.0, data_time=1.0)]
     run = read_run(made.write_run(tmp_path / "a", records))
@@ -63,7 +63,7 @@ def test_terms_of_the_loss_are_told_from_their_sum_and_from_the_rest(made, tmp_p
     assert run.step_seconds == 0.5
 
 
-def test_a_size_without_instances_and_a_line_in_the_making_are_left_out(made, tmp_path):
+def test_a_size_without_instances_and_an_unfinished_line_are_skipped(made, tmp_path):
     folder = made.write_run(
         tmp_path / "a", [*made.finished(0.4), made.validation(0.5, **{"coco/segm_mAP_l": -1})]
     )
@@ -79,7 +79,7 @@ def test_seed_processes_and_machine_are_those_of_the_log(made, tmp_path):
     assert read_run(made.write_run(tmp_path / "b", made.finished(0.4), seed=5)).seed == 5
 
 
-def test_the_last_checkpoint_is_found_where_the_folder_was_moved_to(made, tmp_path):
+def test_the_last_checkpoint_is_found_in_a_moved_folder(made, tmp_path):
     folder = made.write_run(tmp_path / "a", made.finished(0.4))
     assert read_run(folder).checkpoint is None
     (folder / "last_checkpoint").write_text("/elsewhere/iter_200.pth")
@@ -95,7 +95,7 @@ def test_the_last_checkpoint_is_found_where_the_folder_was_moved_to(made, tmp_pa
         (["a", "./a"], "Expected each work dir once"),
     ],
 )
-def test_what_is_no_work_dir_is_refused(made, tmp_path: Path, folders: list[str], message: str):
+def test_a_folder_that_is_not_a_work_dir_is_refused(made, tmp_path: Path, folders: list[str], message: str):
     made.write_run(tmp_path / "a", made.finished(0.4))
     with pytest.raises(UserError, match=message):
         read_runs([tmp_path / folder for folder in folders])

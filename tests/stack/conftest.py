@@ -13,7 +13,7 @@ from ibkd_mm.stack.ops.extension import OPERATORS
 
 INSTALLED = {
     "portable": True,
-    "torchvision": torchvision_kernels.importable(),
+    "torchvision": torchvision_kernels.is_importable(),
     "compiled": ops.backend() == "compiled",
 }
 
@@ -22,7 +22,7 @@ def _portable_extension(use_torchvision):
     def choosing(operator):
         @functools.wraps(operator)
         def call(*args, **kwargs):
-            with mock.patch.object(torchvision_kernels, "serves", return_value=use_torchvision):
+            with mock.patch.object(torchvision_kernels, "is_preferred", return_value=use_torchvision):
                 return operator(*args, **kwargs)
 
         return call

@@ -2,8 +2,6 @@ import pytest
 from mmengine.config import Config
 from yapf.yapflib import yapf_api
 
-import ibkd_mm  # noqa: F401
-
 
 def test_a_text_is_formatted_once_and_follows_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     formatted: list[str] = []

@@ -22,19 +22,19 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         del sys.modules[name]
 
 
-def test_what_was_put_off_is_imported_when_it_is_called(package: Path) -> None:
-    given: dict = {}
+def test_a_lazy_module_is_imported_when_a_function_of_it_is_called(package: Path) -> None:
+    names: dict = {}
     with lazy_modules("slow_package", "slow_package.inner"):
-        exec("import slow_package.inner as later\nfrom slow_package.inner import Doubled, Missing", given)
+        exec("import slow_package.inner as later\nfrom slow_package.inner import Doubled, Missing", names)
     assert "slow_package" not in sys.modules
-    assert given["Doubled"](4).n == given["later"].Doubled(4).n == 8
+    assert names["Doubled"](4).n == names["later"].Doubled(4).n == 8
     assert sys.modules["slow_package.inner"].__file__ == str(package / "inner" / "__init__.py")
-    assert given["Doubled"].kind == 3
+    assert names["Doubled"].kind == 3
     with pytest.raises(AttributeError, match="no attribute 'Missing'"):
-        given["Missing"]()
+        names["Missing"]()
 
 
-def test_what_is_there_already_is_left_alone(package: Path) -> None:
+def test_an_imported_module_is_not_replaced(package: Path) -> None:
     import slow_package.inner as real
 
     with lazy_modules("slow_package", "slow_package.inner"):
@@ -42,21 +42,21 @@ def test_what_is_there_already_is_left_alone(package: Path) -> None:
     assert sys.modules["slow_package.inner"] is real
 
 
-def test_what_is_not_installed_is_still_missed() -> None:
+def test_a_package_that_is_not_installed_is_still_missing() -> None:
     with lazy_modules("no_such_package"), pytest.raises(ModuleNotFoundError):
         importlib.import_module("no_such_package")
 
 
-def test_after_an_error_nothing_stands_in(package: Path) -> None:
+def test_stand_ins_are_removed_after_an_error(package: Path) -> None:
     with pytest.raises(OSError, match="disk"), lazy_modules("slow_package"):
         raise OSError("disk")
     assert "slow_package" not in sys.modules
 
 
-def test_lanes_are_drawn_though_their_package_is_imported_late() -> None:
+def test_mmdets_lane_transforms_import_their_package_when_they_run() -> None:
     program = """
 import sys
-import ibkd_mm
+import ibkd_mm.register_all
 from mmdet.datasets.transforms.generate_line import LineString
 assert not {'imgaug', 'imagecorruptions', 'scipy.stats'} & set(sys.modules)
 print(LineString([(0, 0), (3, 4)]).length)
@@ -66,7 +66,7 @@ assert 'imgaug' in sys.modules
     assert done.stdout == "5.0\n"
 
 
-def test_mmrazors_old_distiller_finds_the_distribution_that_it_needs() -> None:
+def test_mmrazors_old_distiller_finds_scipy_stats() -> None:
     from mmrazor.models.distillers import ofd_distiller
 
     assert ofd_distiller.norm.cdf(0) == 0.5

@@ -39,7 +39,7 @@ def nothing_installed(monkeypatch):
     monkeypatch.setattr(mmcv, "_ext", None, raising=False)
     monkeypatch.delitem(sys.modules, NAME)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    monkeypatch.setattr(torchvision_kernels, "importable", lambda: False)
+    monkeypatch.setattr(torchvision_kernels, "is_importable", lambda: False)
 
 
 def without_compiled(monkeypatch):
@@ -54,7 +54,6 @@ def test_the_portable_extension_is_a_module_like_any_other(nothing_installed, mo
 
     assert _ext is sys.modules[NAME]
     assert _ext.__spec__.name == find_spec(NAME).name == NAME
-    assert _ext.__spec__.loader is not None
     assert ext_loader.load_ext("_ext", ["nms", "a_future_operator"]) is _ext
 
 
@@ -94,19 +93,19 @@ def test_a_compiled_extension_that_does_not_import_is_replaced_and_said_to_be_br
 
 
 def test_an_operator_that_is_not_portable_names_itself_and_the_way_out():
-    module = extension.build()
+    module = extension.PortableExtension()
     with pytest.raises(ops.MissingOperatorError, match=r"`carafe_forward`.*`make ops`"):
         module.carafe_forward(torch.zeros(1), group_size=1)
 
 
 def test_python_gets_honest_answers_about_the_module():
-    module = extension.build()
+    module = extension.PortableExtension()
     assert not hasattr(module, "__path__")
     assert module.__name__ == NAME
 
 
 def test_every_portable_operator_stands_under_mmcvs_name_for_it():
-    module = extension.build()
+    module = extension.PortableExtension()
     assert {name for name in extension.OPERATORS if getattr(module, name).__name__ != name} == set()
     asked_of_mmcv = {"nms", "softnms"} | {
         f"{name}_{way}"
@@ -136,13 +135,13 @@ def stand_in_kernels(monkeypatch):
         roi_align=note("roi_align", torch.ones(1, 2, 3, 3)),
         _roi_align_backward=note("_roi_align_backward", torch.ones(1, 2, 4, 4)),
     )
-    monkeypatch.setattr(torchvision_kernels, "serves", lambda operator, tensor: True)
+    monkeypatch.setattr(torchvision_kernels, "is_preferred", lambda operator, tensor: True)
     monkeypatch.setattr(torch.ops, "torchvision", kernels, raising=False)
     return calls
 
 
 def test_torchvisions_kernels_are_used_where_they_serve(stand_in_kernels):
-    module = extension.build()
+    module = extension.PortableExtension()
     boxes, scores = torch.tensor([[0.0, 0, 1, 1]]).half(), torch.ones(1).half()
     assert module.nms(boxes, scores, iou_threshold=0.3, offset=0).tolist() == [0]
     name, (given_boxes, _, threshold) = stand_in_kernels[0]
@@ -168,7 +167,7 @@ def test_torchvisions_kernels_are_used_where_they_serve(stand_in_kernels):
 
 
 def test_what_torchvision_lacks_stays_portable(stand_in_kernels):
-    module = extension.build()
+    module = extension.PortableExtension()
     boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 9]])
     assert module.nms(boxes, torch.tensor([0.5, 0.6]), iou_threshold=0.3, offset=1).tolist() == [1]
     output, index = torch.zeros(1, 1, 1, 1), [torch.zeros(1, 1, 1, 1) for _ in range(2)]
@@ -180,17 +179,17 @@ def test_what_torchvision_lacks_stays_portable(stand_in_kernels):
 
 
 def test_a_torchvision_without_cuda_does_not_serve_a_gpu(monkeypatch):
-    monkeypatch.setattr(torchvision_kernels, "importable", lambda: True)
+    monkeypatch.setattr(torchvision_kernels, "is_importable", lambda: True)
     monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda operator, key: key == "CPU")
-    assert torchvision_kernels.serves("nms", torch.zeros(1))
-    assert not torchvision_kernels.serves("nms", SimpleNamespace(device=torch.device("cuda")))
+    assert torchvision_kernels.is_preferred("nms", torch.zeros(1))
+    assert not torchvision_kernels.is_preferred("nms", SimpleNamespace(device=torch.device("cuda")))
 
 
 def test_torchvision_pools_on_a_gpu_only_where_it_is_the_faster_one(monkeypatch):
-    monkeypatch.setattr(torchvision_kernels, "importable", lambda: True)
+    monkeypatch.setattr(torchvision_kernels, "is_importable", lambda: True)
     monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda operator, key: True)
-    assert torchvision_kernels.serves("roi_align", SimpleNamespace(device=torch.device("cuda")))
-    assert not torchvision_kernels.serves("roi_align", torch.zeros(1))
+    assert torchvision_kernels.is_preferred("roi_align", SimpleNamespace(device=torch.device("cuda")))
+    assert not torchvision_kernels.is_preferred("roi_align", torch.zeros(1))
 
 
 def test_the_compiled_operators_were_compared_too():

@@ -111,10 +111,12 @@ def test_points_at_the_edges_and_far_outside_are_what_mmcv_makes_of_them(edge):
     torch.testing.assert_close(attend(*given), attend.__wrapped__(*given))
 
 
-def test_mmcv_gathers_where_no_gradient_is_asked_for_and_there_alone(monkeypatch):
+def test_mmcv_gathers_only_without_gradient_on_a_cpu(monkeypatch):
     called = []
-    attend = deform_attn._or_gathered(lambda *_: called.append("mmcv's"))
-    monkeypatch.setattr(deform_attn, "_gathered", lambda *_: called.append("ours") or torch.zeros(1))
+    attend = deform_attn._gather_without_gradient(lambda *_: called.append("mmcv's"))
+    monkeypatch.setattr(
+        deform_attn, "_attend_by_gathering", lambda *_: called.append("ours") or torch.zeros(1)
+    )
     value, locations, weights = inputs()
     given = value, torch.tensor(SHAPES), locations, weights
     attend(*given)

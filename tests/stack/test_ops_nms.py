@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.ops import batched_nms, nms, soft_nms
 
-from ibkd_mm.stack.ops.nms import nms_in_order
+from ibkd_mm.stack.ops.nms import nms_sorted
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -123,9 +123,9 @@ def test_the_order_of_the_input_does_not_matter(data, seed):
 
 def test_many_blocks_agree_with_one(monkeypatch):
     boxes = random_boxes(500)[0]
-    one = nms_in_order(boxes, 0.5, 0)
+    one = nms_sorted(boxes, 0.5, 0)
     monkeypatch.setattr("ibkd_mm.stack.ops.nms._BLOCK_CPU", 7)
-    assert torch.equal(nms_in_order(boxes, 0.5, 0), one)
+    assert torch.equal(nms_sorted(boxes, 0.5, 0), one)
 
 
 def test_a_long_chain_of_suppression_is_followed_to_its_end():
@@ -221,4 +221,4 @@ def test_nms_on_a_gpu_keeps_what_the_cpu_keeps():
     expected = nms(boxes, scores, 0.5)[1]
     assert torch.equal(nms(boxes.cuda(), scores.cuda(), 0.5)[1].cpu(), expected)
     order = scores.sort(descending=True).indices
-    assert torch.equal(order[nms_in_order(boxes[order].cuda(), 0.5, 0).cpu()], expected)
+    assert torch.equal(order[nms_sorted(boxes[order].cuda(), 0.5, 0).cpu()], expected)

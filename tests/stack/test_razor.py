@@ -12,7 +12,6 @@ from mmengine.model import BaseModel
 from mmrazor.registry import MODELS, TASK_UTILS
 from torch import nn
 
-import ibkd_mm  # noqa: F401
 from ibkd_mm.stack import razor
 
 
@@ -63,7 +62,7 @@ def test_distils_from_a_config():
     assert model.teacher.layer.weight.grad is None
 
 
-def test_connectors_stand_between():
+def test_connectors_transform_the_students_features():
     distiller = _distiller(connector="twice")
     distiller["connectors"] = {
         "twice": {
@@ -80,7 +79,7 @@ def test_connectors_stand_between():
     assert losses["distill.loss_out"].item() == pytest.approx((2 * 2 - 5) ** 2)
 
 
-def test_everything_of_distillation_is_registered():
+def test_the_distillation_part_is_registered():
     losses = {
         "KLDivergence",
         "L1Loss",
@@ -145,7 +144,7 @@ def test_a_second_call_changes_nothing():
     assert dict(sys.modules) == before
 
 
-def test_a_failure_is_clear_and_leaves_mmcv_alone(monkeypatch):
+def test_a_failed_import_names_the_fix_and_restores_mmcvs_version(monkeypatch):
     real = importlib.import_module
 
     def fails(name, package=None):
@@ -164,14 +163,14 @@ def test_a_failure_is_clear_and_leaves_mmcv_alone(monkeypatch):
     assert mmcv.__version__ == importlib.metadata.version("onedl-mmcv")
 
 
-def test_somebody_elses_mmrazor_is_left_alone(monkeypatch):
-    monkeypatch.delitem(sys.modules, razor._DEAD_MODULES[0])
+def test_an_mmrazor_that_imports_by_itself_is_not_changed(monkeypatch):
+    monkeypatch.delitem(sys.modules, razor._BROKEN_MODULES[0])
     monkeypatch.setattr(importlib, "import_module", lambda name: pytest.fail(f"imported {name}"))
     razor.install()
-    assert razor._DEAD_MODULES[0] not in sys.modules
+    assert razor._BROKEN_MODULES[0] not in sys.modules
 
 
-def test_what_cannot_run_says_so_when_it_is_called():
+def test_a_function_of_a_broken_module_fails_when_it_is_called():
     from mmrazor.models.quantizers import OpenVINOQuantizer
 
     with pytest.raises(
@@ -180,11 +179,11 @@ def test_what_cannot_run_says_so_when_it_is_called():
         OpenVINOQuantizer()
 
 
-def test_placeholders_pass_for_modules():
-    placeholder = sys.modules["mmrazor.models.observers"]
-    assert placeholder.__spec__.name == "mmrazor.models.observers"
-    assert not hasattr(placeholder, "__file__")
-    assert importlib.util.find_spec("mmrazor.models.observers") is placeholder.__spec__
+def test_stand_ins_have_the_spec_of_a_module():
+    stand_in = sys.modules["mmrazor.models.observers"]
+    assert stand_in.__spec__.name == "mmrazor.models.observers"
+    assert not hasattr(stand_in, "__file__")
+    assert importlib.util.find_spec("mmrazor.models.observers") is stand_in.__spec__
 
 
 def test_mmrazor_alone_does_not_import_here():
@@ -194,8 +193,8 @@ def test_mmrazor_alone_does_not_import_here():
     assert "MMCV" in done.stderr
 
 
-def test_the_limit_of_recursion_is_left_as_it_was():
-    script = "import sys; sys.setrecursionlimit(1234); import ibkd_mm; from ibkd_mm.stack import razor; "
-    script += "razor.install(); import mmrazor.models; print(sys.getrecursionlimit())"
+def test_the_recursion_limit_is_preserved():
+    script = "import sys; sys.setrecursionlimit(1234); from ibkd_mm import stack; stack.prepare(); "
+    script += "import mmrazor.models; print(sys.getrecursionlimit())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "1234"

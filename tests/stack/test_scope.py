@@ -1,20 +1,16 @@
 """Configs of ours can be inherited and loaded as `ibkd_mm::...`."""
 
-from pathlib import Path
-
 import pytest
+from helpers import CONFIGS
 from mmdet.datasets.transforms import LoadAnnotations
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import METRICS, TRANSFORMS, DefaultScope
 
-import ibkd_mm  # noqa: F401
 from ibkd_mm.stack import scope
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
-
-def test_enters_the_tables_once(monkeypatch):
+def test_installing_twice_changes_nothing_else(monkeypatch):
     monkeypatch.delitem(MODULE2PACKAGE, "ibkd_mm")
     monkeypatch.setitem(MODULE2PACKAGE, "mmseg", "mmsegmentation")
     others = {name: package for name, package in MODULE2PACKAGE.items() if name != "mmseg"}
@@ -24,7 +20,7 @@ def test_enters_the_tables_once(monkeypatch):
     assert Config._get_cfg_path is find
 
 
-def test_an_mmseg_under_its_own_name_keeps_it(monkeypatch):
+def test_an_mmseg_of_upstream_keeps_its_entry(monkeypatch):
     monkeypatch.setitem(MODULE2PACKAGE, "mmseg", "mmsegmentation")
     monkeypatch.setattr(scope, "find_spec", lambda name: object())
     scope.install()
@@ -40,7 +36,7 @@ def test_a_config_of_another_project_inherits_ours(tmp_path):
     assert got.to_dict() == ours.to_dict()
 
 
-def test_what_is_inherited_from_ours_is_built_where_it_is_inherited(tmp_path):
+def test_an_inherited_config_of_ours_is_built_in_the_scope_of_the_child(tmp_path):
     """mmengine alone would look for mmdet's things in our scope, and find mmcv's LoadAnnotations."""
     mine = tmp_path / "mine.py"
     mine.write_text("_base_ = ['ibkd_mm::_base_/datasets/shapes_instance.py']\n")
@@ -53,7 +49,7 @@ def test_what_is_inherited_from_ours_is_built_where_it_is_inherited(tmp_path):
     assert "_scope_" not in str(config)
 
 
-def test_a_config_that_is_not_there_is_named(tmp_path):
+def test_a_missing_config_is_named(tmp_path):
     mine = tmp_path / "mine.py"
     mine.write_text("_base_ = ['ibkd_mm::_base_/nothing.py']\n")
     with pytest.raises(Exception, match=r"nothing\.py"):

@@ -123,7 +123,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "folder" / "a").write_text("mine")
     (tmp_path / "empty").mkdir()
     for name in ("file", "folder"):
-        with pytest.raises(UserError, match=f"Expected .*{name} to be free or an empty folder"):
+        with pytest.raises(UserError, match=f"Expected .*{name} to be new or an empty folder"):
             _convert(tmp_path / name)
     _convert(tmp_path / "empty")
     assert _names(tmp_path / "empty") == ["inner"]

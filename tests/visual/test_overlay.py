@@ -1,6 +1,6 @@
 import numpy as np
 
-from ibkd_mm.visual import overlay
+from ibkd_mm.visual.overlay import overlay
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -46,7 +46,7 @@ def test_a_hole_stays_empty_and_gets_its_own_outline():
     np.testing.assert_array_equal(drawn[6, 10], [0, 0, 255])
 
 
-def test_names_are_written_inside_the_picture_even_at_its_edge():
+def test_names_are_written_inside_the_image_even_at_its_edge():
     mask = _mask(slice(0, 3), slice(56, 60), size=60)
     plain = overlay(_grey(60), mask[None], [0], [RED], scale=1)
     named = overlay(_grey(60), mask[None], [0], [RED], ["disc"], scale=1)
@@ -56,7 +56,7 @@ def test_names_are_written_inside_the_picture_even_at_its_edge():
     assert rows.max() < 20
 
 
-def test_without_instances_the_picture_is_as_it_was_and_the_input_is_never_changed():
+def test_without_instances_the_image_is_as_it_was_and_the_input_is_never_changed():
     image = _grey()
     np.testing.assert_array_equal(overlay(image, np.zeros((0, 20, 20), bool), [], [RED], scale=1), image)
     overlay(image, np.ones((1, 20, 20), bool), [0], [RED], scale=1)

@@ -1,11 +1,11 @@
 """What the tests of the student share: building one, and ground truth to learn from."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import CONFIGS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
@@ -13,9 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 from torch import nn
 
-import ibkd_mm  # noqa: F401
-
-BASES = Path(__file__).parents[2] / "configs" / "_base_" / "models"
+BASES = CONFIGS / "_base_" / "models"
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +33,7 @@ def student() -> Callable[..., nn.Module]:
 
 @pytest.fixture(scope="session")
 def sample() -> Callable[..., DetDataSample]:
-    """Make a picture's ground truth of boxes that are filled, each a mask of its own."""
+    """Make an image's ground truth of boxes that are filled, each a mask of its own."""
 
     def make(boxes: Sequence[Sequence[float]], labels: Sequence[int], size: tuple[int, int]) -> DetDataSample:
         masks = np.zeros((len(boxes), *size), np.uint8)

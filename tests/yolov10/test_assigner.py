@@ -65,7 +65,7 @@ def loops(class_logits: Tensor, boxes: Tensor, truth: GroundTruth, anchors: Tens
 
 
 def scene(seed: int, instances: tuple[int, ...]) -> tuple[Tensor, Tensor, GroundTruth, Tensor]:
-    """Random predictions around random instances in pictures of 64 x 96."""
+    """Random predictions around random instances in images of 64 x 96."""
     torch.manual_seed(seed)
     anchors = make_anchors([torch.empty(1, 1, 64 // s, 96 // s) for s in (8, 16, 32)], (8, 16, 32))
     total, batch = sum(instances), len(instances)
@@ -165,7 +165,7 @@ def test_the_centre_must_be_strictly_inside(side: int) -> None:
         assert len(assign(torch.zeros(1, 1, 1), boxes, hand([target], [0]), ROW[:1], 10).image) == count
 
 
-def test_what_does_not_overlap_is_given_to_nobody() -> None:
+def test_anchors_without_overlap_are_not_assigned() -> None:
     truth = hand([[0.0, 0.0, 8.0, 8.0]], [0])
     boxes = torch.tensor([[[40.0, 40, 44, 44]]])
     assert len(assign(torch.zeros(1, 1, 1), boxes, truth, ROW[:1], 10).image) == 0

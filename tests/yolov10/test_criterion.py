@@ -77,16 +77,16 @@ def test_losses_are_those_of_its_parts(head: nn.Module) -> None:
     assert taken.losses["loss_dfl"].item() == pytest.approx(1.5 * dfl / total, rel=1e-4)
 
 
-def test_of_what_is_in_doubt_only_those_that_were_given_somebody_are_scored(head: nn.Module) -> None:
+def test_in_ignore_regions_only_positives_have_a_classification_loss(head: nn.Module) -> None:
     given, instances = outputs(2), truth([0, 0, 1], BOXES)
     sure = step(head, given, instances)
     boxes = torch.tensor([[0.0, 0.0, 33.0, 64.0], [30.0, 30.0, 50.0, 50.0], [60.0, 60.0, 61.0, 61.0]])
     ignore_regions = IgnoreRegions(torch.tensor([0, 0, 1]), boxes)  # the last holds no anchor
-    doubted = step(head, given, dataclasses.replace(instances, ignore_regions=ignore_regions))
+    with_regions = step(head, given, dataclasses.replace(instances, ignore_regions=ignore_regions))
     image, anchor, instance, score = sure.assignment
-    assert all(map(torch.equal, sure.assignment, doubted.assignment))
+    assert all(map(torch.equal, sure.assignment, with_regions.assignment))
     for name in ("loss_bbox", "loss_dfl", "loss_mask"):
-        assert torch.equal(sure.losses[name], doubted.losses[name])
+        assert torch.equal(sure.losses[name], with_regions.losses[name])
 
     asked = torch.ones(2, len(anchors()))
     for place, (x, y, _) in enumerate(anchors().tolist()):
@@ -99,7 +99,7 @@ def test_of_what_is_in_doubt_only_those_that_were_given_somebody_are_scored(head
     targets[image, instances.labels[instance], anchor] = score
     each = nn.functional.binary_cross_entropy_with_logits(given.class_logits, targets, reduction="none")
     expected = 0.5 * (each * asked[:, None]).sum().item() / max(score.sum().item(), 1.0)
-    assert doubted.losses["loss_cls"].item() == pytest.approx(expected, rel=1e-5)
+    assert with_regions.losses["loss_cls"].item() == pytest.approx(expected, rel=1e-5)
     assert expected < sure.losses["loss_cls"].item()
 
 
@@ -158,7 +158,7 @@ CASES = {
     "no instances": ([], []),
     "one image empty": ([1], BOXES[:1]),
     "one pixel": ([0, 1], [[11.0, 11.0, 12.5, 12.5], [12.0, 12.0, 13.0, 13.0]]),
-    "the whole picture": ([0, 1], [[0.0, 0.0, 64.0, 64.0], [0.0, 0.0, 64.0, 64.0]]),
+    "the whole image": ([0, 1], [[0.0, 0.0, 64.0, 64.0], [0.0, 0.0, 64.0, 64.0]]),
     "without area": ([0, 1], [[12.0, 3.0, 12.0, 40.0], [3.0, 12.0, 3.0, 12.0]]),
 }
 

@@ -1,4 +1,4 @@
-"""The whole student: published counts and FLOPs, and that what is fused for deployment says the same."""
+"""The whole student: published parameter counts and FLOPs, and equal predictions after fusing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -120,7 +120,7 @@ def test_larger_sizes_have_the_published_parameters(
 
 
 def flops(model: nn.Module, size: int) -> float:
-    """Two for each multiplication of convolutions, in 1e9, for one picture."""
+    """Two for each multiplication of convolutions, in 1e9, for one image."""
     total = 0
 
     def add(module: nn.Conv2d | nn.ConvTranspose2d, inputs: Any, output: torch.Tensor) -> None:
@@ -148,13 +148,15 @@ def test_flops_are_the_published_ones(student: Callable, masks: bool, published:
 
 @pytest.mark.parametrize("size", ["n", "m"])
 @pytest.mark.parametrize("masks", [True, False])
-def test_fused_says_the_same(student: Callable, scramble: Callable, size: str, masks: bool) -> None:
+def test_a_fused_model_predicts_the_same(
+    student: Callable, scramble: Callable, size: str, masks: bool
+) -> None:
     model = student(size, classes=3, masks=masks).eval()
     scramble(model)
-    pictures = torch.rand(2, 3, 64, 96)
+    images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
-        before = model(pictures, mode="tensor")
-        after = model.fuse()(pictures, mode="tensor")
+        before = model(images, mode="tensor")
+        after = model.fuse()(images, mode="tensor")
     for one, other in zip(before, after, strict=True):
         if one is None:
             assert not masks
@@ -172,7 +174,7 @@ def test_fused_cannot_be_trained_and_says_why(student: Callable, sample: Callabl
 
 
 @pytest.mark.parametrize("size", ["n", "m", "x"])
-def test_levels_have_their_strides_whatever_the_shape_of_the_picture(student: Callable, size: str) -> None:
+def test_levels_have_their_strides_whatever_the_shape_of_the_image(student: Callable, size: str) -> None:
     model = student(size, classes=2, device="meta")
     levels = model.extract_feat(torch.empty(2, 3, 96, 160, device="meta"))
     assert [tuple(level.shape[-2:]) for level in levels] == [(12, 20), (6, 10), (3, 5)]

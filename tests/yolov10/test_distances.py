@@ -24,7 +24,7 @@ def test_a_box_by_hand() -> None:
     assert boxes.tolist() == [[[20 - 16, 12 - 0, 20 + 120, 12 + 32]]]
 
 
-def test_equal_shares_are_half_of_the_furthest() -> None:
+def test_equal_probabilities_are_half_the_maximum_distance() -> None:
     boxes = DistanceDecoder(bins=16)(torch.ones(2, 64, 3), torch.tensor([[100.0, 100.0, 8.0]]).repeat(3, 1))
     assert torch.allclose(boxes, torch.tensor([40.0, 40.0, 160.0, 160.0]).expand(2, 3, 4))
 
@@ -41,7 +41,7 @@ def test_decoding_what_was_encoded_gives_the_box_back() -> None:
     assert torch.allclose(DistanceDecoder(bins=16)(logits, anchors)[0], boxes, atol=1e-4)
 
 
-def test_what_is_too_far_or_behind_is_learnt_as_the_furthest_or_nearest() -> None:
+def test_targets_out_of_range_are_clamped() -> None:
     distances = encode_distances(
         torch.tensor([[-500.0, 30.0, 400.0, 20.0]]), torch.tensor([[20.0, 12.0, 8.0]]), 16
     )

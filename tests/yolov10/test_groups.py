@@ -32,7 +32,7 @@ def test_ranks_are_what_sorting_each_group_gives(elements: list[tuple[int, int]]
 
 
 @pytest.mark.parametrize("image", [[0, 0, 2, 2, 2], [2, 0, 2, 0, 2], []])
-def test_rows_come_back_from_where_they_were_laid(image: list[int]) -> None:
+def test_unpad_reverses_pad(image: list[int]) -> None:
     layout = ByImage(torch.tensor(image, dtype=torch.long), batch=4)
     rows = torch.arange(2.0 * len(image)).reshape(-1, 2) + 1
     padded = layout.pad(rows)

@@ -76,17 +76,17 @@ def test_each_branch_trains_what_it_should(model: nn.Module, batch: tuple) -> No
 def test_every_parameter_has_a_gradient_even_where_there_is_nothing_to_find(
     model: nn.Module, batch: tuple, sample: Callable
 ) -> None:
-    """Else parallel training would wait for it, or need to be told to look for unused parameters."""
-    pictures, _ = batch
+    """Otherwise parallel training would wait for it, or need `find_unused_parameters`."""
+    images, _ = batch
     model.zero_grad()
-    losses = model(pictures, [sample([], [], SIZE)] * 3, mode="loss")
+    losses = model(images, [sample([], [], SIZE)] * 3, mode="loss")
     sum(losses.values()).backward()
     missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not missing
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
 
-def test_losses_have_names_that_tell_the_branch(model: nn.Module, student: Callable, batch: tuple) -> None:
+def test_losses_are_named_by_branch(model: nn.Module, student: Callable, batch: tuple) -> None:
     expected = [f"{branch}.{loss}" for branch in ("one_to_many", "one_to_one") for loss in LOSSES]
     losses = model(*batch, mode="loss")
     assert list(losses) == expected
@@ -98,10 +98,10 @@ def test_losses_have_names_that_tell_the_branch(model: nn.Module, student: Calla
 
 
 def test_boxes_alone_need_no_masks(student: Callable, batch: tuple) -> None:
-    pictures, samples = batch
+    images, samples = batch
     for each in samples:
         del each.gt_instances.masks
-    losses = student(classes=2, masks=False)(pictures, samples, mode="loss")
+    losses = student(classes=2, masks=False)(images, samples, mode="loss")
     assert all(loss.isfinite() for loss in losses.values())
 
 
@@ -148,7 +148,7 @@ def test_training_in_half_precision_is_close_to_full(model: nn.Module, batch: tu
 
 
 class Seen(nn.Module):
-    """Stands for a branch that saw one instance in each picture, of another class and place."""
+    """Stands for a branch that saw one instance in each image, of another class and place."""
 
     def __init__(self, places: list[tuple[int, int]]) -> None:
         super().__init__()
@@ -172,10 +172,10 @@ class Everywhere(nn.Module):
         return torch.full((len(finest), 1, 2 * finest.shape[2], 2 * finest.shape[3]), 20.0)
 
 
-def test_what_is_seen_comes_back_in_each_picture_at_its_place(
+def test_predictions_are_mapped_back_to_each_image(
     student: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two pictures, enlarged by 2 and by 0.5, padded to one batch of 96 x 128."""
+    """Two images, enlarged by 2 and by 0.5, padded to one batch of 96 x 128."""
     model = student(classes=2).eval()
     # the anchors of the first level are 16 in a row: the 35th is in row 2, column 3, at (28, 20)
     monkeypatch.setattr(model.bbox_head, "one_to_one", Seen([(1, 35), (0, 35)]))
@@ -187,8 +187,8 @@ def test_what_is_seen_comes_back_in_each_picture_at_its_place(
         DetDataSample(metainfo={"img_shape": shape, "ori_shape": original, "scale_factor": factor})
         for shape, original, factor in zip(shapes, originals, factors, strict=True)
     ]
-    pictures = [torch.randint(0, 256, (3, *shape), dtype=torch.uint8) for shape in shapes]
-    first, second = model.test_step({"inputs": pictures, "data_samples": samples})
+    images = [torch.randint(0, 256, (3, *shape), dtype=torch.uint8) for shape in shapes]
+    first, second = model.test_step({"inputs": images, "data_samples": samples})
     # two strides of 8 around (28, 20) are 12, 4, 44, 36
     boxes = [[6, 2, 22, 18], [24, 8, 88, 72]]
     for result, label, box, original in zip((first, second), (1, 0), boxes, originals, strict=True):
@@ -201,10 +201,10 @@ def test_what_is_seen_comes_back_in_each_picture_at_its_place(
         assert torch.equal(found.masks[0], expected)
 
 
-def test_pictures_are_only_scaled_and_padded_with_grey(student: Callable) -> None:
-    pictures = [torch.full((3, 40, 64), 51, dtype=torch.uint8), torch.zeros(3, 32, 33, dtype=torch.uint8)]
-    pictures[0][0] = 255  # blue, as pictures are read
-    data = student(device="cpu").data_preprocessor({"inputs": pictures, "data_samples": None})
+def test_images_are_only_scaled_and_padded_with_grey(student: Callable) -> None:
+    images = [torch.full((3, 40, 64), 51, dtype=torch.uint8), torch.zeros(3, 32, 33, dtype=torch.uint8)]
+    images[0][0] = 255  # blue, as images are read
+    data = student(device="cpu").data_preprocessor({"inputs": images, "data_samples": None})
     inputs = data["inputs"]
     assert inputs.shape == (2, 3, 64, 64)
     assert inputs[0, :, 0, 0].tolist() == pytest.approx([0.2, 0.2, 1.0])

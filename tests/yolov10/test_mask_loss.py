@@ -46,7 +46,7 @@ BY_HAND = [
     ([2.0, 4.0, 6.0, 8.0], [0, 0, 0.5, 0.5]),
     # one pixel: its cell alone, and as much as any
     ([5.0, 6.0, 6.0, 7.0], [0, 0, 0, 1.0]),
-    # what lies outside of the picture does not count
+    # what lies outside of the image does not count
     ([-8.0, 0.0, 4.0, 4.0], [1.0, 0, 0, 0]),
 ]
 
@@ -111,7 +111,7 @@ def test_equals_loops_and_so_does_its_gradient_in_chunks_or_whole(images: list[i
 
 
 @pytest.mark.parametrize("max_cells", [2**20, 1])
-def test_each_positive_counts_by_its_weight_and_masks_may_be_shares(max_cells: int) -> None:
+def test_positives_are_weighted_and_masks_may_be_fractions(max_cells: int) -> None:
     parts = scene([0, 2, 0])
     shares = {**parts, "masks": parts["masks"] / STRIDE**2}
     rows = ("coefficients", "image", "boxes", "rows")
@@ -176,7 +176,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("bounded", [True, False])
 def test_five_hundred_instances_take_no_more_memory_than_is_allowed(bounded: bool) -> None:
-    """Each as large as the picture, with ten positives: 3 million cells, were all masks there at once."""
+    """Each as large as the image, with ten positives: 3 million cells, were all masks there at once."""
     size, positives = 24, 5000
     allowed = 3 * size * size * 50
     parts = scene([0] * positives, size)

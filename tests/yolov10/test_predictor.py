@@ -1,4 +1,4 @@
-"""A batch of pictures of different sizes, with no, few and many detections."""
+"""A batch of images of different sizes, with no, few and many detections."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ METAS = [
 
 
 def detections(count: int) -> Detections:
-    """In each of two pictures: a box of 32 x 24 of the input at (16, 8), then ever less sure ones."""
+    """In each of two images: a box of 32 x 24 of the input at (16, 8), then ever less sure ones."""
     torch.manual_seed(0)
     boxes = torch.rand(2, count, 4) * 20
     boxes[:, 0] = torch.tensor([16.0, 8, 48, 32])
@@ -26,7 +26,7 @@ def detections(count: int) -> Detections:
 PROTOTYPES = torch.full((2, 1, 32, 40), 20.0)
 
 
-def test_each_picture_gets_results_of_its_own_size() -> None:
+def test_each_image_gets_results_of_its_own_size() -> None:
     first, second = Predictor(**SURE).instances(detections(5), PROTOTYPES, METAS, stride=4, rescale=True)
     assert first.masks.shape[1:] == (60, 100)
     assert second.masks.shape[1:] == (64, 32)
@@ -39,7 +39,7 @@ def test_each_picture_gets_results_of_its_own_size() -> None:
     assert second.masks[0].sum() == 12 * 16
 
 
-def test_only_the_sure_are_kept_and_keep_their_order() -> None:
+def test_detections_above_the_threshold_keep_their_order() -> None:
     found = detections(5)
     for result in Predictor(**SURE).instances(found, PROTOTYPES, METAS, stride=4, rescale=True):
         # 0.99, 0.8425, 0.695, 0.5475 and 0.4
@@ -48,7 +48,7 @@ def test_only_the_sure_are_kept_and_keep_their_order() -> None:
         assert len(result.bboxes) == len(result.masks) == 4
 
 
-def test_nothing_sure_is_nothing_of_the_right_shape() -> None:
+def test_no_detection_has_the_right_shapes() -> None:
     none = Predictor(**{**SURE, "score_thr": 1.0})
     for result, meta in zip(
         none.instances(detections(5), PROTOTYPES, METAS, stride=4, rescale=True), METAS, strict=True

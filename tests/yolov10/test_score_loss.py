@@ -28,7 +28,7 @@ def test_value_by_hand() -> None:
     assert loss.item() == pytest.approx(5 * math.log(2) + math.log(1 + math.e**2) - 1.4)
 
 
-def test_of_spared_anchors_nothing_is_asked() -> None:
+def test_ignored_anchors_have_no_loss() -> None:
     logits = torch.zeros(1, 2, 3, requires_grad=True)
     ignored_anchors = torch.tensor([[True, False, False]])
     positives = assigned([0], [2], [0.7])

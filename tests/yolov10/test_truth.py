@@ -16,7 +16,7 @@ from ibkd_mm.yolov10.truth import collect_truth
 CPU = torch.device("cpu")
 
 
-def test_instances_stand_one_image_after_another(sample: Callable) -> None:
+def test_instances_of_images_are_concatenated(sample: Callable) -> None:
     samples = [
         sample([[0, 0, 8, 4], [4, 4, 8, 8]], [2, 0], (8, 8)),
         sample([], [], (8, 8)),
@@ -36,7 +36,7 @@ def test_a_cell_counts_the_pixels_that_are_the_instances(sample: Callable) -> No
     assert truth.masks.tolist() == [[[2, 4], [4, 8]], [[0, 0], [0, 1]]]
 
 
-def test_pictures_of_different_sizes_are_padded_at_the_bottom_and_right(sample: Callable) -> None:
+def test_images_of_different_sizes_are_padded_at_the_bottom_and_right(sample: Callable) -> None:
     samples = [sample([[0, 0, 6, 5]], [0], (5, 6)), sample([[8, 4, 12, 8]], [0], (8, 12))]
     truth = collect_truth(samples, CPU, 4, (2, 3))
     assert truth.masks.tolist() == [[[16, 8, 0], [4, 2, 0]], [[0, 0, 0], [0, 0, 16]]]
@@ -49,7 +49,7 @@ def test_no_instances_at_all(sample: Callable) -> None:
     assert truth.masks.shape == (0, 2, 2)
 
 
-def test_what_is_in_doubt_stands_beside_and_a_crowd_does_not(sample: Callable) -> None:
+def test_ignore_regions_are_collected_and_crowds_are_not(sample: Callable) -> None:
     samples = [sample([[0, 0, 8, 4]], [2], (8, 8)) for _ in range(3)]
     ignored = InstanceData(
         bboxes=torch.tensor([[1.0, 2, 3, 4], [4, 4, 8, 8]]), labels=torch.tensor([0, IGNORE_LABEL])

@@ -1,4 +1,4 @@
-"""Shapes, the embedded data: generated, not downloaded."""
+"""Shapes, the embedded dataset: generated instead of downloaded."""
 
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
 from ibkd_mm.datasets.shapes.dataset import ShapesDataset

@@ -1,4 +1,4 @@
-"""Shapes as a dataset that makes itself on first use."""
+"""Shapes as a dataset that generates its files on first use."""
 
 import time
 from dataclasses import fields
@@ -15,23 +15,23 @@ from ibkd_mm.registry import DATASETS
 
 @DATASETS.register_module()
 class ShapesDataset(CocoDataset):
-    """Eight classes of shapes in clutter, in COCO format, generated where they are missing.
+    """Eight classes of shapes on cluttered backgrounds, in COCO format; missing files are generated.
 
     Args:
-        data_root: folder to find or to make the data in.
+        data_root: folder of the data.
         split: 'train' or 'val'.
-        spec: what the data are made of, see `ShapesSpec`; the same for both splits of one folder.
-        **kwargs: as for mmdet's `CocoDataset`.
+        spec: arguments of `ShapesSpec`, equal for both splits of a folder.
+        **kwargs: arguments of mmdet's `CocoDataset`.
     """
 
-    METAINFO = {"classes": CLASSES, "palette": list(PALETTE)}  # mmdet takes a tuple for one colour
+    METAINFO = {"classes": CLASSES, "palette": list(PALETTE)}  # mmdet reads a tuple as a single colour
 
     def __init__(
         self, data_root: str, split: str = "train", spec: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         if split not in SPLITS:
             raise UserError(f"ShapesDataset has the splits {SPLITS}, found split={split!r}.")
-        _announce(data_root, _checked(spec or {}))
+        _generate(data_root, _parse(spec or {}))
         super().__init__(
             data_root=data_root,
             ann_file=f"annotations/{split}.json",
@@ -40,7 +40,7 @@ class ShapesDataset(CocoDataset):
         )
 
 
-def _checked(spec: dict[str, Any]) -> ShapesSpec:
+def _parse(spec: dict[str, Any]) -> ShapesSpec:
     known = [field.name for field in fields(ShapesSpec)]
     for name in set(spec) - set(known):
         hint = did_you_mean(name, known)
@@ -48,11 +48,9 @@ def _checked(spec: dict[str, Any]) -> ShapesSpec:
     return ShapesSpec(**spec)
 
 
-def _announce(data_root: str, spec: ShapesSpec) -> None:
+def _generate(data_root: str, spec: ShapesSpec) -> None:
     started = time.perf_counter()
     if ensure_shapes(data_root, spec):
-        print_log(
-            f"Generated Shapes ({spec.preset}, {spec.train} + {spec.val} pictures) in {data_root} "
-            f"in {time.perf_counter() - started:.0f} s",
-            logger="current",
-        )
+        seconds = time.perf_counter() - started
+        amount = f"{spec.preset}, {spec.train} + {spec.val} images"
+        print_log(f"Generated Shapes ({amount}) in {data_root} in {seconds:.0f} s", logger="current")

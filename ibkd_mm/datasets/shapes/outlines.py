@@ -1,25 +1,10 @@
-"""What the shapes look like: the eight classes, and the distractors that belong to none."""
-
-from collections.abc import Callable
+"""Outlines of the eight classes of shapes, and of distractors that belong to no class."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Contours = list[NDArray[np.float64]]
 """Closed polygons of shape (K, 2) in the unit disc; a second one inside the first is a hole."""
-
-CLASSES = ("disc", "square", "triangle", "pentagon", "star", "cross", "ring", "crescent")
-PALETTE = (
-    (230, 60, 60),
-    (60, 130, 240),
-    (250, 190, 40),
-    (60, 190, 90),
-    (160, 80, 220),
-    (240, 120, 40),
-    (40, 200, 210),
-    (240, 90, 180),
-)
-"""An RGB colour for each class."""
 
 
 def _arc(radius: float, start: float, stop: float, count: int) -> NDArray[np.float64]:
@@ -37,21 +22,9 @@ def _star() -> Contours:
 
 
 def _cross() -> Contours:
-    a, b = 0.32, 0.95
-    corners = [
-        (a, b),
-        (a, a),
-        (b, a),
-        (b, -a),
-        (a, -a),
-        (a, -b),
-        (-a, -b),
-        (-a, -a),
-        (-b, -a),
-        (-b, a),
-        (-a, a),
-    ]
-    return [np.array([*corners, (-a, b)])]
+    arm = np.array([(0.32, 0.95), (0.32, 0.32), (0.95, 0.32)])
+    turned = arm[:, ::-1] * (1, -1)
+    return [np.concatenate([arm, turned, -arm, -turned])]
 
 
 def _ring() -> Contours:
@@ -59,7 +32,7 @@ def _ring() -> Contours:
 
 
 def _crescent() -> Contours:
-    """The unit disc less a disc of radius 0.9 that is moved by 0.5 along x."""
+    """Return the unit disc minus a disc of radius 0.9 that is shifted by 0.5 along x."""
     meeting = np.arccos((1 + 0.5**2 - 0.9**2) / (2 * 0.5))
     rim = _arc(1.0, meeting, 2 * np.pi - meeting, 40)
     end = np.arctan2(-np.sin(meeting), np.cos(meeting) - 0.5)
@@ -67,25 +40,25 @@ def _crescent() -> Contours:
     return [np.concatenate([rim, bite + np.array([0.5, 0.0])])]
 
 
-_OUTLINES: dict[str, Callable[[], Contours]] = {
-    "disc": lambda: _polygon(48),
-    "square": lambda: _polygon(4),
-    "triangle": lambda: _polygon(3),
-    "pentagon": lambda: _polygon(5),
-    "star": _star,
-    "cross": _cross,
-    "ring": _ring,
-    "crescent": _crescent,
+_SHAPES = {
+    "disc": ((230, 60, 60), _polygon(48)),
+    "square": ((60, 130, 240), _polygon(4)),
+    "triangle": ((250, 190, 40), _polygon(3)),
+    "pentagon": ((60, 190, 90), _polygon(5)),
+    "star": ((160, 80, 220), _star()),
+    "cross": ((240, 120, 40), _cross()),
+    "ring": ((40, 200, 210), _ring()),
+    "crescent": ((240, 90, 180), _crescent()),
 }
+CLASSES = tuple(_SHAPES)
+PALETTE = tuple(colour for colour, _ in _SHAPES.values())
+"""RGB colour of each class."""
+OUTLINES = {name: contours for name, (_, contours) in _SHAPES.items()}
+"""Contours of each class, centred in the unit disc."""
 
 
-def outline(name: str) -> Contours:
-    """The contours of one class, centred, inside the unit disc."""
-    return _OUTLINES[name]()
-
-
-def distractor(rng: np.random.Generator) -> Contours:
-    """The contours of something that is none of the classes: a blob, a stick or a half-disc."""
+def create_distractor(rng: np.random.Generator) -> Contours:
+    """Return the contours of a random shape of no class: a blob, a stick or a half-disc."""
     kind = rng.integers(3)
     if kind == 0:
         angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)

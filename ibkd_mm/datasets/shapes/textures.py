@@ -1,4 +1,4 @@
-"""What fills shapes and ground: two colours, mixed by a pattern."""
+"""Random textures for shapes and background: two colours, mixed by a pattern."""
 
 from collections.abc import Callable
 
@@ -33,41 +33,35 @@ def _clouds(u: Patch, v: Patch, rng: np.random.Generator) -> Patch:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)
 
 
-def _plain(u: Patch, v: Patch, rng: np.random.Generator) -> Patch:
+def _uniform(u: Patch, v: Patch, rng: np.random.Generator) -> Patch:
     return np.zeros_like(u)
 
 
-_PATTERNS: tuple[Callable[[Patch, Patch, np.random.Generator], Patch], ...] = (
-    _plain,
-    _gradient,
-    _stripes,
-    _checks,
-    _dots,
-    _clouds,
-)
+_PATTERNS: tuple[Callable[[Patch, Patch, np.random.Generator], Patch], ...]
+_PATTERNS = (_uniform, _gradient, _stripes, _checks, _dots, _clouds)
 
 
-def texture(
+def draw_texture(
     height: int,
     width: int,
-    patterned: float,
+    pattern_prob: float,
     rng: np.random.Generator,
     colour: tuple[int, int, int] | None = None,
 ) -> Patch:
-    """A random texture of shape (height, width, 3), values 0..255.
+    """Draw a random texture of shape (height, width, 3) with values in 0..255.
 
     Args:
-        height: rows.
-        width: columns.
-        patterned: probability that it is more than one plain colour.
-        rng: where the randomness comes from.
-        colour: what the colours lie near; None for any.
+        height: number of rows.
+        width: number of columns.
+        pattern_prob: probability of a pattern instead of a uniform colour.
+        rng: random generator.
+        colour: colour that the texture resembles; None for any.
     """
     colours = rng.uniform(15, 240, (2, 3)).astype(np.float32)
     if colour is not None:
         colours = colours * np.float32(0.2) + np.array(colour, np.float32) * np.float32(0.8)
     colours[1] = colours[0] + (colours[1] - colours[0]) * rng.uniform(0.3, 1.0)
-    draw = _PATTERNS[rng.integers(1, len(_PATTERNS))] if rng.random() < patterned else _plain
+    draw = _PATTERNS[rng.integers(1, len(_PATTERNS))] if rng.random() < pattern_prob else _uniform
     angle, period = rng.uniform(0, np.pi), rng.uniform(4.0, 16.0)
     x = np.arange(width, dtype=np.float32)[None] * np.float32(2 * np.pi / period)
     y = np.arange(height, dtype=np.float32)[:, None] * np.float32(2 * np.pi / period)

@@ -1,4 +1,4 @@
-"""A picture with its instances, apart from the dictionary in which it passes through a pipeline."""
+"""An image with its instances, outside the dictionary of the pipeline."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,23 +9,25 @@ from mmdet.structures.mask import BitmapMasks
 from numpy.typing import NDArray
 
 IGNORE_LABEL = (1 << 20) - 1
-"""The label of an ignored instance that may be there: what is found in its box is neither right nor wrong."""
+"""Label of an ignored instance whose box is an ignore region.
+
+Predictions there are neither right nor wrong.
+"""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What a pipeline has loaded: pixels (H, W, C) and N instances."""
+class AnnotatedImage:
+    """Pixels (H, W, C) and N instances that a pipeline has loaded; masks (N, H, W) are None if not loaded."""
 
     image: NDArray[Any]
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     ignored: NDArray[np.bool_]
     masks: NDArray[np.uint8] | None
-    """(N, H, W); None where none were loaded."""
 
     @classmethod
-    def of(cls, results: dict[str, Any]) -> "Picture":
-        """Read what mmdet's loading wrote; masks may be polygons."""
+    def from_results(cls, results: dict[str, Any]) -> "AnnotatedImage":
+        """Read what mmdet's loading wrote into `results`; masks may be polygons."""
         boxes = get_box_tensor(results["gt_bboxes"]).numpy()
         ignored, masks = results.get("gt_ignore_flags"), results.get("gt_masks")
         return cls(
@@ -38,11 +40,11 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height."""
+        """Return width and height."""
         return self.image.shape[1], self.image.shape[0]
 
     def write(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Put it in the place of what was loaded."""
+        """Replace image and instances in `results`."""
         width, height = self.size
         results.update(
             img=self.image,
@@ -54,26 +56,3 @@ class Picture:
         if self.masks is not None:
             results["gt_masks"] = BitmapMasks(self.masks, height, width)
         return results
-
-
-@dataclass(frozen=True)
-class Worth:
-    """What must be left of an instance for it to be worth learning.
-
-    Args:
-        min_side: fewest pixels of its box's sides.
-        min_area_share: least share of its box's area.
-        max_aspect: longest side of its box over the shortest, at most.
-    """
-
-    min_side: float
-    min_area_share: float
-    max_aspect: float
-
-    def is_left(self, box: NDArray, whole_area: float) -> bool:
-        """Judge the box of what is left by the area that the whole would have."""
-        short, long = sorted((float(box[2] - box[0]), float(box[3] - box[1])))
-        if short <= 0:
-            return False
-        enough = short >= self.min_side and short * long >= self.min_area_share * whole_area
-        return enough and long <= self.max_aspect * short

@@ -1,4 +1,4 @@
-"""Masks as counts by cell, a sixteenth of their size: all that the student learns from."""
+"""Masks as pixel counts of cells: a sixteenth of their size, and all that the student learns from."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from ibkd_mm.registry import TRANSFORMS
 
 
 def count_cells(pixels: Tensor, stride: int) -> Tensor:
-    """Count the pixels of each cell of `stride` x `stride` that are an instance's.
+    """Count the pixels of each instance in each cell of `stride` x `stride` pixels.
 
     Args:
-        pixels: (N, H, W), bytes that are one or zero.
-        stride: pixels along the side of a cell, at most 15.
+        pixels: (N, H, W) bytes that are one or zero.
+        stride: side of a cell in pixels, at most 15.
 
     Returns:
         (N, H / stride, W / stride), rounded up; bytes.
@@ -24,26 +24,29 @@ def count_cells(pixels: Tensor, stride: int) -> Tensor:
     bottom, right = (-side % stride for side in pixels.shape[1:])
     if bottom or right:
         pixels = F.pad(pixels, (0, right, 0, bottom))
-    # rows first, since whole rows are added fastest
+    # rows first, since adding whole rows is fastest
     rows = sum((pixels[:, start::stride] for start in range(1, stride)), pixels[:, ::stride])
     return sum((rows[..., start::stride] for start in range(1, stride)), rows[..., ::stride])
 
 
 @TRANSFORMS.register_module()
 class MaskCells(BaseTransform):
-    """Replace the masks of a packed sample by `mask_cells`, so that loaders have less to hand over.
+    """Replace the masks of a packed sample by `mask_cells`, so that data loaders transfer less.
 
-    Behind `PackDetInputs`.
+    It follows `PackDetInputs` in the pipeline.
 
     Args:
-        stride: pixels along the side of a cell: the student's.
+        stride: side of a cell in pixels, equal to the student's.
     """
+
+    carries_teacher = True
+    """Handles only the teacher's instances: images and ground truth stay the same."""
 
     def __init__(self, stride: int = 4) -> None:
         self.stride = stride
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Count once, in the loader's process."""
+        """Count the pixels of all masks."""
         sample = results["data_samples"]
         for instances in (sample.gt_instances, sample.ignored_instances):
             if "masks" in instances:

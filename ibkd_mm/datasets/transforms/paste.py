@@ -1,35 +1,35 @@
-"""Instances of one picture, pasted on another."""
+"""Paste instances of one image on another."""
 
-from collections.abc import Sized
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmdet.structures.bbox import autocast_box_type
 from numpy.typing import NDArray
 
-from ibkd_mm.datasets.transforms.annotated_image import Picture, Worth
+from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
+from ibkd_mm.datasets.transforms.mix import MixTransform
 from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class PasteInstances(BaseTransform):
-    """Paste instances of another picture of the same size where they stand there, over what is here.
+class PasteInstances(MixTransform):
+    """Paste instances of another image of the same size at the same place.
 
-    What is to be ignored there comes along where it is mostly one of those: a teacher's instances do.
-
-    Not mmdet's `CopyPaste`, which pastes crowds too, makes a picture of 64-bit numbers that nothing behind it
-    takes, moves the boxes of what it does not touch, and may ask for one picture more than there are.
+    Ignored instances of the other image, such as those of a teacher, are pasted with an instance that they
+    match. mmdet's `CopyPaste` also pastes crowds, returns an image of 64-bit numbers that later transforms
+    refuse, moves the boxes of instances that it does not cover, and may draw an index beyond the last image.
 
     Args:
-        prob: how often anything is pasted.
-        max_pasted: how many instances, at most.
-        min_side: instances are left out of which a box with a side of fewer pixels remains,
-        min_area_share: or less than this share of its area,
-        max_aspect: or one that is longer than so many times its width.
+        prob: probability of pasting.
+        max_pasted: maximum number of instances.
+        min_side: minimum side of a box in pixels; covered instances with a smaller one are dropped.
+        min_area_share: minimum fraction of the area of an instance's box that must be left.
+        max_aspect: maximum ratio between the sides of a box.
     """
+
+    num_others = 1
 
     def __init__(
         self,
@@ -40,75 +40,66 @@ class PasteInstances(BaseTransform):
         min_area_share: float = 0.1,
         max_aspect: float = 100,
     ) -> None:
-        self.prob, self.max_pasted = prob, max_pasted
-        self.worth = Worth(min_side, min_area_share, max_aspect)
-
-    def close(self) -> None:
-        """Paste nothing from now on."""
-        self.prob = 0.0
-
-    def get_indexes(self, dataset: Sized) -> list[int]:
-        """Draw which picture to paste from: one, or none."""
-        if np.random.uniform() >= self.prob:
-            return []
-        return [int(np.random.randint(len(dataset)))]
+        super().__init__(prob, min_side, min_area_share, max_aspect)
+        self.max_pasted = max_pasted
 
     @autocast_box_type()
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Paste from the picture in `mix_results`, where there is one."""
+        """Paste from the image in `mix_results`, if there is one."""
         others = results.get("mix_results", [])
         if not others:
             return results
-        under, source = Picture.of(results), Picture.of(others[0])
-        if under.masks is None or source.masks is None or under.image.shape != source.image.shape:
+        target, source = AnnotatedImage.from_results(results), AnnotatedImage.from_results(others[0])
+        if target.masks is None or source.masks is None or target.image.shape != source.image.shape:
             raise UserError(
-                "PasteInstances expects two pictures of one size, with masks, found "
-                f"{under.image.shape[:2]} and {source.image.shape[:2]}. Put it into a MultiImageMixDataset "
+                "PasteInstances expects two images of the same size, with masks, found "
+                f"{target.image.shape[:2]} and {source.image.shape[:2]}. Use it in a MultiImageMixDataset "
                 "around one whose pipeline has LoadAnnotations(with_mask=True) and ends with MosaicAffine."
             )
         chosen = self._choose(source)
-        return _paste(under, source, chosen, self.worth).write(results) if len(chosen) else results
+        return self._paste(target, source, chosen).write(results) if len(chosen) else results
 
-    def _choose(self, source: Picture) -> NDArray[np.int64]:
-        """Draw some of the instances, as many as not; a crowd is none."""
-        able = np.flatnonzero(~source.ignored)
-        most = min(len(able), self.max_pasted)
-        return np.sort(np.random.choice(able, np.random.randint(most + 1), replace=False))
+    def _choose(self, source: AnnotatedImage) -> NDArray[np.int64]:
+        """Draw a random number of instances that are not ignored."""
+        candidates = np.flatnonzero(~source.ignored)
+        limit = min(len(candidates), self.max_pasted)
+        return np.sort(np.random.choice(candidates, np.random.randint(limit + 1), replace=False))
+
+    def _paste(
+        self, target: AnnotatedImage, source: AnnotatedImage, chosen: NDArray[np.int64]
+    ) -> AnnotatedImage:
+        assert target.masks is not None
+        assert source.masks is not None
+        cover: NDArray[np.bool_] = np.any(source.masks[chosen], axis=0)
+        chosen = np.concatenate([chosen, _find_matching_ignored(source, source.masks[chosen])])
+        pasted_masks, pasted_boxes = source.masks[chosen] & cover, source.boxes[chosen]
+        for index in np.flatnonzero((source.masks[chosen] != pasted_masks).any(axis=(1, 2))):
+            pasted_boxes[index] = extents(pasted_masks[index])
+        boxes, masks = target.boxes.copy(), target.masks.copy()
+        kept = np.ones(len(boxes), bool)
+        for index in np.flatnonzero(masks[:, cover].any(axis=1)):
+            masks[index][cover] = 0
+            area = np.prod(boxes[index, 2:] - boxes[index, :2])
+            boxes[index] = extents(masks[index])
+            kept[index] = self.keeps(boxes[index], area)
+        return AnnotatedImage(
+            np.where(cover[..., None], source.image, target.image),
+            np.concatenate([boxes[kept], pasted_boxes]),
+            np.concatenate([target.labels[kept], source.labels[chosen]]),
+            np.concatenate([target.ignored[kept], source.ignored[chosen]]),
+            np.concatenate([masks[kept], pasted_masks]),
+        )
 
 
-def _paste(under: Picture, source: Picture, chosen: NDArray[np.int64], worth: Worth) -> Picture:
-    assert under.masks is not None
-    assert source.masks is not None
-    cover: NDArray[np.bool_] = np.any(source.masks[chosen], axis=0)
-    chosen = np.concatenate([chosen, _coinciding(source, source.masks[chosen])])
-    pasted, places = source.masks[chosen] & cover, source.boxes[chosen]
-    for index in np.flatnonzero((source.masks[chosen] != pasted).any(axis=(1, 2))):
-        places[index] = extents(pasted[index])
-    boxes, masks = under.boxes.copy(), under.masks.copy()
-    kept = np.ones(len(boxes), bool)
-    for index in np.flatnonzero(masks[:, cover].any(axis=1)):
-        masks[index][cover] = 0
-        area = np.prod(boxes[index, 2:] - boxes[index, :2])
-        boxes[index] = extents(masks[index])
-        kept[index] = worth.is_left(boxes[index], area)
-    return Picture(
-        np.where(cover[..., None], source.image, under.image),
-        np.concatenate([boxes[kept], places]),
-        np.concatenate([under.labels[kept], source.labels[chosen]]),
-        np.concatenate([under.ignored[kept], source.ignored[chosen]]),
-        np.concatenate([masks[kept], pasted]),
-    )
-
-
-def _coinciding(source: Picture, chosen: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Find what is to be ignored and has an IoU of over a half with one of some masks."""
+def _find_matching_ignored(source: AnnotatedImage, masks: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the ignored instances that have an IoU above 0.5 with one of some masks."""
     assert source.masks is not None
     found = []
-    areas = np.array([np.count_nonzero(mask) for mask in chosen])
+    areas = np.array([np.count_nonzero(mask) for mask in masks])
     for index in np.flatnonzero(source.ignored):
         rows, columns = extents(source.masks[index]).pixels
-        own = source.masks[index, rows, columns]
-        both = (own & chosen[:, rows, columns]).sum(axis=(1, 2))
-        if (2 * both > np.count_nonzero(own) + areas - both).any():
+        mask = source.masks[index, rows, columns]
+        intersection = (mask & masks[:, rows, columns]).sum(axis=(1, 2))
+        if (2 * intersection > np.count_nonzero(mask) + areas - intersection).any():
             found.append(index)
     return np.array(found, np.int64)

@@ -1,4 +1,4 @@
-"""Pictures and masks under an affine map, each worked out only where it is seen."""
+"""Map images and masks by an affine map, computing only the visible pixels."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from ibkd_mm.datasets.transforms.affine import Affine, area_factor, chain, map_b
 
 
 class Window(NamedTuple):
-    """A rectangle of whole pixels; the ends are not part of it."""
+    """A rectangle of whole pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -20,35 +20,39 @@ class Window(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether it has no pixel."""
+        """Return whether it contains no pixel."""
         return self.left >= self.right or self.top >= self.bottom
 
     @property
     def pixels(self) -> tuple[slice, slice]:
-        """The index of its rows and columns."""
+        """Return the slices of its rows and columns."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
-    def within(self, other: "Window") -> "Window":
-        """Cut off what is outside another one."""
+    def intersect(self, other: "Window") -> "Window":
+        """Return the part inside another window."""
         low = max(self.left, other.left), max(self.top, other.top)
         return Window(*low, min(self.right, other.right), min(self.bottom, other.bottom))
 
+    def shift(self, x: int, y: int) -> "Window":
+        """Return the window moved by x columns and y rows."""
+        return Window(self.left + x, self.top + y, self.right + x, self.bottom + y)
 
-def centres_inside(box: NDArray) -> Window:
-    """Find the pixels whose centres lie in a box; of boxes that share an edge each pixel is in one."""
+
+def window_of_centres(box: NDArray) -> Window:
+    """Return the pixels whose centres lie in a box; each pixel is in one of two adjacent boxes."""
     return Window(*(math.ceil(edge - 0.5) for edge in box))
 
 
-def around(box: NDArray) -> Window:
-    """Find the pixels that a box touches."""
+def window_around(box: NDArray) -> Window:
+    """Return the pixels that a box touches."""
     low, high = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
     return Window(*low.tolist(), *high.tolist())
 
 
 def warp(source: NDArray, affine: Affine, window: Window) -> NDArray:
-    """Map a picture (H, W) or (H, W, C), of which only a window is wanted; its edges are continued.
+    """Map an image (H, W) or (H, W, C) and return a window of the result, with its edges repeated.
 
-    What is shrunk to less than half is first averaged over whole pixels, since sampling would skip some.
+    An image that shrinks to less than half is first averaged over whole pixels: sampling would skip some.
     """
     height, width = source.shape[:2]
     step = min(int(1 / math.sqrt(area_factor(affine))), height, width)
@@ -56,14 +60,14 @@ def warp(source: NDArray, affine: Affine, window: Window) -> NDArray:
         small = round(width / step), round(height / step)
         source = cv2.resize(source, small, interpolation=cv2.INTER_AREA)
         affine = chain(stretch(width / small[0], height / small[1]), affine)
-    # OpenCV counts from the centre of the first pixel
+    # OpenCV's origin is the centre of the first pixel
     matrix = chain(shift(0.5, 0.5), affine, shift(-0.5 - window.left, -0.5 - window.top))
     size = window.right - window.left, window.bottom - window.top
     return cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def seen_through(affine: Affine, size: tuple[int, int], window: Window) -> NDArray[np.bool_]:
-    """Tell which pixels of a window show a picture of some size (width, height) after a map."""
+def find_visible(affine: Affine, size: tuple[int, int], window: Window) -> NDArray[np.bool_]:
+    """Return which pixels of a window show a mapped image of a size (width, height)."""
     inverse = np.linalg.inv(affine[:, :2])
     x = np.arange(window.left, window.right) + 0.5 - affine[0, 2]
     y = (np.arange(window.top, window.bottom) + 0.5 - affine[1, 2])[:, None]
@@ -72,25 +76,24 @@ def seen_through(affine: Affine, size: tuple[int, int], window: Window) -> NDArr
 
 
 def extents(mask: NDArray[np.uint8]) -> Window:
-    """Find the extents of a mask (H, W) of bytes; an empty window where it has no pixel."""
+    """Return the bounding window of a mask (H, W) of bytes; it is empty if the mask is."""
     if mask.flags.c_contiguous or not mask.flags.f_contiguous:
         left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask))
-    else:  # as pycocotools decodes them: turned over it need not be copied
+    else:  # as pycocotools decodes masks: the transposed one needs no copy
         top, left, height, width = cv2.boundingRect(mask.T)
     return Window(left, top, left + width, top + height)
 
 
 def warp_mask(mask: NDArray[np.uint8], affine: Affine, window: Window) -> tuple[Window, NDArray[np.bool_]]:
-    """Map a mask (H, W) of ones; return where it can be and what it is there, at most within a window."""
+    """Map a mask (H, W) of ones; return a part of `window` that contains the result, and its pixels."""
     found = extents(mask)
     if found.is_empty:
         return found, np.zeros((0, 0), bool)
-    margin = 1 + int(1 / math.sqrt(area_factor(affine)))  # so that its edges are not those of the picture
-    roomy = Window(
-        found.left - margin, found.top - margin, found.right + margin, found.bottom + margin
-    ).within(Window(0, 0, mask.shape[1], mask.shape[0]))
-    place = around(map_boxes(affine, np.array([roomy]))[0]).within(window)
+    margin = 1 + int(1 / math.sqrt(area_factor(affine)))  # so that repeated edges are not those of the mask
+    wide = Window(found.left - margin, found.top - margin, found.right + margin, found.bottom + margin)
+    wide = wide.intersect(Window(0, 0, mask.shape[1], mask.shape[0]))
+    place = window_around(map_boxes(affine, np.array([wide]))[0]).intersect(window)
     if place.is_empty:
         return place, np.zeros((0, 0), bool)
-    cut = (mask[roomy.pixels] != 0) * np.uint8(255)
-    return place, warp(np.ascontiguousarray(cut), chain(shift(roomy.left, roomy.top), affine), place) > 127
+    cut = (mask[wide.pixels] != 0) * np.uint8(255)
+    return place, warp(np.ascontiguousarray(cut), chain(shift(wide.left, wide.top), affine), place) > 127

@@ -1,4 +1,4 @@
-"""What the teacher counts, from the first step to the last."""
+"""How much each distillation loss counts, from the first step to the last."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,35 +12,35 @@ from ibkd_mm.engine.model_wrappers import unwrap_model
 from ibkd_mm.errors import UserError, did_you_mean
 from ibkd_mm.registry import HOOKS
 
-Place = int | float
+Position = int | float
+"""A number of iterations, or a share of all iterations if it is a float."""
 _ALL = "all"
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Rises from 0 over `warmup`, falls from `decay` on to `to`, and is 0 from `stop` on.
+    """A factor that rises from 0 over `warmup`, falls from `decay` on to `to`, and is 0 from `stop` on."""
 
-    Places are iterations, or shares of all of them where they are fractions.
-    """
-
-    warmup: Place = 0
-    decay: Place | None = None
+    warmup: Position = 0
+    decay: Position | None = None
     to: float = 0.0
-    stop: Place | None = None
+    stop: Position | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a share of more than all."""
+        """Refuse negative positions and shares above 1."""
         for name in ("warmup", "decay", "stop"):
-            place = getattr(self, name)
-            if place is not None and (place < 0 or (isinstance(place, float) and place > 1)):
+            position = getattr(self, name)
+            if position is not None and (position < 0 or (isinstance(position, float) and position > 1)):
                 raise UserError(
-                    f"DistillScheduleHook.schedules: {name} is a number of iterations or a share of all of "
-                    f"them, 0.0 to 1.0; found {place}."
+                    f"DistillScheduleHook.schedules: expected {name} as a number of iterations or a share of "
+                    f"all of them, 0.0 to 1.0; found {position}."
                 )
 
     def factor(self, step: int, steps: int) -> float:
-        """Say what counts in a step, the first being 0."""
-        warmup, decay, stop = (_steps(place, steps) for place in (self.warmup, self.decay, self.stop))
+        """Return the factor of a step, counted from 0."""
+        warmup, decay, stop = (
+            _in_steps(position, steps) for position in (self.warmup, self.decay, self.stop)
+        )
         end = steps if stop is None else stop
         if step >= end:
             return 0.0
@@ -50,23 +50,22 @@ class Schedule:
         return risen * (1 + (self.to - 1) * (step - decay) / (end - decay))
 
 
-def _steps(place: Place | None, steps: int) -> int | None:
-    return round(place * steps) if isinstance(place, float) else place
+def _in_steps(position: Position | None, steps: int) -> int | None:
+    return round(position * steps) if isinstance(position, float) else position
 
 
 @HOOKS.register_module()
 class DistillScheduleHook(Hook):
-    """Scale the losses of a distillation by where the training stands.
+    """Scale the distillation losses by the position of the training.
 
-    The factor depends on the iteration alone, so that a resumed training goes on as it would have. While all
-    of them are 0 the teacher does not run. The distiller's `extra_targets` have one too, which turns them on
-    and off: they are added while it is above 0, so from the first step of a warm-up on.
+    The factor depends on the iteration alone, so a resumed training continues as it would have. While all
+    factors are 0 the teacher does not run. The distiller's `extra_targets` have a factor that only switches
+    them: targets are added while it is above 0, so from the first step of a warm-up on.
 
     Acts before_train and before_train_iter.
 
     Args:
-        schedules: settings of `Schedule` for losses by name, and for `extra_targets`; those under `all` are
-            for every other.
+        schedules: settings of `Schedule` by the name of the loss, or `extra_targets`; `all` is for every other.
     """
 
     def __init__(self, schedules: Mapping[str, Mapping[str, Any]]) -> None:
@@ -78,9 +77,9 @@ class DistillScheduleHook(Hook):
             ) from error
 
     def before_train(self, runner: Runner) -> None:
-        """Refuse a loss that is not there, and an average of more than the student."""
+        """Refuse schedules of unknown losses, and weight averages that include the teacher."""
         self._distiller = distiller_of(runner, "DistillScheduleHook")
-        check_no_copies(runner)
+        check_no_teacher_copies(runner)
         for name in self.schedules:
             if name != _ALL and name not in self._distiller.factors:
                 raise UserError(
@@ -97,21 +96,21 @@ class DistillScheduleHook(Hook):
                 factors[name] = schedule.factor(runner.iter, runner.max_iters)
 
 
-def check_no_copies(runner: Runner) -> None:
-    """Refuse mmengine's average, which would copy the teacher and average it with itself."""
+def check_no_teacher_copies(runner: Runner) -> None:
+    """Refuse mmengine's EMAHook, which would copy and average the teacher too."""
     if any(isinstance(hook, EMAHook) for hook in runner.hooks):
         raise UserError(
             "EMAHook copies the whole model, and its teacher with it. Use ibkd_mm.StudentEMAHook in "
-            "custom_hooks in its place."
+            "custom_hooks instead."
         )
 
 
 def distiller_of(runner: Runner, hook: str) -> CheckedDistiller:
-    """Get the distiller that a training has."""
+    """Return the distiller of a training, for the hook of that name."""
     distiller = getattr(unwrap_model(runner.model), "distiller", None)
     if not isinstance(distiller, CheckedDistiller):
         raise UserError(
-            f"{hook} is for a FrozenTeacherDistill with a CheckedDistiller, found a "
-            f"{type(unwrap_model(runner.model)).__name__}. Take the hook out, or set it to None in `default_hooks`."
+            f"{hook} needs a model with a CheckedDistiller, such as FrozenTeacherDistill; found "
+            f"{type(unwrap_model(runner.model)).__name__}. Remove the hook: set it to None in default_hooks."
         )
     return distiller

@@ -39,6 +39,12 @@ def locate(reference: str) -> Path:
     return _local(reference)
 
 
+def check_exists(reference: str) -> None:
+    """Raise UserError for a missing file; weights that must be downloaded are checked when they are."""
+    if not reference.startswith((*_WEB, *_TORCHVISION, *_OPENMMLAB, MMCLS)):
+        locate(reference)
+
+
 def _local(reference: str) -> Path:
     path = Path(reference).expanduser()
     if path.is_file():

@@ -1,4 +1,4 @@
-"""Contextual Feature Bridging: the student's maps in the teacher's space."""
+"""Contextual Feature Bridging: the student's feature maps in the teacher's space."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,15 +12,16 @@ from ibkd_mm.registry import MODELS
 
 @MODELS.register_module(name=["ContextualFeatureBridge", "CFB"])
 class ContextualFeatureBridge(nn.Module):
-    """Contextual Feature Bridging (CFB): a 1x1 convolution and a norm for each level, to the teacher's size.
+    """Contextual Feature Bridging (CFB): a 1x1 convolution and a group norm for each level.
 
-    Channels are seen in the first call with so many levels, which `FrozenTeacherDistill` makes when it is
-    built; fewer maps are those of the first levels.
+    Converts the student's feature maps to the channels and sizes of the teacher's. The layers are built in the
+    first call with so many levels, which `FrozenTeacherDistill` makes at build time; fewer feature maps are
+    those of the first levels.
 
     Args:
-        groups: of the group norm.
-        refine: a connector for each level behind that, such as `dict(type='mmrazor.MGDConnector')`; its
-            channels are filled in.
+        groups: groups of the group norm.
+        refine: a connector appended to each level, such as `dict(type='mmrazor.MGDConnector')`; its channels
+            are filled in.
     """
 
     def __init__(self, groups: int = 32, refine: Mapping[str, Any] | None = None) -> None:
@@ -30,11 +31,11 @@ class ContextualFeatureBridge(nn.Module):
 
     @property
     def waiting(self) -> bool:
-        """Whether no maps were seen yet."""
+        """Whether the layers are still to be built."""
         return not self.levels
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
-        """Bring the maps of each level over.
+        """Convert the feature maps of each level.
 
         Args:
             student: (B, C, H, W) for each level.
@@ -43,28 +44,18 @@ class ContextualFeatureBridge(nn.Module):
         Returns:
             (B, D, h, w) for each.
         """
-        if isinstance(student, Tensor) or isinstance(teacher, Tensor):
-            raise UserError(
-                "ContextualFeatureBridge expects lists of maps, found a single one. Write recorder=['name'] "
-                "for a list of one, or data_idx=[[...], ...]."
-            )
-        if len(student) != len(teacher):
-            raise UserError(
-                f"ContextualFeatureBridge expects as many maps of the student as of the teacher, found "
-                f"{len(student)} and {len(teacher)}. See recorder and data_idx in loss_forward_mappings."
-            )
         if len(student) > len(self.levels):
             self._build([each.shape[1] for each in student], [each.shape[1] for each in teacher])
         pairs = zip(self.levels[: len(student)], student, teacher, strict=True)
-        return [_resized(level(own), other) for level, own, other in pairs]
+        return [_resize(level(own), other) for level, own, other in pairs]
 
     def _build(self, student: Sequence[int], teacher: Sequence[int]) -> None:
         new = slice(len(self.levels), None)
         for own, other in zip(student[new], teacher[new], strict=True):
             if other % self.groups:
                 raise UserError(
-                    f"ContextualFeatureBridge.groups is {self.groups}, and a map of the teacher has {other} "
-                    "channels, which they do not divide. Set groups to a divisor."
+                    f"ContextualFeatureBridge.groups is {self.groups}, which does not divide the {other} "
+                    "channels of a feature map of the teacher. Set groups to a divisor."
                 )
             parts = [nn.Conv2d(own, other, 1), nn.GroupNorm(self.groups, other)]
             if self.refine:
@@ -73,7 +64,7 @@ class ContextualFeatureBridge(nn.Module):
             self.levels.append(nn.Sequential(*parts))
 
 
-def _resized(x: Tensor, like: Tensor) -> Tensor:
+def _resize(x: Tensor, like: Tensor) -> Tensor:
     if x.shape[2:] == like.shape[2:]:
         return x
     return F.interpolate(x, like.shape[2:], mode="bilinear")

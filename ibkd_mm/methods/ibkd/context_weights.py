@@ -1,4 +1,4 @@
-"""How much of the teacher each picture needs and can trust."""
+"""Weights of images by their complexity and by the trust in the teacher."""
 
 import math
 
@@ -12,53 +12,48 @@ from ibkd_mm.registry import MODELS
 from ibkd_mm.yolov10.structures import GroundTruth
 
 _MANY = 20
-"""Instances in a picture that count as many."""
+"""Number of instances of an image whose count adds its full part to the complexity."""
 
 
 @MODELS.register_module()
 class ContextWeights(nn.Module):
-    """Weights of pictures: (1/2 + complexity) times the teacher's trust, with a mean of one over the batch.
+    """Weights of images: (1/2 + complexity) times the trust in the teacher, with mean 1 over the batch.
 
-    The mean is one over all instances that the teacher found, of all processes: its say as a whole stays
-    what it is.
-
-    Complexity, 0 to 1, is a half of how many instances there are, a quarter of how much of them is edge,
-    and a quarter of how far their boxes overlap. Trust is the mean score of what the teacher found of them;
-    a picture of which it found nothing has weight 0.
+    The mean is over all matched instances of all processes, so that the total weight of the teacher stays the
+    same. Complexity, 0 to 1, is half the number of instances (logarithmic), a quarter the share of their mask
+    cells at an edge, and a quarter the overlap of their boxes. Trust is the mean score of the teacher's matched
+    instances; an image without a match has weight 0.
     """
 
     @torch.no_grad()
-    def forward(self, truth: GroundTruth, trust: Tensor, found: Tensor) -> Tensor:
-        """Weigh the pictures.
+    def forward(self, truth: GroundTruth, trust: Tensor, matched: Tensor) -> Tensor:
+        """Return the weights of the images, (B,).
 
         Args:
-            truth: the instances.
+            truth: the ground truth instances.
             trust: (B,).
-            found: (B,), how many of its instances the teacher found.
-
-        Returns:
-            (B,).
+            matched: (B,), number of matched instances.
         """
         raw = (0.5 + complexity(truth, len(trust))) * trust
-        total, count = reduce_mean(torch.stack([(raw * found).sum(), found.sum().to(raw)]))
+        total, count = reduce_mean(torch.stack([(raw * matched).sum(), matched.sum().to(raw)]))
         return torch.where(total > 0, raw * count / total.clamp(min=1e-9), raw)
 
 
 def complexity(truth: GroundTruth, batch: int) -> Tensor:
-    """Say how complex pictures are, from 0 to 1: (B,)."""
+    """Return the complexity of each image, 0 to 1: (B,)."""
     assert truth.masks is not None
     masks = (2 * truth.masks.float() > truth.mask_stride**2).float()
-    kept = -F.max_pool2d(-masks[:, None], 3, stride=1, padding=1)[:, 0]
-    area, inner = (_sum(each.sum((1, 2)), truth.image, batch) for each in (masks, kept))
+    eroded = -F.max_pool2d(-masks[:, None], 3, stride=1, padding=1)[:, 0]
+    area, inner = (_sum(each.sum((1, 2)), truth.image, batch) for each in (masks, eroded))
     count = torch.bincount(truth.image, minlength=batch).to(area)
     edge = torch.where(area > 0, (area - inner) / area.clamp(min=1), 0.0)
-    overlap = _sum(_nearest_overlap(truth), truth.image, batch) / count.clamp(min=1)
-    many = count.log1p() / math.log1p(_MANY)
-    return (0.5 * many + 0.25 * edge + 0.25 * overlap).clamp(0, 1)
+    overlap = _sum(_max_overlap(truth), truth.image, batch) / count.clamp(min=1)
+    number = count.log1p() / math.log1p(_MANY)
+    return (0.5 * number + 0.25 * edge + 0.25 * overlap).clamp(0, 1)
 
 
-def _nearest_overlap(truth: GroundTruth) -> Tensor:
-    """Give each instance's highest IoU of its box with another's of its picture: (T,)."""
+def _max_overlap(truth: GroundTruth) -> Tensor:
+    """Return each instance's highest box IoU with another one of its image: (T,)."""
     iou = bbox_overlaps(truth.boxes, truth.boxes)
     other = truth.image[:, None] == truth.image
     other.fill_diagonal_(False)

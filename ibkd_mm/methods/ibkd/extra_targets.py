@@ -1,4 +1,4 @@
-"""What the teacher is sure of and nobody annotated, learnt as if it were."""
+"""Confident instances of the teacher that nobody annotated, added to the ground truth."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from ibkd_mm.errors import UserError
-from ibkd_mm.methods.ibkd.matching import overlapping
+from ibkd_mm.methods.ibkd.matching import find_overlaps
 from ibkd_mm.methods.ibkd.teacher_instances import TeacherInstances
 from ibkd_mm.registry import MODELS
 from ibkd_mm.yolov10.truth import collect_truth
@@ -16,12 +16,12 @@ from ibkd_mm.yolov10.truth import collect_truth
 
 @MODELS.register_module()
 class ExtraTargets(nn.Module):
-    """Adds the teacher's confident instances that overlap no true one to the ground truth.
+    """Adds the teacher's confident instances that overlap no ground truth instance to the ground truth.
 
     Args:
-        score_thr: what the teacher's score must exceed.
-        max_iou: IoU of its mask with a true one from which on it is taken for that one.
-        stride: pixels along the side of a mask's cell: the student's.
+        score_thr: score that the teacher's instance must exceed.
+        max_iou: mask IoU with a ground truth instance from which on it counts as that instance.
+        stride: pixels along the side of a mask cell: the student's.
     """
 
     def __init__(self, score_thr: float = 0.5, max_iou: float = 0.3, stride: int = 4) -> None:
@@ -30,31 +30,31 @@ class ExtraTargets(nn.Module):
         self._classes: int | None = None
 
     def attach(self, student: nn.Module) -> None:
-        """Note how many classes the student has."""
+        """Remember the student's number of classes."""
         self._classes = getattr(getattr(student, "bbox_head", None), "num_classes", None)
 
     @torch.no_grad()
     def forward(
-        self, samples: Sequence[DetDataSample], teacher: TeacherInstances, picture: tuple[int, int]
+        self, samples: Sequence[DetDataSample], teacher: TeacherInstances, size: tuple[int, int]
     ) -> list[DetDataSample]:
-        """Extend the ground truth of a batch; the samples given stay as they are.
+        """Return extended copies of the samples of a batch.
 
         Args:
-            samples: with `gt_instances`, their masks counted in cells.
-            teacher: the instances that it saw.
-            picture: height and width of the student's input.
+            samples: with `gt_instances`, whose masks are `mask_cells`.
+            teacher: the teacher's instances.
+            size: height and width of the student's input.
         """
         if not all("mask_cells" in sample.gt_instances for sample in samples):
             raise UserError("ExtraTargets expects MaskCells at the end of the train pipeline.")
         if self._classes is not None:
             teacher.check_classes(self._classes)
-        size = (-(-picture[0] // self.stride), -(-picture[1] // self.stride))
+        grid = (-(-size[0] // self.stride), -(-size[1] // self.stride))
         device = teacher.image.device
-        truth = collect_truth(samples, device, self.stride, size)
+        truth = collect_truth(samples, device, self.stride, grid)
         extra = teacher.scores > self.score_thr
-        with torch.autocast(device.type, enabled=False):  # cells are counted, past what a half holds
-            extra[overlapping(teacher, truth, len(samples), self.max_iou)[0]] = False
-            shares = teacher.on_grid(size)[extra].float().sigmoid()
+        with torch.autocast(device.type, enabled=False):  # counts of cells exceed half precision
+            extra[find_overlaps(teacher, truth, len(samples), self.max_iou)[0]] = False
+            shares = teacher.on_grid(grid)[extra].float().sigmoid()
         found = InstanceData(
             bboxes=teacher.boxes[extra],
             labels=teacher.probabilities[extra].argmax(1),
@@ -74,6 +74,6 @@ def _extended(sample: DetDataSample, extra: InstanceData) -> DetDataSample:
         "labels": torch.cat([own.labels.to(extra.labels), extra.labels]),
         "mask_cells": torch.cat([own.mask_cells.to(extra.mask_cells), extra.mask_cells[:, :height, :width]]),
     }
-    longer = sample.new()
-    longer.gt_instances = InstanceData(**columns)
-    return longer
+    extended = sample.new()
+    extended.gt_instances = InstanceData(**columns)
+    return extended

@@ -1,44 +1,48 @@
-"""What a teacher's instances teach a student that finds them at anchors."""
+"""Distillation of a teacher's instances into a student that predicts at anchors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from mmdet.utils import reduce_mean
 from mmengine.dist import get_world_size
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ibkd_mm.errors import UserError
 from ibkd_mm.methods.ibkd.matching import match
-from ibkd_mm.methods.ibkd.teacher_instances import TeacherInstances
+from ibkd_mm.methods.ibkd.teacher_instances import TeacherInstances, from_cached
 from ibkd_mm.registry import MODELS
 from ibkd_mm.yolov10.box_loss import complete_iou
 from ibkd_mm.yolov10.mask_loss import CroppedMaskLoss, binary_entropy
 from ibkd_mm.yolov10.structures import BranchStep
 
-_LEAST, _MOST = 1e-4, 1 - 1e-4
+_MIN_PROBABILITY, _MAX_PROBABILITY = 1e-4, 1 - 1e-4
 
 
 @MODELS.register_module()
 class InstanceDistillLoss(nn.Module):
     """Soft classes, soft masks and boxes of the teacher's instances, for both branches of a YOLOv10.
 
-    Teacher and truth are matched by the IoU of masks; an anchor that the assigner gave to an instance then
-    learns, at a temperature, what the teacher says of that instance. Classes and masks are compared by the
-    divergence of each score and each pixel, zero where student and teacher agree.
+    Instances of teacher and ground truth are matched by the IoU of their masks. An anchor that the assigner
+    gave to an instance then learns, at a temperature, what the teacher predicted for that instance. Classes
+    and masks are compared by the KL divergence of each score and each mask cell: 0 where both agree.
 
     Args:
-        class_weight: gain of the classes; targets are what the assigner asks of the anchor, times the
-            teacher's probabilities.
-        mask_weight: gain of the masks, inside the true boxes.
-        box_weight: gain of the boxes (1 - complete IoU) to those of the teacher's masks.
-        temperature: what logits of both are divided by; losses are multiplied by its square.
-        match_iou: IoU of masks that makes a match.
-        weighting: how pictures are weighed, such as `dict(type='ContextWeights')`; None for all alike.
+        class_weight: weight of the classes; the target is the assigned score of the anchor times the teacher's
+            class probabilities.
+        mask_weight: weight of the masks, inside the ground truth boxes.
+        box_weight: weight of the boxes: 1 - complete IoU with the box of the teacher's mask.
+        temperature: divides the logits of both; losses are multiplied by its square.
+        match_iou: mask IoU from which on instances match.
+        weighting: weights of the images, such as `dict(type='ContextWeights')`; None for equal weights.
         max_cells: see `CroppedMaskLoss`.
-        loss_weight: gain of all.
+        cached_max_probability: probability of a mask cell that a cached, hard mask covers wholly.
+        loss_weight: weight of all.
     """
+
+    needs_class_order = True
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class InstanceDistillLoss(nn.Module):
         match_iou: float = 0.5,
         weighting: Mapping[str, Any] | None = None,
         max_cells: int = 2**24,
+        cached_max_probability: float = 0.999,
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
@@ -57,36 +62,47 @@ class InstanceDistillLoss(nn.Module):
             raise UserError(f"InstanceDistillLoss expects a temperature above 0, found {temperature}.")
         self.class_weight, self.mask_weight, self.box_weight = class_weight, mask_weight, box_weight
         self.temperature, self.match_iou, self.loss_weight = temperature, match_iou, loss_weight
+        self.cached_max_probability = cached_max_probability
         self.weighting = None if weighting is None else MODELS.build(dict(weighting))
         self.mask_loss = CroppedMaskLoss(loss_weight=1.0, max_cells=max_cells, divergence=True)
 
     def forward(
-        self, one_to_many: BranchStep, one_to_one: BranchStep, teacher: TeacherInstances
+        self,
+        one_to_many: BranchStep,
+        one_to_one: BranchStep,
+        teacher: TeacherInstances | Sequence[InstanceData],
     ) -> dict[str, Tensor]:
         """Compare.
 
         Args:
-            one_to_many: what the student's branch of the name worked out in this step.
-            one_to_one: the other's.
-            teacher: the instances that the teacher saw.
+            one_to_many: this step of the student's branch of that name.
+            one_to_one: this step of the other branch.
+            teacher: the teacher's instances, or those of a cache, image by image.
         """
         logits = one_to_many.outputs.class_logits
         with torch.autocast(logits.device.type, enabled=False):
             _check_masks(one_to_many)
+            if not isinstance(teacher, TeacherInstances):
+                teacher = from_cached(teacher, one_to_many, self.cached_max_probability)
             teacher.check_classes(logits.shape[1])
             matches = match(teacher, one_to_many.truth, len(logits), self.match_iou)
-            weights = self._weights(one_to_many, teacher, matches.teacher_of)
-            shares = self._shares(teacher, one_to_many)
+            weights = self._image_weights(one_to_many, teacher, matches.teacher_of)
+            masks = self._soft_masks(teacher, one_to_many)
             parts = [
-                self._branch(step, teacher, shares, matches.teacher_of, weights)
+                self._branch(step, teacher, masks, matches.teacher_of, weights)
                 for step in (one_to_many, one_to_one)
             ]
         losses = {name: self.loss_weight * (parts[0][name] + parts[1][name]) for name in parts[0]}
         found = matches.teacher_of >= 0
-        return {**losses, "matched": found.float().sum() / max(len(found), 1), **_spread(weights)}
+        return {
+            **losses,
+            "matched": found.float().sum() / max(len(found), 1),
+            "min_image_weight": weights.min(),
+            "max_image_weight": weights.max(),
+        }
 
-    def _weights(self, step: BranchStep, teacher: TeacherInstances, teacher_of: Tensor) -> Tensor:
-        """Weigh the pictures, (B,); trust in one is the mean score of what was found of its instances."""
+    def _image_weights(self, step: BranchStep, teacher: TeacherInstances, teacher_of: Tensor) -> Tensor:
+        """Return the weights of the images, (B,); the trust in one is the mean score of its matches."""
         batch = len(step.outputs.class_logits)
         if self.weighting is None:
             return teacher.scores.new_ones(batch)
@@ -96,8 +112,8 @@ class InstanceDistillLoss(nn.Module):
         counts = torch.bincount(image, minlength=batch)
         return self.weighting(step.truth, total / counts.clamp(min=1), counts)
 
-    def _shares(self, teacher: TeacherInstances, step: BranchStep) -> Tensor:
-        """Soften the teacher's masks on the grid of the prototypes, which both branches have."""
+    def _soft_masks(self, teacher: TeacherInstances, step: BranchStep) -> Tensor:
+        """Return the teacher's softened masks on the grid of the prototypes, which both branches share."""
         assert step.outputs.prototypes is not None
         return (teacher.on_grid(step.outputs.prototypes.shape[2:]) / self.temperature).sigmoid()
 
@@ -105,70 +121,66 @@ class InstanceDistillLoss(nn.Module):
         self,
         step: BranchStep,
         teacher: TeacherInstances,
-        shares: Tensor,
+        masks: Tensor,
         teacher_of: Tensor,
         weights: Tensor,
     ) -> dict[str, Tensor]:
         image, anchor, instance, score = step.assignment
         sums = reduce_mean(torch.stack([score.sum(), score.new_tensor(len(score))]))
         scores, positives = sums.clamp(min=1 / get_world_size())
-        seen = (teacher_of[instance] >= 0).nonzero().squeeze(1)
-        image, anchor, instance, score = image[seen], anchor[seen], instance[seen], score[seen]
-        own, weight = teacher_of[instance], weights[image]
+        matched = (teacher_of[instance] >= 0).nonzero().squeeze(1)
+        image, anchor, instance, score = image[matched], anchor[matched], instance[matched], score[matched]
+        row, weight = teacher_of[instance], weights[image]
         losses = {}
         if self.class_weight:
-            wanted = score[:, None] * teacher.probabilities[own]
+            target = score[:, None] * teacher.probabilities[row]
             logits = step.outputs.class_logits[image, :, anchor]
-            each = self._soft(logits, wanted.clamp(_LEAST, _MOST).logit()).sum(1)
+            each = self._divergence(logits, target.clamp(_MIN_PROBABILITY, _MAX_PROBABILITY).logit()).sum(1)
             losses["loss_cls"] = self.class_weight * (each * weight).sum() / scores
         if self.mask_weight:
-            losses["loss_mask"] = self.mask_weight * self._masks(step, shares, seen, own, weight, positives)
+            mask_loss = self._mask_loss(step, masks, matched, row, weight, positives)
+            losses["loss_mask"] = self.mask_weight * mask_loss
         if self.box_weight:
-            apart = 1 - complete_iou(step.boxes[image, anchor], teacher.boxes[own])
-            losses["loss_bbox"] = self.box_weight * (apart * weight * score).sum() / scores
+            distance = 1 - complete_iou(step.boxes[image, anchor], teacher.boxes[row])
+            losses["loss_bbox"] = self.box_weight * (distance * weight * score).sum() / scores
         return losses
 
-    def _soft(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Divergence of scores from wanted ones, elementwise; both are logits."""
-        heat = self.temperature
-        wanted = (target / heat).sigmoid()
-        crossed = F.binary_cross_entropy_with_logits(logits / heat, wanted, reduction="none")
-        return heat**2 * (crossed - binary_entropy(wanted))
+    def _divergence(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the KL divergence of scores from target scores, elementwise; both are logits."""
+        soft = (target / self.temperature).sigmoid()
+        crossed = F.binary_cross_entropy_with_logits(logits / self.temperature, soft, reduction="none")
+        return self.temperature**2 * (crossed - binary_entropy(soft))
 
-    def _masks(
+    def _mask_loss(
         self,
         step: BranchStep,
-        shares: Tensor,
-        seen: Tensor,
-        own: Tensor,
+        masks: Tensor,
+        matched: Tensor,
+        row: Tensor,
         weight: Tensor,
         positives: Tensor,
     ) -> Tensor:
-        """Compare masks inside the true boxes; a coefficient divided by the temperature divides the logit."""
-        outputs, truth, heat = step.outputs, step.truth, self.temperature
+        """Compare masks inside the ground truth boxes; dividing a coefficient divides the logit."""
+        outputs, truth = step.outputs, step.truth
         assert outputs.coefficients is not None
         assert outputs.prototypes is not None
-        image, anchor, instance = (column[seen] for column in step.assignment[:3])
-        return heat**2 * self.mask_loss(
-            outputs.coefficients[image, :, anchor] / heat,
+        image, anchor, instance = (column[matched] for column in step.assignment[:3])
+        return self.temperature**2 * self.mask_loss(
+            outputs.coefficients[image, :, anchor] / self.temperature,
             outputs.prototypes,
             image,
             truth.boxes[instance],
-            shares,
-            own,
+            masks,
+            row,
             stride=truth.mask_stride,
             normaliser=positives,
             weight=weight,
         )
 
 
-def _spread(weights: Tensor) -> dict[str, Tensor]:
-    return {"least_weight": weights.min(), "most_weight": weights.max()}
-
-
 def _check_masks(step: BranchStep) -> None:
     if step.truth.masks is None:
         raise UserError(
-            "InstanceDistillLoss finds the teacher's instances again by their masks, and the student has "
-            "boxes alone. Set the student's bbox_head.mask, or distil features alone."
+            "InstanceDistillLoss matches the teacher's instances by their masks, and the student has boxes "
+            "alone. Set the student's bbox_head.mask, or distil feature maps alone."
         )

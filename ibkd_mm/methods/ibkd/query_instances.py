@@ -1,4 +1,4 @@
-"""From what a query-mask transformer puts out to instances."""
+"""Instances from the outputs of a query-mask transformer."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,15 @@ from ibkd_mm.registry import MODELS
 
 @MODELS.register_module()
 class QueryInstances(nn.Module):
-    """The instances that the queries of a Mask2Former are sure of.
+    """Select the confident queries of a Mask2Former as instances.
 
-    A query's score is the probability of its class times the mean probability of its mask, where that is
-    over a half: the teacher's own measure. Several queries may be sure of the same instance; the one with the
-    highest score then speaks for all.
+    A query's score is the teacher's own: the probability of its class times the mean probability of its mask
+    where that is over 0.5. If several queries predict the same instance, the one with the highest score is kept.
 
     Args:
-        score_thr: what the score must exceed.
-        max_iou: IoU of masks above which two are of the same instance.
-        stride: pixels of the input along the side of a mask's cell.
+        score_thr: score that a query must exceed.
+        max_iou: mask IoU above which two queries predict the same instance.
+        stride: pixels of the input along the side of a mask cell.
     """
 
     def __init__(self, score_thr: float = 0.3, max_iou: float = 0.7, stride: int = 4) -> None:
@@ -28,25 +27,24 @@ class QueryInstances(nn.Module):
         self.score_thr, self.max_iou, self.stride = score_thr, max_iou, stride
 
     def forward(self, outputs: Sequence[Sequence[Tensor]]) -> TeacherInstances:
-        """Keep the queries that are sure.
+        """Select the confident queries.
 
         Args:
-            outputs: (B, Q, classes + 1) logits of each layer of the decoder, the last for no object, and
-                (B, Q, h, w) logits of each.
+            outputs: for each decoder layer (B, Q, classes + 1) class logits, the last for no object, and
+                (B, Q, h, w) mask logits.
         """
         logits, masks = outputs[0][-1].float(), outputs[1][-1].float()
-        with torch.autocast(masks.device.type, enabled=False):  # cells are counted, past what a half holds
-            return self._sure(logits, masks)
+        with torch.autocast(masks.device.type, enabled=False):  # counts of cells exceed half precision
+            return self._select(logits, masks)
 
-    def _sure(self, logits: Tensor, masks: Tensor) -> TeacherInstances:
+    def _select(self, logits: Tensor, masks: Tensor) -> TeacherInstances:
         probabilities = logits.softmax(-1)[..., :-1]
-        shares = masks.sigmoid()
         inside = masks > 0
         area = inside.sum((-2, -1))
-        sureness = (shares * inside).sum((-2, -1)) / area.clamp(min=1)
-        score = probabilities.amax(-1) * sureness
-        sure = (score > self.score_thr) & (area > 0) & ~_doubled(inside, area, score, self.max_iou)
-        image, query = sure.nonzero(as_tuple=True)
+        certainty = (masks.sigmoid() * inside).sum((-2, -1)) / area.clamp(min=1)
+        score = probabilities.amax(-1) * certainty
+        duplicate = _duplicates(inside, area, score, self.max_iou)
+        image, query = ((score > self.score_thr) & (area > 0) & ~duplicate).nonzero(as_tuple=True)
         kept = masks[image, query]
         return TeacherInstances(
             image=image,
@@ -57,10 +55,10 @@ class QueryInstances(nn.Module):
         )
 
 
-def _doubled(inside: Tensor, area: Tensor, score: Tensor, most: float) -> Tensor:
-    """Say of (B, Q, h, w) masks which of them overlap one of a higher score by more than `most`, (B, Q)."""
+def _duplicates(inside: Tensor, area: Tensor, score: Tensor, max_iou: float) -> Tensor:
+    """Mark (B, Q, h, w) masks that overlap one with a higher score by more than `max_iou`: (B, Q)."""
     flat = inside.flatten(2).float()
     shared = flat @ flat.mT
-    joined = area[:, :, None] + area[:, None] - shared
+    union = area[:, :, None] + area[:, None] - shared
     rank = score.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-    return ((shared > most * joined) & (rank[:, None] < rank[:, :, None])).any(-1)
+    return ((shared > max_iou * union) & (rank[:, None] < rank[:, :, None])).any(-1)

@@ -1,7 +1,7 @@
 """Multi-scale deformable attention without a compiled operator.
 
-By `grid_sample`, as mmcv itself does on a CPU; there, where no gradient is asked for, by gathering pixels,
-which on maps of a full-size Mask2Former takes a fifth of the time.
+Uses `grid_sample`, as mmcv does on a CPU. On a CPU without gradients it gathers pixels instead, which takes a
+fifth of the time on the feature maps of a full-size Mask2Former.
 """
 
 import importlib
@@ -19,25 +19,26 @@ _Attention: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def install() -> None:
-    """Let mmcv gather on a CPU, where no gradient is asked for. Idempotent.
+    """Let mmcv gather pixels on a CPU if no gradient is needed. Idempotent.
 
-    Its own form writes every sample of every channel to memory and reads it again. Can go when it does not.
+    Its PyTorch version writes every sample of every channel to memory. Can go when it does not.
     """
-    upstream: Any = importlib.import_module("mmcv.ops.multi_scale_deform_attn")
-    upstream.multi_scale_deformable_attn_pytorch = _or_gathered(upstream.multi_scale_deformable_attn_pytorch)
+    module: Any = importlib.import_module("mmcv.ops.multi_scale_deform_attn")
+    upstream = module.multi_scale_deformable_attn_pytorch
+    module.multi_scale_deformable_attn_pytorch = _gather_without_gradient(upstream)
 
 
-def _or_gathered(sampled: _Attention) -> _Attention:
-    if hasattr(sampled, "__wrapped__"):
-        return sampled
+def _gather_without_gradient(upstream: _Attention) -> _Attention:
+    if hasattr(upstream, "__wrapped__"):
+        return upstream
 
-    @wraps(sampled)
+    @wraps(upstream)
     def attend(value: Tensor, spatial_shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
         inputs = (value, locations, weights)
-        differentiable = torch.is_grad_enabled() and any(each.requires_grad for each in inputs)
+        differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
         if differentiable or value.device.type != "cpu":
-            return sampled(value, spatial_shapes, locations, weights)
-        return _computed(spatial_shapes, *inputs)
+            return upstream(value, spatial_shapes, locations, weights)
+        return _attend(spatial_shapes, *inputs)
 
     return attend
 
@@ -50,20 +51,20 @@ def ms_deform_attn_forward(
     attention_weights: Tensor,
     im2col_step: int,
 ) -> Tensor:
-    """Sum the value maps over the sampled points, by the attention weights.
+    """Return the sum of the values at the sampled points, weighted by attention.
 
     Args:
-        value: (B, K, heads, D), the K keys being the levels' pixels one level after the other.
+        value: (B, K, heads, D), K the pixels of all levels, level by level.
         spatial_shapes: (L, 2) int64, height and width of the levels.
-        level_start_index: (L,), unused: it follows from the shapes.
-        sampling_locations: (B, Q, heads, L, P, 2) as x, y; 0 to 1 spans a level.
+        level_start_index: (L,), unused, as the shapes determine it.
+        sampling_locations: (B, Q, heads, L, P, 2) as x, y, from 0 to 1 on each level.
         attention_weights: (B, Q, heads, L, P).
-        im2col_step: unused, it tunes mmcv's own kernel.
+        im2col_step: unused, an option of mmcv's kernel.
 
     Returns:
         (B, Q, heads * D) in the dtype of `value`.
     """
-    return _computed(spatial_shapes, value, sampling_locations, attention_weights)
+    return _attend(spatial_shapes, value, sampling_locations, attention_weights)
 
 
 def ms_deform_attn_backward(
@@ -82,21 +83,21 @@ def ms_deform_attn_backward(
     dtype = compute_dtype(value)
     inputs = [t.detach().to(dtype).requires_grad_() for t in (value, sampling_locations, attention_weights)]
     with full_precision(value), torch.enable_grad():
-        output = _sampled(spatial_shapes, *inputs)
+        output = _attend_by_sampling(spatial_shapes, *inputs)
         gradients = torch.autograd.grad(output, inputs, grad_output.to(dtype))
     for target, gradient in zip((grad_value, grad_sampling_loc, grad_attn_weight), gradients, strict=True):
         target.copy_(gradient)
 
 
-def _computed(spatial_shapes: Tensor, *given: Tensor) -> Tensor:
-    dtype = compute_dtype(given[0])
-    inputs = [each.detach().to(dtype) for each in given]
-    attend = _gathered if given[0].device.type == "cpu" else _sampled
-    with full_precision(given[0]):
-        return attend(spatial_shapes, *inputs).to(given[0].dtype)
+def _attend(spatial_shapes: Tensor, *inputs: Tensor) -> Tensor:
+    value = inputs[0]
+    converted = [tensor.detach().to(compute_dtype(value)) for tensor in inputs]
+    attend = _attend_by_gathering if value.device.type == "cpu" else _attend_by_sampling
+    with full_precision(value):
+        return attend(spatial_shapes, *converted).to(value.dtype)
 
 
-def _sampled(spatial_shapes: Tensor, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+def _attend_by_sampling(spatial_shapes: Tensor, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
     batch, _, heads, dim = value.shape
     queries = locations.shape[1]
     sizes = spatial_shapes.tolist()
@@ -111,42 +112,42 @@ def _sampled(spatial_shapes: Tensor, value: Tensor, locations: Tensor, weights: 
     return output.view(batch, heads * dim, queries).transpose(1, 2).contiguous()
 
 
-def _gathered(spatial_shapes: Tensor, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-    """Add up the four pixels around each point, as they lie in memory, in one weighted sum for each query."""
+def _attend_by_gathering(spatial_shapes: Tensor, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+    """Compute one weighted sum per query over the four pixels around each of its points."""
     batch, keys, heads, dim = value.shape
     queries = locations.shape[1]
     columns, rows = (spatial_shapes.cpu()[:, axis, None].int() for axis in (1, 0))  # (L, 1)
     sizes = (columns * rows).squeeze(1)
     starts = (sizes.cumsum(0) - sizes)[:, None].int()
-    x, beside = _around(locations[..., 0], columns)  # each (B, Q, heads, L, P, 2)
-    y, below = _around(locations[..., 1], rows)
+    x, x_weights = _neighbours(locations[..., 0], columns)  # each (B, Q, heads, L, P, 2)
+    y, y_weights = _neighbours(locations[..., 1], rows)
     pixels = (y * columns[..., None] + starts[..., None])[..., None] + x[..., None, :]
     pixels += keys * torch.arange(batch, dtype=torch.int32).view(-1, 1, 1, 1, 1, 1, 1)
     rows_of_value = pixels * heads + torch.arange(heads, dtype=torch.int32).view(-1, 1, 1, 1, 1)
-    shares = (below * weights[..., None])[..., None] * beside[..., None, :]
+    pixel_weights = (y_weights * weights[..., None])[..., None] * x_weights[..., None, :]
     output = F.embedding_bag(
         rows_of_value.flatten(3).flatten(0, 2),
         value.reshape(-1, dim),
         mode="sum",
-        per_sample_weights=shares.flatten(3).flatten(0, 2),
+        per_sample_weights=pixel_weights.flatten(3).flatten(0, 2),
     )
     return output.view(batch, queries, heads * dim)
 
 
-def _around(places: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the two pixels around each place along an axis, and the share of each, 0 outside of the map.
+def _neighbours(coordinates: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two pixels around each coordinate of an axis and their weights, 0 outside the feature map.
 
     Args:
-        places: (..., L, P), 0 to 1 spanning a level.
-        sizes: (L, 1), pixels of the levels.
+        coordinates: (..., L, P), from 0 to 1 on each level.
+        sizes: (L, 1), number of pixels of each level.
 
     Returns:
-        Two of (..., L, P, 2).
+        Two tensors (..., L, P, 2).
     """
-    places = places * sizes - 0.5
-    first = places.floor()
-    after = places - first
+    coordinates = coordinates * sizes - 0.5
+    first = coordinates.floor()
+    fraction = coordinates - first
     pixels = torch.stack([first, first + 1], -1).int()
     sizes = sizes[..., None]
-    shares = torch.stack([1 - after, after], -1) * ((pixels >= 0) & (pixels < sizes))
-    return torch.minimum(pixels.clamp(min=0), sizes - 1), shares
+    weights = torch.stack([1 - fraction, fraction], -1) * ((pixels >= 0) & (pixels < sizes))
+    return torch.minimum(pixels.clamp(min=0), sizes - 1), weights

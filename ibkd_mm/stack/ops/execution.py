@@ -1,4 +1,4 @@
-"""How portable operators compute, whatever they are given and wherever they are called."""
+"""Precision and threads of the portable operators."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,26 +8,23 @@ from torch import Tensor
 
 
 def compute_dtype(tensor: Tensor) -> torch.dtype:
-    """Return float64 for float64, float32 for all else: half precision is for storing, not for computing."""
+    """Return the dtype to compute in: float64 for float64, float32 for every other dtype."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 @contextmanager
 def full_precision(tensor: Tensor) -> Iterator[None]:
-    """Switch autocast off on the tensor's device.
-
-    Without it autocast would turn the matrix products inside an operator back into half precision.
-    """
+    """Disable autocast on the tensor's device, which would run matrix products in half precision."""
     with torch.autocast(tensor.device.type, enabled=False):
         yield
 
 
 @contextmanager
 def one_thread(tensor: Tensor) -> Iterator[None]:
-    """Let a CPU work alone on hundreds of small steps.
+    """Compute hundreds of small steps on one CPU thread.
 
-    A team of threads meets after every step. That gains little on small ones, and where data loading keeps
-    the other cores busy each meeting waits for a turn of the scheduler: measured, up to fifty times slower.
+    Threads synchronise after every step. While data loading keeps the other cores busy, each synchronisation
+    waits for the scheduler: measured up to fifty times slower.
     """
     threads = torch.get_num_threads()
     if tensor.device.type != "cpu" or threads == 1:

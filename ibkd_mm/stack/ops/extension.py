@@ -1,12 +1,9 @@
-"""The module that stands for `mmcv._ext`: operators by the names and calls that mmcv uses."""
+"""Portable replacement of the module `mmcv._ext`, with the names and signatures that mmcv uses."""
 
 from collections.abc import Callable
-from importlib.abc import Loader
-from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec
-from types import ModuleType
 from typing import Any
 
+from ibkd_mm.stack.lazy_modules import StandInModule
 from ibkd_mm.stack.ops.deform_attn import ms_deform_attn_backward, ms_deform_attn_forward
 from ibkd_mm.stack.ops.focal_loss import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
 from ibkd_mm.stack.ops.nms import nms
@@ -17,12 +14,12 @@ NAME = "mmcv._ext"
 
 
 def get_compiler_version() -> str:
-    """Say in mmcv's reports of the environment that nothing was compiled."""
+    """Return what mmcv's environment report shows as the compiler."""
     return "none (portable operators of ibkd_mm)"
 
 
 def get_compiling_cuda_version() -> str:
-    """Say the same of CUDA."""
+    """Return what mmcv's environment report shows as the CUDA version."""
     return "none (portable operators of ibkd_mm)"
 
 
@@ -44,42 +41,27 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 
 
 class MissingOperatorError(NotImplementedError):
-    """An operator of mmcv was called that only the compiled mmcv has."""
+    """Only the compiled mmcv has the operator that was called."""
 
 
-class PortableExtension(ModuleType):
-    """Has every name that mmcv may ask for: mmcv insists at import on all, and calls few."""
+class PortableExtension(StandInModule):
+    """Module with the portable operators, and a failing function for every other name.
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("__"):  # Python's own questions, such as `__path__`, want an honest answer
-            raise AttributeError(name)
-        return _missing(name)
+    mmcv requires at import that all its operators exist.
+    """
 
+    def __init__(self) -> None:
+        super().__init__(NAME, is_package=False)
+        vars(self).update(OPERATORS)
 
-def _missing(name: str) -> Callable[..., Any]:
-    def missing(*_: Any, **__: Any) -> None:
-        raise MissingOperatorError(
-            f"mmcv's operator `{name}` is not among the portable ones ({', '.join(sorted(OPERATORS))}). "
-            "`make ops` builds the compiled operators, which have it and are then used by themselves."
-        )
+    def make_attribute(self, name: str) -> Callable[..., Any]:
+        """Return a function that raises an error."""
 
-    missing.__name__ = missing.__qualname__ = name
-    return missing
+        def missing(*_: Any, **__: Any) -> None:
+            raise MissingOperatorError(
+                f"mmcv's operator `{name}` is not among the portable ones ({', '.join(sorted(OPERATORS))}). "
+                "`make ops` builds the compiled operators, which include it and are then used automatically."
+            )
 
-
-class _PortableLoader(Loader):
-    """Lets the module have the spec of a real one, which `find_spec` and reloading ask for."""
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return PortableExtension(spec.name, __doc__)
-
-    def exec_module(self, module: ModuleType) -> None:
-        vars(module).update(OPERATORS)
-
-
-def build() -> ModuleType:
-    """Return a new portable extension module."""
-    spec = ModuleSpec(NAME, _PortableLoader(), origin=__name__)
-    module = module_from_spec(spec)
-    _PortableLoader().exec_module(module)
-    return module
+        missing.__name__ = missing.__qualname__ = name
+        return missing

@@ -1,4 +1,4 @@
-"""Sigmoid focal loss, element by element."""
+"""Sigmoid focal loss for each logit."""
 
 import torch
 from torch import Tensor
@@ -11,15 +11,15 @@ _SMALLEST = torch.finfo(torch.float32).tiny
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Write the loss of every logit into `output`.
+    """Write the loss of each logit into `output`.
 
     Args:
         input: (N, C) logits.
         target: (N,) int64 labels; those outside 0..C-1 are background.
-        weight: (C,) factors by label, or empty.
+        weight: (C,) factor of each class, or empty.
         output: (N, C), overwritten.
-        gamma: exponent on the probability of being wrong.
-        alpha: share of the positives, 1 - alpha of the negatives.
+        gamma: exponent of the probability of the wrong answer.
+        alpha: weight of positives; negatives have 1 - alpha.
     """
     p, positive = _probabilities(input, target)
     loss_positive = (1 - p) ** gamma * p.clamp(min=_SMALLEST).log()
@@ -31,7 +31,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Write the derivative of every logit's loss into `grad_input`; shapes as in the forward."""
+    """Write the derivative of each logit's loss into `grad_input`; shapes as in the forward pass."""
     p, positive = _probabilities(input, target)
     log_p, log_q = p.clamp(min=_SMALLEST).log(), (1 - p).clamp(min=_SMALLEST).log()
     slope_positive = (1 - p) ** gamma * (1 - p - gamma * p * log_p)
@@ -41,13 +41,13 @@ def sigmoid_focal_loss_backward(
 
 
 def _probabilities(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return sigmoid(input) and where a logit is its target's own, both (N, C)."""
+    """Return sigmoid(input) and whether a logit belongs to the target class, both (N, C)."""
     classes = torch.arange(input.size(1), device=input.device)
     return input.detach().to(compute_dtype(input)).sigmoid(), target[:, None] == classes
 
 
 def _label_weights(weight: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Return (N, 1) factors. Background weighs 1: mmcv's kernel reads past the end of `weight` there."""
+    """Return (N, 1) factors; 1 for background, where mmcv's kernel reads past the end of `weight`."""
     weight = weight.to(compute_dtype(weight))
     if weight.numel() == 0:
         return weight.new_ones(1)

@@ -1,7 +1,7 @@
 """Half precision for compiled operators on a CPU.
 
-mmcv's CPU kernels take float32 and float64 alone, so that under autocast Mask R-CNN stops at its first NMS.
-Can go when they take the others.
+mmcv's CPU kernels accept only float32 and float64: under autocast Mask R-CNN fails at its first NMS. Can go
+when they accept half precision.
 """
 
 import functools
@@ -16,21 +16,21 @@ from ibkd_mm.stack.ops.extension import OPERATORS
 _HALF = (torch.bfloat16, torch.float16)
 
 
-def serve_half(compiled: ModuleType) -> None:
-    """Let the portable operators take what a compiled module's cannot."""
+def support_half_precision(extension: ModuleType) -> None:
+    """Let the portable operators run if a compiled one gets a half-precision tensor on the CPU."""
     for name, portable in OPERATORS.items():
-        own = getattr(compiled, name, None)
-        if own is not None:
-            setattr(compiled, name, _choose(own, portable))
+        compiled = getattr(extension, name, None)
+        if compiled is not None:
+            setattr(extension, name, _with_fallback(compiled, portable))
 
 
-def _choose(own: Callable[..., Any], portable: Callable[..., Any]) -> Callable[..., Any]:
+def _with_fallback(compiled: Callable[..., Any], portable: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(portable)
-    def chosen(*args: Any, **kwargs: Any) -> Any:
-        operator = portable if any(map(_is_half_on_cpu, (*args, *kwargs.values()))) else own
-        return operator(*args, **kwargs)
+    def operator(*args: Any, **kwargs: Any) -> Any:
+        run = portable if any(map(_is_half_on_cpu, (*args, *kwargs.values()))) else compiled
+        return run(*args, **kwargs)
 
-    return chosen
+    return operator
 
 
 def _is_half_on_cpu(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""RoIAlign as mmcv calls it: results go into tensors that the caller made."""
+"""RoIAlign with mmcv's signature, which writes into tensors of the caller."""
 
 from torch import Tensor
 
@@ -22,20 +22,20 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Pool features under RoIs into `output`.
+    """Pool the features inside RoIs into `output`.
 
     Args:
         input: (B, C, H, W).
         rois: (R, 5) as image index, x1, y1, x2, y2.
         output: (R, C, aligned_height, aligned_width), overwritten.
-        argmax_y: like `output`; in max mode overwritten with the y of each maximum, else unused.
-        argmax_x: the same for x.
-        aligned_height: bins from top to bottom.
-        aligned_width: bins from left to right.
-        spatial_scale: size of the features relative to that of the RoIs.
-        sampling_ratio: points along a side of a bin; 0 for as many as pixels, rounded up.
-        pool_mode: 0 for the maximum of a bin's points, 1 for their average.
-        aligned: whether pixel centres lie at halves; without it RoIs are also at least one pixel large.
+        argmax_y: shape of `output`; overwritten with the y of each maximum in max mode, else unused.
+        argmax_x: as `argmax_y`, for x.
+        aligned_height: number of vertical bins.
+        aligned_width: number of horizontal bins.
+        spatial_scale: scale from RoI coordinates to feature pixels.
+        sampling_ratio: points per bin and axis; 0 for one per pixel, rounded up.
+        pool_mode: 0 for the maximum of the points in a bin, 1 for their average.
+        aligned: whether pixel centres are at half integers; if not, RoIs are at least one pixel large.
     """
     pooling = Pooling((aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
     if pool_mode == _MAX:
@@ -43,7 +43,7 @@ def roi_align_forward(
         for target, result in zip((output, argmax_y, argmax_x), results, strict=True):
             target.copy_(result)
     else:
-        kernels = torchvision_kernels if torchvision_kernels.serves("roi_align", input) else roi_average
+        kernels = torchvision_kernels if torchvision_kernels.is_preferred("roi_align", input) else roi_average
         output.copy_(kernels.average_forward(input, rois, pooling))
 
 
@@ -60,10 +60,12 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Add the gradient of the features to `grad_input` (B, C, H, W); the rest as in the forward."""
+    """Add the gradient of the features to `grad_input` (B, C, H, W); arguments as in the forward pass."""
     pooling = Pooling((aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
     if pool_mode == _MAX:
         grad_input.add_(max_backward(grad_output, rois, argmax_y, argmax_x, grad_input.shape))
     else:
-        kernels = torchvision_kernels if torchvision_kernels.serves("roi_align", grad_output) else roi_average
+        kernels = (
+            torchvision_kernels if torchvision_kernels.is_preferred("roi_align", grad_output) else roi_average
+        )
         grad_input.add_(kernels.average_backward(grad_output, rois, grad_input.shape, pooling))

@@ -1,4 +1,4 @@
-"""Where RoIAlign samples: the points along one axis of every RoI and their bilinear weights."""
+"""Sampling points of RoIAlign along one axis, and their bilinear weights."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from ibkd_mm.stack.ops.execution import compute_dtype
 
-# More points than any RoI has; bounds what an infinite one asks for.
-LARGE = float(1 << 30)
+# More points than any RoI has; limits the points of an infinite RoI.
+MAX_POINTS = float(1 << 30)
 
 
 class Side(NamedTuple):
-    """One axis of R RoIs in pixels of the map: where it starts, a bin's length and number of points."""
+    """One axis of R RoIs: start and bin length in feature pixels, number of points per bin."""
 
     start: Tensor
     bin_length: Tensor
@@ -36,13 +36,13 @@ def _side(start: Tensor, length: Tensor, bins: int, sampling_ratio: int, aligned
     bin_length = length / bins
     if sampling_ratio > 0:
         points = torch.full_like(length, sampling_ratio)
-    else:  # mmcv rounds up in float32 even when it computes in float64
-        points = bin_length.float().ceil().nan_to_num(0).clamp(0, LARGE)
+    else:  # mmcv rounds up in float32 even for float64 input
+        points = bin_length.float().ceil().nan_to_num(0).clamp(0, MAX_POINTS)
     return Side(start, bin_length, points.long())
 
 
 def positions(side: Side, bin_index: Tensor, point_index: Tensor) -> Tensor:
-    """Return the coordinates of points; the indices broadcast against (R, ...)."""
+    """Return the coordinates of points; the indices must broadcast against (R, ...)."""
     expand = (...,) + (None,) * (bin_index.dim() - 1)
     start, bin_length, points = (t[expand] for t in side)
     offset = (point_index + 0.5).to(start.dtype) * bin_length / points.clamp(min=1)
@@ -50,13 +50,13 @@ def positions(side: Side, bin_index: Tensor, point_index: Tensor) -> Tensor:
 
 
 def neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the two pixels around each coordinate, the share of the upper one, and whether it is on the map.
+    """Return the two pixels around each coordinate, the weight of the upper one, and whether it is inside.
 
-    A coordinate up to one pixel outside counts as on the border; NaN is nowhere.
+    A coordinate up to one pixel outside the feature map counts as on its border; NaN counts as outside.
     """
     inside = (position >= -1) & (position <= size)
     position = position.where(inside, 0).clamp(0, size - 1)
     low = position.floor()
-    high_share = position - low
+    high_weight = position - low
     low_pixel = low.long()
-    return low_pixel, (low_pixel + 1).clamp(max=size - 1), high_share, inside
+    return low_pixel, (low_pixel + 1).clamp(max=size - 1), high_weight, inside

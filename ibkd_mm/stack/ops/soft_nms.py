@@ -1,4 +1,4 @@
-"""Soft non-maximum suppression: overlapped boxes lose score instead of being dropped."""
+"""Soft non-maximum suppression: reduce the score of overlapping boxes instead of removing them."""
 
 import numpy as np
 import torch
@@ -22,17 +22,16 @@ def softnms(
 ) -> Tensor:
     """Write the surviving boxes with their decayed scores into `dets` and return their indices.
 
-    Each round swaps the best box to the front of the table, takes it off and decays the others. As in mmcv
-    the place of a box that falls below `min_score` is taken by the last one: that decides which of two equal
-    scores goes first.
+    Each round moves the best box to the front of the table, removes it and decays the others. As in mmcv, the
+    last box replaces a box that falls below `min_score`: this determines the order of equal scores.
 
     Args:
         boxes: (N, 4) as x1, y1, x2, y2.
         scores: (N,).
-        dets: (N, 5), its first K rows are overwritten with box and score.
-        iou_threshold: overlap from which `NAIVE` drops and `LINEAR` decays; `GAUSSIAN` decays always.
+        dets: (N, 5), the first K rows are overwritten with box and score.
+        iou_threshold: IoU from which `NAIVE` removes and `LINEAR` decays; `GAUSSIAN` always decays.
         sigma: width of the Gaussian.
-        min_score: boxes that fall below are dropped.
+        min_score: boxes that fall below are removed.
         method: `NAIVE`, `LINEAR` or `GAUSSIAN`.
         offset: 0, or 1 for boxes whose width is x2 - x1 + 1.
 
@@ -61,7 +60,7 @@ def softnms(
 
 
 def _table(boxes: Tensor, scores: Tensor, offset: int) -> np.ndarray:
-    """Return (6, N): corners, score and area."""
+    """Return corners, score and area (6, N)."""
     dtype = compute_dtype(boxes)
     x1, y1, x2, y2 = boxes.detach().cpu().to(dtype).unbind(1)
     area = (x2 - x1 + offset) * (y2 - y1 + offset)
@@ -78,7 +77,7 @@ def _iou(box: np.ndarray, others: np.ndarray, offset: int) -> np.ndarray:
 
 
 def _decay(iou: np.ndarray, iou_threshold: float, sigma: float, method: int) -> np.ndarray:
-    """Return the factor (M,) on the scores."""
+    """Return the factors (M,) of the scores."""
     if method == GAUSSIAN:
         return np.exp(-(iou * iou) / sigma)
     decayed = 1 - iou if method == LINEAR else np.zeros_like(iou)
@@ -86,7 +85,7 @@ def _decay(iou: np.ndarray, iou_threshold: float, sigma: float, method: int) -> 
 
 
 def _close_gaps(dropped: np.ndarray) -> np.ndarray:
-    """Return who stands where once each dropped place is taken by the last that is not dropped."""
+    """Return the order of the kept boxes after the last kept ones have filled the gaps."""
     kept = np.flatnonzero(~dropped)
     places = np.arange(len(kept))
     gaps = dropped[: len(kept)]

@@ -10,6 +10,7 @@ from pycocotools import mask as rle
 from ibkd_mm.datasets.shapes import ShapesSpec, build, ensure_shapes
 from ibkd_mm.datasets.shapes.outlines import CLASSES
 from ibkd_mm.errors import UserError
+from ibkd_mm.utils import parallel
 
 SPEC = ShapesSpec(preset="hard", train=6, val=3, size=96, seed=5)
 
@@ -47,26 +48,26 @@ def test_annotations_are_the_exact_visible_masks(made):
     assert [a["id"] for a in coco["annotations"]] == list(range(1, len(coco["annotations"]) + 1))
 
 
-def test_pictures_on_disk_are_the_drawn_ones_up_to_jpeg(made):
+def test_images_on_disk_are_the_drawn_ones_up_to_jpeg(made):
     drawn = SPEC.scene("train", 2).image.astype(float)
     stored = cv2.imread(str(made / "train/000003.jpg")).astype(float)
     assert np.abs(drawn - stored).mean() < 12
 
 
 def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, made, monkeypatch):
-    monkeypatch.setattr(build, "_PICTURES_A_WORKER", 1)
+    monkeypatch.setattr(parallel, "_ITEMS_PER_WORKER", 1)
     ensure_shapes(tmp_path / "data", SPEC, workers=3)
     assert _files(tmp_path / "data") == _files(made)
 
 
-def test_more_training_pictures_leave_the_others_as_they_are(tmp_path, made):
+def test_more_training_images_leave_the_others_as_they_are(tmp_path, made):
     ensure_shapes(tmp_path / "data", ShapesSpec(preset="hard", train=8, val=3, size=96, seed=5), workers=1)
     larger = _files(tmp_path / "data")
     assert len(larger) == len(_files(made)) + 2
     assert all(larger[name] == content for name, content in _files(made).items() if name.endswith(".jpg"))
 
 
-def test_seed_and_split_change_the_pictures(made):
+def test_seed_and_split_change_the_images(made):
     other = ShapesSpec(preset="hard", train=6, val=3, size=96, seed=6)
     assert (SPEC.scene("train", 0).image != other.scene("train", 0).image).any()
     assert (SPEC.scene("train", 0).image != SPEC.scene("val", 0).image).any()

@@ -1,4 +1,4 @@
-"""What the data set does besides reading: it makes its files, says so, and refuses what it does not know."""
+"""Generating the files on first use, the log message, and unknown arguments."""
 
 from unittest import mock
 
@@ -20,7 +20,7 @@ def test_it_makes_its_files_on_first_use_and_says_so(tmp_path):
     root = tmp_path / "shapes"
     first, said = _said(root)
     assert len(said) == 1
-    assert said[0].startswith(f"Generated Shapes (easy, 3 + 2 pictures) in {root} in ")
+    assert said[0].startswith(f"Generated Shapes (easy, 3 + 2 images) in {root} in ")
     second, said = _said(root, split="val", test_mode=True)
     assert said == []
     assert (len(first), len(second)) == (3, 2)

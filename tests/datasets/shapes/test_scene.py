@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from ibkd_mm.datasets.shapes.outlines import CLASSES, distractor, outline
-from ibkd_mm.datasets.shapes.scene import PRESETS, _coverage, draw
+from ibkd_mm.datasets.shapes.outlines import CLASSES, OUTLINES, create_distractor
+from ibkd_mm.datasets.shapes.scene import PRESETS, _rasterise, draw_scene
 
 
 def _scene(preset: str, index: int = 0):
-    return draw(160, PRESETS[preset], np.random.default_rng([7, index]))
+    return draw_scene(160, PRESETS[preset], np.random.default_rng([7, index]))
 
 
 def test_there_are_eight_classes():
@@ -34,14 +34,14 @@ def _perimeter(contours):
 def test_masks_have_the_area_of_the_shape(name):
     """Up to the pen that draws the soft edge, which is less than a pixel wide."""
     radius = 60.0
-    area = int((_coverage([radius * points + 80.0 for points in outline(name)], 160) > 127).sum())
+    area = int((_rasterise([radius * points + 80.0 for points in OUTLINES[name]], 160) > 127).sum())
     assert (
-        _AREAS[name] * radius**2 < area < _AREAS[name] * radius**2 + 0.9 * radius * _perimeter(outline(name))
+        _AREAS[name] * radius**2 < area < _AREAS[name] * radius**2 + 0.9 * radius * _perimeter(OUTLINES[name])
     )
 
 
 def test_crescent_is_a_disc_less_a_moved_disc():
-    coverage = _coverage([60.0 * points + 80.0 for points in outline("crescent")], 160) > 127
+    coverage = _rasterise([60.0 * points + 80.0 for points in OUTLINES["crescent"]], 160) > 127
     x, y = np.meshgrid((np.arange(160) + 0.5 - 80) / 60, (np.arange(160) + 0.5 - 80) / 60)
     pen = 0.9 / 60
     smaller = (x**2 + y**2 < 1) & ((x - 0.5) ** 2 + y**2 > 0.9**2)
@@ -51,15 +51,15 @@ def test_crescent_is_a_disc_less_a_moved_disc():
 
 
 def test_a_ring_has_a_hole():
-    coverage = _coverage([60.0 * points + 80.0 for points in outline("ring")], 160)
+    coverage = _rasterise([60.0 * points + 80.0 for points in OUTLINES["ring"]], 160)
     assert coverage[80, 80] == 0
     assert coverage[80, 80 + 47] == 255
 
 
 def test_outlines_and_distractors_stay_in_the_unit_disc():
     rng = np.random.default_rng(0)
-    contours = [points for name in CLASSES for points in outline(name)]
-    contours += [points for _ in range(50) for points in distractor(rng)]
+    contours = [points for name in CLASSES for points in OUTLINES[name]]
+    contours += [points for _ in range(50) for points in create_distractor(rng)]
     assert max(np.linalg.norm(points, axis=1).max() for points in contours) <= 1.02
 
 
@@ -90,7 +90,7 @@ def test_each_preset_is_more_crowded_with_smaller_instances_than_the_one_before(
     assert smallest(hardest) < 0.8 * smallest(hard)
 
 
-def test_the_same_randomness_gives_the_same_picture():
+def test_the_same_randomness_gives_the_same_image():
     first, again, other = _scene("hard", 3), _scene("hard", 3), _scene("hard", 4)
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.masks, again.masks)
@@ -98,8 +98,8 @@ def test_the_same_randomness_gives_the_same_picture():
 
 
 def test_pixels_outside_instances_and_distractors_are_ground():
-    """An instance's colours really are where its mask says: masks move with the pictures' edges."""
-    scene = draw(160, PRESETS["easy"], np.random.default_rng(11))
+    """The colours of an instance are where its mask is: edges of masks are edges of the image."""
+    scene = draw_scene(160, PRESETS["easy"], np.random.default_rng(11))
     grey = scene.image.astype(float).mean(-1)
     mask = scene.masks.any(0)
     inner = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]

@@ -1,4 +1,4 @@
-"""What the tests of transforms share: pictures with instances, as mmdet's loading leaves them."""
+"""What the tests of transforms share: images with instances, as mmdet's loading leaves them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ import ibkd_mm  # noqa: F401
 
 
 def smooth(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
-    """A picture whose neighbouring pixels are nearly equal, so that rounding of places shows little."""
+    """An image whose neighbouring pixels are nearly equal, so that rounding of places shows little."""
     coarse = np.random.default_rng(seed).integers(0, 256, (3, 4, 3)).astype(np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 

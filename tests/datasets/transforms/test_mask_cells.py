@@ -27,15 +27,15 @@ def test_counts_are_those_of_the_cells(
 
 
 def test_the_student_learns_the_same_from_cells_as_from_masks(sample: Callable) -> None:
-    """Pictures of sizes that are no multiple of the stride, one without instances, one with a crowd."""
+    """Images of sizes that are no multiple of the stride, one without instances, one with a crowd."""
 
     def packed(cells: bool) -> list:
-        pictures = [
+        images = [
             sample(21, 18, [[2, 3, 17, 9], [0, 0, 5, 5]], labels=[4, 2]),
             sample(32, 24),
             sample(30, 10, [[5, 1, 29, 10], [0, 0, 9, 9]], ignored=[False, True]),
         ]
-        samples = [PackDetInputs().transform(one) for one in pictures]
+        samples = [PackDetInputs().transform(one) for one in images]
         return [(MaskCells(4).transform(one) if cells else one)["data_samples"] for one in samples]
 
     cpu, size = torch.device("cpu"), (8, 8)

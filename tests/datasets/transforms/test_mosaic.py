@@ -13,7 +13,7 @@ from ibkd_mm.errors import UserError
 STILL = {"scale": 0.0, "translate": 0.0}
 
 
-def boxes_from_mask_logits(results: dict[str, Any]) -> np.ndarray:
+def boxes_of(results: dict[str, Any]) -> np.ndarray:
     return results["gt_bboxes"].tensor.numpy()
 
 
@@ -21,13 +21,13 @@ def masks_of(results: dict[str, Any]) -> np.ndarray:
     return results["gt_masks"].to_ndarray()
 
 
-def test_an_unmoved_mosaic_is_four_resized_pictures_around_its_middle(
+def test_an_unmoved_mosaic_is_four_resized_images_around_its_middle(
     sample: Callable, fixed: Callable
 ) -> None:
     fixed(0.5)
     sizes = [(64, 48), (40, 64), (64, 64), (80, 32)]
     samples = [sample(*size, seed=index) for index, size in enumerate(sizes)]
-    # the canvas is 128 x 128 and its middle half is seen, where the pictures' corners meet
+    # the canvas is 128 x 128 and its middle half is seen, where the images' corners meet
     mosaic = MosaicAffine((64, 64), **STILL).transform({**samples[0], "mix_results": samples[1:]})
     image = mosaic["img"]
     assert image.shape == (64, 64, 3)
@@ -46,20 +46,20 @@ def test_an_unmoved_mosaic_is_four_resized_pictures_around_its_middle(
     assert (image[58:, 32:] == 114).all()
 
 
-def test_instances_of_a_mosaic_stand_where_their_pictures_do(sample: Callable, fixed: Callable) -> None:
+def test_instances_of_a_mosaic_stand_where_their_images_do(sample: Callable, fixed: Callable) -> None:
     fixed(0.5)
     box = [[40, 40, 60, 56]]
     samples = [sample(64, 64, box, labels=[index + 3]) for index in range(4)]
     mosaic = MosaicAffine((64, 64), **STILL).transform({**samples[0], "mix_results": samples[1:]})
-    # left pictures are seen from 32 on, those at the right up to 32: at 40 nothing of the box is left
-    assert boxes_from_mask_logits(mosaic).tolist() == [[8, 8, 28, 24]]
+    # left images are seen from 32 on, those at the right up to 32: at 40 nothing of the box is left
+    assert boxes_of(mosaic).tolist() == [[8, 8, 28, 24]]
     assert mosaic["gt_bboxes_labels"].tolist() == [3]
     box = [[20, 20, 60, 50]]
     samples = [sample(64, 64, box, labels=[index + 3]) for index in range(4)]
     mosaic = MosaicAffine((64, 64), **STILL, min_area_share=0).transform(
         {**samples[0], "mix_results": samples[1:]}
     )
-    assert boxes_from_mask_logits(mosaic).tolist() == [
+    assert boxes_of(mosaic).tolist() == [
         [0, 0, 28, 18],
         [52, 0, 64, 18],
         [0, 52, 28, 64],
@@ -70,7 +70,7 @@ def test_instances_of_a_mosaic_stand_where_their_pictures_do(sample: Callable, f
     assert mosaic["gt_bboxes_labels"].tolist() == [3, 4, 5, 6]
 
 
-def test_a_picture_by_itself_is_letterboxed(sample: Callable) -> None:
+def test_an_image_by_itself_is_letterboxed(sample: Callable) -> None:
     alone = MosaicAffine((96, 64), **STILL).transform(sample(40, 32, [[10, 8, 30, 24]]))
     # 40 x 32 becomes 80 x 64, with 8 columns of grey at either side
     assert alone["img_shape"] == alone["img"].shape[:2] == (64, 96)
@@ -78,7 +78,7 @@ def test_a_picture_by_itself_is_letterboxed(sample: Callable) -> None:
     assert (alone["img"][:, 88:] == 114).all()
     expected = cv2.resize(sample(40, 32)["img"], (80, 64))
     assert np.abs(alone["img"][:, 8:88].astype(int) - expected).max() <= 1
-    assert boxes_from_mask_logits(alone).tolist() == [[28, 16, 68, 48]]
+    assert boxes_of(alone).tolist() == [[28, 16, 68, 48]]
     assert masks_of(alone).sum() == 40 * 32
     assert masks_of(alone)[0, 16:48, 28:68].all()
 
@@ -87,10 +87,10 @@ def test_scale_and_move_are_about_the_middle(sample: Callable, fixed: Callable) 
     fixed(1.0)  # the largest of each
     moved = MosaicAffine((64, 64), scale=0.5, translate=0.25).transform(sample(64, 64, [[24, 24, 40, 36]]))
     # 1.5 times about (32, 32), then 16 to the right and down
-    assert boxes_from_mask_logits(moved).tolist() == [[36, 36, 60, 54]]
+    assert boxes_of(moved).tolist() == [[36, 36, 60, 54]]
     fixed(0.0)
     moved = MosaicAffine((64, 64), scale=0.5, translate=0.25).transform(sample(64, 64, [[24, 24, 40, 36]]))
-    assert boxes_from_mask_logits(moved).tolist() == [[12, 12, 20, 18]]
+    assert boxes_of(moved).tolist() == [[12, 12, 20, 18]]
 
 
 def test_a_turned_box_is_that_of_its_pixels(sample: Callable, fixed: Callable) -> None:
@@ -101,13 +101,13 @@ def test_a_turned_box_is_that_of_its_pixels(sample: Callable, fixed: Callable) -
         sample(64, 64, [[20, 20, 45, 45]], masks=disc)
     )
     # the corners of the box would be 35 apart, the disc has a diameter of 25 still
-    assert np.abs(boxes_from_mask_logits(turned)[0] - [20, 20, 45, 45]).max() <= 1.1
+    assert np.abs(boxes_of(turned)[0] - [20, 20, 45, 45]).max() <= 1.1
     assert int(masks_of(turned).sum()) == pytest.approx(int(disc.sum()), rel=0.02)
-    assert (turned["img"][0, 0] == 114).all()  # no corner of the picture reaches that of the canvas
+    assert (turned["img"][0, 0] == 114).all()  # no corner of the image reaches that of the canvas
     assert (turned["img"][32, 32] != 114).any()
 
 
-def test_a_mask_up_to_the_edge_of_a_turned_picture_ends_with_it(sample: Callable, fixed: Callable) -> None:
+def test_a_mask_up_to_the_edge_of_a_turned_image_ends_with_it(sample: Callable, fixed: Callable) -> None:
     fixed(1.0)
     white = np.full((40, 60, 3), 255, np.uint8)
     turned = MosaicAffine((64, 64), **STILL, degrees=30, fill=(0, 0, 0)).transform(
@@ -123,7 +123,7 @@ def test_boxes_alone_are_clipped(sample: Callable, fixed: Callable) -> None:
     del boxes_alone["gt_masks"]
     moved = MosaicAffine((64, 64), scale=0.0, translate=0.125).transform(boxes_alone)
     assert "gt_masks" not in moved
-    assert boxes_from_mask_logits(moved).tolist() == [[58, 28, 64, 38], [18, 28, 28, 38]]
+    assert boxes_of(moved).tolist() == [[58, 28, 64, 38], [18, 28, 28, 38]]
 
 
 def test_a_box_that_is_cut_shrinks_to_what_is_left_of_its_mask(sample: Callable, fixed: Callable) -> None:
@@ -134,7 +134,7 @@ def test_a_box_that_is_cut_shrinks_to_what_is_left_of_its_mask(sample: Callable,
     cut = MosaicAffine((64, 64), scale=0.0, translate=0.125).transform(
         sample(64, 64, [[40, 20, 60, 50]], masks=corner)
     )
-    assert boxes_from_mask_logits(cut).tolist() == [[48, 28, 64, 32]]
+    assert boxes_of(cut).tolist() == [[48, 28, 64, 32]]
     assert masks_of(cut).sum() == 16 * 4
 
 
@@ -157,7 +157,7 @@ def test_what_is_too_little_to_learn_from_is_left_out(
         kept = transform.transform(sample(64, 64, [box, still], labels=[7, 8], ignored=[False, True]))
         assert kept["gt_bboxes_labels"].tolist() == expected
         assert kept["gt_ignore_flags"].tolist() == [False, True][-len(expected) :]
-        assert len(masks_of(kept)) == len(boxes_from_mask_logits(kept)) == len(expected)
+        assert len(masks_of(kept)) == len(boxes_of(kept)) == len(expected)
 
 
 def test_an_instance_without_a_pixel_is_left_out_unless_it_is_to_be_ignored(sample: Callable) -> None:
@@ -166,14 +166,14 @@ def test_an_instance_without_a_pixel_is_left_out_unless_it_is_to_be_ignored(samp
     kept = MosaicAffine((64, 64), **STILL).transform(
         sample(64, 64, boxes, masks=nothing, ignored=[False, True])
     )
-    assert boxes_from_mask_logits(kept).tolist() == boxes[1:]
+    assert boxes_of(kept).tolist() == boxes[1:]
     assert kept["gt_ignore_flags"].tolist() == [True]
     assert masks_of(kept).sum() == 0
 
 
-def test_pictures_of_nothing(sample: Callable) -> None:
+def test_images_of_nothing(sample: Callable) -> None:
     empty = MosaicAffine((64, 64)).transform({**sample(40, 50), "mix_results": [sample(50, 40)] * 3})
-    assert boxes_from_mask_logits(empty).shape == (0, 4)
+    assert boxes_of(empty).shape == (0, 4)
     assert masks_of(empty).shape == (0, 64, 64)
     assert empty["gt_bboxes_labels"].shape == empty["gt_ignore_flags"].shape == (0,)
 
@@ -187,16 +187,16 @@ def test_masks_move_as_the_pixels_do(sample: Callable, degrees: float) -> None:
     rng, pixels = np.random.default_rng(0), np.zeros(2)
     for trial in range(12):
         np.random.seed(trial)
-        pictures = []
+        images = []
         for width, height in ((200, 100), (90, 120), (64, 64), (500, 400)):
             x, y = rng.integers(0, width - 30), rng.integers(0, height - 30)
             box = [x, y, x + 10 + rng.integers(20), y + 10 + rng.integers(20)]
             one = sample(width, height, [box])
             one["img"] = np.repeat(one["gt_masks"].masks[0][..., None] * np.uint8(255), 3, axis=2)
-            pictures.append(one)
-        mosaic = transform.transform({**pictures[0], "mix_results": pictures[1:]})
+            images.append(one)
+        mosaic = transform.transform({**images[0], "mix_results": images[1:]})
         masks = masks_of(mosaic)
-        boxes, white = boxes_from_mask_logits(mosaic), mosaic["img"][..., 0] > 127
+        boxes, white = boxes_of(mosaic), mosaic["img"][..., 0] > 127
         outline = 2 * float((boxes[:, 2:] - boxes[:, :2]).sum())
         assert (white != masks.any(0)).sum() <= 0.3 * outline
         pixels += white.sum(), masks.any(0).sum()
@@ -235,24 +235,12 @@ def test_numpys_seed_decides(sample: Callable) -> None:
 
     first, again, other = drawn(1), drawn(1), drawn(2)
     assert np.array_equal(first["img"], again["img"])
-    assert np.array_equal(boxes_from_mask_logits(first), boxes_from_mask_logits(again))
+    assert np.array_equal(boxes_of(first), boxes_of(again))
     assert not np.array_equal(first["img"], other["img"])
 
 
-def test_three_others_are_drawn_as_often_as_asked_for_and_none_once_closed() -> None:
-    transform = MosaicAffine((64, 64), prob=0.25)
-    drawn = [transform.get_indexes(range(10)) for _ in range(2000)]
-    assert {len(one) for one in drawn} == {0, 3}
-    assert sum(map(bool, drawn)) == pytest.approx(500, abs=80)
-    assert {index for one in drawn for index in one} == set(range(10))
-    transform = MosaicAffine((64, 64))
-    assert all(transform.get_indexes(range(10)) for _ in range(100))
-    transform.close()
-    assert not any(transform.get_indexes(range(10)) for _ in range(100))
-
-
 def test_wrong_use_is_named(sample: Callable) -> None:
-    with pytest.raises(UserError, match=r"0 or 3 pictures beside one, found 1.*MultiImageMixDataset"):
+    with pytest.raises(UserError, match=r"0 or 3 images in mix_results, found 1.*MultiImageMixDataset"):
         MosaicAffine((64, 64)).transform({**sample(9, 9), "mix_results": [sample(9, 9)]})
     with pytest.raises(UserError, match=r"below 1 in MosaicAffine, found 1.5"):
         MosaicAffine((64, 64), scale=1.5)
@@ -260,6 +248,6 @@ def test_wrong_use_is_named(sample: Callable) -> None:
 
 def test_boxes_as_plain_arrays_stay_so(sample: Callable) -> None:
     plain = sample(64, 64, [[10, 10, 40, 40]])
-    plain["gt_bboxes"] = boxes_from_mask_logits(plain)
+    plain["gt_bboxes"] = boxes_of(plain)
     moved = TRANSFORMS.build({"type": "ibkd_mm.MosaicAffine", "size": (64, 64), **STILL})(plain)
     assert moved["gt_bboxes"].tolist() == [[10, 10, 40, 40]]

@@ -93,15 +93,6 @@ def test_nothing_to_paste_from(sample: Callable) -> None:
     assert found["gt_bboxes"].tensor.tolist() == [[0, 0, 30, 30]]
 
 
-def test_one_other_is_drawn_as_often_as_asked_for_and_none_once_closed() -> None:
-    transform = PasteInstances(prob=0.25)
-    drawn = [transform.get_indexes(range(3)) for _ in range(2000)]
-    assert sum(map(bool, drawn)) == pytest.approx(500, abs=80)
-    assert {index for one in drawn for index in one} == {0, 1, 2}
-    transform.close()
-    assert not any(transform.get_indexes(range(3)) for _ in range(100))
-
-
-def test_pictures_of_two_sizes_are_named(sample: Callable) -> None:
+def test_images_of_two_sizes_are_named(sample: Callable) -> None:
     with pytest.raises(UserError, match=r"\(40, 60\) and \(40, 61\).*ends with MosaicAffine"):
         pasted(sample(60, 40), sample(61, 40, [[0, 0, 9, 9]]))

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from ibkd_mm.datasets.transforms.affine import chain, rotate, shear, shift, stretch
 from ibkd_mm.datasets.transforms.warp import (
     Window,
-    around,
-    centres_inside,
     extents,
-    seen_through,
+    find_visible,
     warp,
     warp_mask,
+    window_around,
+    window_of_centres,
 )
 
 WIDE = Window(-1000, -1000, 1000, 1000)
@@ -20,14 +20,14 @@ WIDE = Window(-1000, -1000, 1000, 1000)
 
 def test_every_pixel_is_in_one_of_two_boxes_that_share_an_edge() -> None:
     for edge in (3.0, 3.2, 3.5, 3.7):
-        left, right = (centres_inside(np.array(box)) for box in ([0, 0, edge, 1], [edge, 0, 9, 1]))
+        left, right = (window_of_centres(np.array(box)) for box in ([0, 0, edge, 1], [edge, 0, 9, 1]))
         assert left.right == right.left
-    assert centres_inside(np.array([0.5, 0.51, 2.5, 2.49])) == (0, 1, 2, 2)
-    assert around(np.array([0.5, 1.0, 2.5, 3.0])) == (0, 1, 3, 3)
+    assert window_of_centres(np.array([0.5, 0.51, 2.5, 2.49])) == (0, 1, 2, 2)
+    assert window_around(np.array([0.5, 1.0, 2.5, 3.0])) == (0, 1, 3, 3)
 
 
 @pytest.mark.parametrize("factor", [0.55, 0.8, 1.0, 1.7])
-def test_a_scaled_picture_is_opencvs(factor: float) -> None:
+def test_a_scaled_image_is_opencvs(factor: float) -> None:
     coarse = np.random.default_rng(0).integers(0, 256, (3, 4, 3)).astype(np.uint8)
     source = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_CUBIC)
     width, height = round(80 * factor), round(60 * factor)
@@ -58,16 +58,16 @@ def test_stripes_of_a_pixel_shrink_to_their_mean_and_not_to_stripes() -> None:
 
 
 @pytest.mark.parametrize("affine", [stretch(0.01, 0.01), stretch(0.0001, 0.0001)])
-def test_a_picture_shrunk_to_nothing_has_a_colour_still(affine: np.ndarray) -> None:
+def test_an_image_shrunk_to_nothing_has_a_colour_still(affine: np.ndarray) -> None:
     source = np.full((30, 7, 3), 77, np.uint8)
     assert (warp(source, affine, Window(0, 0, 1, 1)) == 77).all()
 
 
-def test_what_is_seen_is_what_maps_back_into_the_picture() -> None:
+def test_what_is_seen_is_what_maps_back_into_the_image() -> None:
     window = Window(0, 0, 3, 2)
-    assert seen_through(shift(1, 1), (9, 9), window).tolist() == [[False] * 3, [False, True, True]]
+    assert find_visible(shift(1, 1), (9, 9), window).tolist() == [[False] * 3, [False, True, True]]
     quarter = chain(rotate(90), shift(2, 0))  # 2 x 1 becomes 1 x 2, its right edge at 2
-    assert seen_through(quarter, (2, 1), window).tolist() == [[False, True, False]] * 2
+    assert find_visible(quarter, (2, 1), window).tolist() == [[False, True, False]] * 2
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -88,10 +88,10 @@ def test_a_mask_under_whole_factors_is_repeated() -> None:
     assert whole.sum() == mask.sum()
 
 
-def test_a_mask_at_the_edge_of_its_picture_ends_there_and_is_not_worn_away() -> None:
+def test_a_mask_at_the_edge_of_its_image_ends_there_and_is_not_worn_away() -> None:
     mask = np.zeros((20, 20), np.uint8)
     mask[0:8, 12:20] = 1
-    place, pixels = warp_mask(mask, stretch(1.5, 1.5), centres_inside(np.array([0, 0, 30, 30])))
+    place, pixels = warp_mask(mask, stretch(1.5, 1.5), window_of_centres(np.array([0, 0, 30, 30])))
     whole = np.zeros((40, 40), bool)
     whole[place.pixels] = pixels
     assert whole[:12, 18:30].all()

@@ -75,8 +75,8 @@ def test_a_teacher_that_knows_nothing_stops_the_run(runner: Any) -> None:
     with pytest.raises(UserError) as error:
         TeacherCheckHook(images=3).before_train(runner)
     for words in (
-        "The teacher's coco/segm_mAP on 3 validation pictures is 0.00",
-        "at least 0.02 is wanted (TeacherCheckHook.least)",
+        "The teacher's coco/segm_mAP on 3 validation images is 0.00",
+        "at least 0.02 (TeacherCheckHook.min_score)",
         "teacher_ckpt",
         "data_preprocessor",
     ):
@@ -94,7 +94,7 @@ def test_a_good_teacher_is_told_of_and_a_weak_one_warned_of(
         said[baseline] = [
             (each.levelname, each.message) for each in caplog.records if "teacher's" in each.message
         ]
-    good = ("INFO", "The teacher's coco/segm_mAP on 2 validation pictures is 1.000.")
+    good = ("INFO", "The teacher's coco/segm_mAP on 2 validation images is 1.000.")
     assert said[None] == said[0.9] == [good]
     (level, warning) = said[1.0][1]
     assert (level, said[1.0][0]) == ("WARNING", good)
@@ -112,7 +112,7 @@ def test_the_score_equals_that_of_a_data_set_of_these_pictures_alone(
         return predicted[-len(samples) :]
 
     monkeypatch.setattr(runner.model.frozen, "predict", predict)
-    found, count = TeacherCheckHook(images=images)._score(runner, runner.model)
+    found, count = TeacherCheckHook(images=images)._evaluate(runner, runner.model)
     assert count == images
     whole = json.loads((shapes / "annotations" / "val.json").read_text())
     chosen = [each["id"] for each in whole["images"]][:images]
@@ -180,7 +180,7 @@ def test_a_class_that_the_data_do_not_have_is_named(runner: Any, monkeypatch: py
         return found
 
     monkeypatch.setattr(runner.model.frozen, "predict", predict)
-    with pytest.raises(UserError, match=r"finds class number 57, and the validation set has 8 classes"):
+    with pytest.raises(UserError, match=r"class number 57, and the validation set has 8 classes"):
         TeacherCheckHook(images=1).before_train(runner)
 
 
@@ -189,7 +189,7 @@ def test_without_a_validation_the_teacher_is_not_scored(
 ) -> None:
     runner.cfg.val_dataloader = None
     TeacherCheckHook(images=1).before_train(runner)
-    assert caplog.messages[-1] == "The teacher is not scored: there is no val_dataloader."
+    assert caplog.messages[-1] == "The teacher is not evaluated: there is no val_dataloader."
 
 
 @pytest.mark.parametrize("step", [0, 5])
@@ -202,6 +202,6 @@ def test_an_average_that_copies_the_teacher_is_refused(runner: Any, step: int) -
 def test_pictures_without_instances_are_told_apart_from_a_bad_teacher(
     runner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TeacherCheckHook, "_score", lambda *_: ({"coco/segm_mAP": -1.0}, 1))
-    with pytest.raises(UserError, match="nothing in them"):
+    monkeypatch.setattr(TeacherCheckHook, "_evaluate", lambda *_: ({"coco/segm_mAP": -1.0}, 1))
+    with pytest.raises(UserError, match="no instance"):
         TeacherCheckHook(images=1).before_train(runner)

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from ibkd_mm.errors import UserError
 from ibkd_mm.methods.ibkd import ContextualFeatureBridge
 from ibkd_mm.registry import MODELS
 
@@ -80,8 +79,3 @@ def test_a_refinement_stands_behind_each_level_with_its_channels_filled_in() -> 
     assert [type(level[2]).__name__ for level in bridge.levels] == ["MGDConnector"] * 2
     assert [level[2].generation[0].in_channels for level in bridge.levels] == [64, 32]
     assert [each.shape[1] for each in found] == [64, 32]
-
-
-def test_other_numbers_of_maps_are_refused() -> None:
-    with pytest.raises(UserError, match=r"found 2 and 3\..*recorder and data_idx in loss_forward_mappings"):
-        ContextualFeatureBridge()(maps([64] * 2, [4] * 2), maps([256] * 3, [4] * 3))

@@ -88,9 +88,9 @@ def test_both_branches_by_loops(
     expected = [3.0 * gain * (a + b) for a, b, gain in parts]
     names = ["loss_cls", "loss_mask", "loss_bbox"]
     assert [found[name].item() for name in names] == pytest.approx(expected, rel=1e-4)
-    assert [found[name].item() for name in ("matched", "least_weight", "most_weight")] == pytest.approx(
-        [2 / 3, min(weights), max(weights)]
-    )
+    assert [
+        found[name].item() for name in ("matched", "min_image_weight", "max_image_weight")
+    ] == pytest.approx([2 / 3, min(weights), max(weights)])
 
 
 def test_classes_by_hand(step: Make, real: GroundTruth, seen: Seen) -> None:

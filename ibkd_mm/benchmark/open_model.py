@@ -1,0 +1,77 @@
+"""Find and open the models of a benchmark: exported files, and configs with or without weights."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ibkd_mm.benchmark.exported import as_subject
+from ibkd_mm.benchmark.onnx_model import load_onnx
+from ibkd_mm.benchmark.openvino_model import load_openvino
+from ibkd_mm.benchmark.pytorch_model import open_torch
+from ibkd_mm.benchmark.subject import Picture, Settings, Subject
+from ibkd_mm.config.load import prepare_config
+from ibkd_mm.config.read import find_config
+from ibkd_mm.config.user_errors import user_errors
+from ibkd_mm.datasets.shapes.build import ShapesSpec
+from ibkd_mm.engine import load_weights
+from ibkd_mm.engine.checkpoint.sources import check_exists
+from ibkd_mm.errors import UserError, did_you_mean
+
+RUNTIME_PACKAGES = {".onnx": "onnxruntime", ".xml": "openvino"}
+"""Python package that runs an exported file, by the file's suffix."""
+_LOADERS = {".onnx": load_onnx, ".xml": load_openvino}
+_CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
+_WEIGHT_SUFFIXES = (".pth", ".pt", ".safetensors")
+
+
+def find_model(model: str) -> tuple[Path, str | None]:
+    """Find the file of a model, and its weights if it is a config.
+
+    Args:
+        model: an `.onnx` file, an `.xml` file of OpenVINO, a config, or `CONFIG,WEIGHTS`.
+    """
+    first, _, weights = model.partition(",")
+    suffix = Path(first).suffix
+    if suffix in _LOADERS and not weights:
+        return _find_exported(Path(first).expanduser()), None
+    if suffix in _WEIGHT_SUFFIXES:
+        raise UserError(f"{first} has weights alone. Name the config that they belong to: CONFIG,{first}")
+    if suffix and suffix not in _CONFIG_SUFFIXES and "::" not in first:
+        raise UserError(
+            f"Expected an .onnx file, an .xml file of OpenVINO, a config, or CONFIG,WEIGHTS; found {model}."
+        )
+    config = find_config(first)
+    if weights:
+        check_exists(weights)
+    return config, weights or None
+
+
+def _find_exported(path: Path) -> Path:
+    if not path.is_file():
+        siblings = [found.name for found in path.parent.glob(f"*{path.suffix}")]
+        raise UserError(f"There is no model {path}.{did_you_mean(path.name, siblings)}")
+    return path
+
+
+def open_model(model: str, image: Picture, settings: Settings) -> Subject:
+    """Load a model and make it ready to run on an image."""
+    path, weights = find_model(model)
+    if path.suffix in _LOADERS:
+        return as_subject(_LOADERS[path.suffix](path, settings), image, settings)
+    config = prepare_config(path, None, "test")
+    with user_errors(config):
+        state_dict = load_weights(weights)["state_dict"] if weights else None
+        return open_torch(config, state_dict, image, settings)
+
+
+def read_image(file: str | None) -> Picture:
+    """Read an image, or draw one of shapes, 640 wide and 480 high."""
+    if file is None:
+        return np.ascontiguousarray(ShapesSpec(size=640).scene("val", 0).image[:480])
+    if not Path(file).is_file():
+        raise UserError(f"There is no image {file}.")
+    image = cv2.imread(file, cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"{file} is not an image that can be read.")
+    return image
