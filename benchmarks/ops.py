@@ -1,9 +1,9 @@
-"""Times the portable operators beside torchvision's and mmcv's compiled ones, taking turns in one run.
+"""Time the portable operators against torchvision's and mmcv's compiled ones, interleaved in one run.
 
     python benchmarks/ops.py [--device cuda] [--threads 2] [--rounds 5] [--clock cpu]
 
-`make ops` builds the compiled ones. `--clock cpu` counts the processor time of this process alone, for a
-machine that others use too.
+`make ops` builds the compiled operators. `--clock cpu` counts only the processor time of this process, for a
+machine that runs other work at the same time.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BACKENDS = ("portable", "torchvision", "compiled")
 
 
 class Case(NamedTuple):
-    """A call of one operator, by the backends that have it."""
+    """A call of one operator, and the backends that provide it."""
 
     title: str
     operator: str
@@ -36,13 +36,13 @@ class Case(NamedTuple):
     backends: tuple[str, ...] = BACKENDS
 
 
-def boxes_on(width: float, height: float, count: int, largest: float) -> Tensor:
+def random_boxes(width: float, height: float, count: int, largest: float) -> Tensor:
     corner = torch.rand(count, 2) * torch.tensor([width, height])
     return torch.cat([corner, corner + 4 + torch.rand(count, 2) * (largest - 4)], dim=1)
 
 
 def nms_cases(device: str) -> list[Case]:
-    boxes, scores = boxes_on(1333, 800, 5000, 200), torch.rand(5000)
+    boxes, scores = random_boxes(1333, 800, 5000, 200), torch.rand(5000)
     soft = (boxes[:1000], scores[:1000], torch.empty(1000, 5), 0.3, 0.5, 1e-3, 1, 0)
     return [
         Case("NMS, 5,000 boxes, IoU 0.7", "nms", (boxes.to(device), scores.to(device), 0.7, 0)),
@@ -58,7 +58,7 @@ def roi_align_cases(device: str) -> list[Case]:
     pooled, unused = torch.randn(512, 256, 7, 7, device=device), torch.empty(0, device=device)
     any_size = (torch.rand(512, 2, 2) * torch.tensor([304.0, 200.0])).sort(dim=1).values.flatten(1)
     cases = []
-    for size, boxes in (("4 to 28 px", boxes_on(276, 172, 512, 28)), ("any size", any_size)):
+    for size, boxes in (("4 to 28 px", random_boxes(276, 172, 512, 28)), ("any size", any_size)):
         rois = torch.cat([torch.zeros(512, 1), boxes], dim=1).to(device)
         forward = (features, rois, torch.empty_like(pooled), unused, unused, 7, 7, 1.0, 0, 1, True)
         backward = (pooled, rois, unused, unused, gradient, 7, 7, 1.0, 0, 1, True)
@@ -74,7 +74,7 @@ def deform_attn_cases(device: str) -> list[Case]:
     value, grad_output = torch.randn(1, queries, 8, 32), torch.randn(1, queries, 256)
     inputs = [t.to(device) for t in (value, shapes, starts, points, weights)]
     gradients = [torch.zeros_like(inputs[i]) for i in (0, 3, 4)]
-    # mmcv compiles this one for GPUs only.
+    # mmcv compiles this operator for GPUs only.
     backends = ("portable",) if device == "cpu" else ("portable", "compiled")
     title = f"deformable attention {{}}, {queries:,} queries"
     backward = (*inputs, grad_output.to(device), *gradients, 64)
@@ -84,7 +84,7 @@ def deform_attn_cases(device: str) -> list[Case]:
     ]
 
 
-def installed(backend: str) -> bool:
+def is_installed(backend: str) -> bool:
     return {
         "portable": True,
         "torchvision": torchvision_kernels.is_importable(),
@@ -93,7 +93,7 @@ def installed(backend: str) -> bool:
 
 
 def run(case: Case, backend: str, clock: Callable[[], float]) -> float:
-    """Seconds that one call takes."""
+    """Return the seconds that one call takes."""
     operators = sys.modules[NAME].__dict__ if backend == "compiled" else OPERATORS
     with mock.patch.object(torchvision_kernels, "is_preferred", return_value=backend == "torchvision"):
         start = clock()
@@ -104,16 +104,16 @@ def run(case: Case, backend: str, clock: Callable[[], float]) -> float:
 
 
 def measure(case: Case, rounds: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Median seconds of each backend; they take turns, after one call each to warm up."""
-    backends = [backend for backend in case.backends if installed(backend)]
+    """Return the median seconds of each backend; the backends take turns, after one warm-up call each."""
+    backends = [backend for backend in case.backends if is_installed(backend)]
     turns = [[run(case, backend, clock) for backend in backends] for _ in range(rounds + 1)]
     return dict(zip(backends, map(statistics.median, zip(*turns[1:], strict=True)), strict=True))
 
 
-def line(case: Case, seconds: dict[str, float]) -> str:
+def format_row(case: Case, seconds: dict[str, float]) -> str:
     cells = []
     for backend in BACKENDS:
-        absent = "not installed" if backend in case.backends else "has none"
+        absent = "not installed" if backend in case.backends else "none"
         cells.append(f"{seconds[backend] * 1e3:.1f}" if backend in seconds else absent)
     ratio = f"{seconds['compiled'] / seconds['portable']:.2f}" if "compiled" in seconds else ""
     return f"{case.title:44}{''.join(f'{cell:>15}' for cell in cells)}{ratio:>19}"
@@ -145,7 +145,7 @@ def main() -> None:
     print(f"{'':44}{''.join(f'{name:>15}' for name in BACKENDS)}{'compiled/portable':>19}")
     clock = time.perf_counter if args.clock == "wall" else time.process_time
     for case in nms_cases(args.device) + roi_align_cases(args.device) + deform_attn_cases(args.device):
-        print(line(case, measure(case, args.rounds, clock)), flush=True)
+        print(format_row(case, measure(case, args.rounds, clock)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Where the time of a training step of the student goes: by part, and by operator.
+"""Show where the time of a training step of the student is spent: by part, and by operator.
 
     python benchmarks/student_step.py [--config CONFIG] [--size 640] [--batch 8] [--steps 5] [--threads 2]
 
-YOLOv10n-seg on pictures of noise with seven instances each, which are in memory already, in full precision on
-the CPU. By part: the step is cut at its seams, backward too, where gradients of what the network puts out are
-handed to it. By operator: torch's profiler tells convolutions, forward and backward, from the rest.
+YOLOv10n-seg on noise images with seven instances each, which are in memory, in full precision on the CPU. By
+part: the outputs of the network are detached, so that its backward pass is timed separately from that of the
+losses. By operator: torch's profiler separates convolutions, forward and backward, from the others.
 """
 
 import argparse
@@ -37,14 +37,14 @@ NETWORK, BACKWARD = "network", "network, backward"
 KINDS = {"convolutions": "conv", "norms": "batch_norm", "activations": "silu"}
 
 
-def make_batch(size: int, pictures: int) -> dict[str, list[Any]]:
-    """Pictures of noise with ellipses to find."""
-    draw = np.random.default_rng(0)
+def make_batch(size: int, images: int, classes: int) -> dict[str, list[Any]]:
+    """Create noise images with ellipses as instances."""
+    rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:size, :size]
     samples = []
-    for _ in range(pictures):
-        radius = np.exp(draw.uniform(np.log(size / 32), np.log(size / 4), (INSTANCES, 2)))
-        centre = draw.uniform(radius, size - radius)
+    for _ in range(images):
+        radius = np.exp(rng.uniform(np.log(size / 32), np.log(size / 4), (INSTANCES, 2)))
+        centre = rng.uniform(radius, size - radius)
         masks = [
             ((columns - x) / across) ** 2 + ((rows - y) / down) ** 2 <= 1
             for (x, y), (across, down) in zip(centre, radius, strict=True)
@@ -52,17 +52,17 @@ def make_batch(size: int, pictures: int) -> dict[str, list[Any]]:
         boxes = np.concatenate([centre - radius, centre + radius], axis=1)
         instances = InstanceData(
             bboxes=torch.from_numpy(boxes).float(),
-            labels=torch.from_numpy(draw.integers(0, 80, INSTANCES)),
+            labels=torch.from_numpy(rng.integers(0, classes, INSTANCES)),
             masks=BitmapMasks(np.stack(masks).astype(np.uint8), size, size),
         )
         meta = {"img_shape": (size, size), "ori_shape": (size, size), "batch_input_shape": (size, size)}
         samples.append(DetDataSample(gt_instances=instances, metainfo=meta))
-    noise = torch.randint(0, 256, (pictures, 3, size, size), dtype=torch.uint8)
+    noise = torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8)
     return {"inputs": list(noise), "data_samples": samples}
 
 
-class Parts:
-    """Seconds by part of a step; a part inside another is the outer one's no more."""
+class PartTimer:
+    """Sums up the seconds of each part of a step; an inner part does not count for the outer one."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
@@ -94,60 +94,62 @@ class Parts:
 class Step:
     """A training step as the runner takes it."""
 
-    def __init__(self, path: str, parts: Parts) -> None:
+    def __init__(self, path: str, timer: PartTimer) -> None:
         config = load_config(path)
         init_default_scope("mmdet")
-        self.parts: Parts = parts
-        self.ends: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.timer = timer
+        self.outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.model = MODELS.build(config.model).train()
         self.optim = build_optim_wrapper(self.model, {**FEW_GROUPS, **config.optim_wrapper})
-        self.average = StudentEMAHook()
+        self.averaging = StudentEMAHook()
         self.runner: Any = SimpleNamespace(model=self.model, optim_wrapper=self.optim, iter=0)
-        self.average.before_train(self.runner)
-        self._part_at_seams()
+        self.averaging.before_train(self.runner)
+        self._time_parts()
 
-    def _part_at_seams(self) -> None:
-        """Have the parts timed that the model calls inside."""
-        head, wrapped = self.model.bbox_head, self.parts.wrapped
+    def _time_parts(self) -> None:
+        """Time the parts that the model calls."""
+        head, wrapped = self.model.bbox_head, self.timer.wrapped
         self.model.extract_feat = wrapped(NETWORK, self.model.extract_feat)
         for module in (head.one_to_many, head.one_to_one, head.prototypes):
-            module.forward = self._cut(wrapped(NETWORK, module.forward))
+            module.forward = self._detach(wrapped(NETWORK, module.forward))
         for criterion in head.criteria.values():
             criterion.assigner.forward = wrapped("assignment", criterion.assigner.forward)
         head_module.pairs_inside = wrapped("assignment", head_module.pairs_inside)
-        head_module.collect_truth = wrapped("collecting the truth", head_module.collect_truth)
+        head_module.collect_truth = wrapped("collecting the ground truth", head_module.collect_truth)
 
-    def _cut(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """Let what a module puts out begin a graph of its own."""
+    def _detach(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the outputs of a module the leaves of a new graph."""
 
-        def begin(output: torch.Tensor | None) -> torch.Tensor | None:
+        def detach(output: torch.Tensor | None) -> torch.Tensor | None:
             if output is None:
                 return None
-            self.ends.append((output, output.detach().requires_grad_()))
-            return self.ends[-1][1]
+            self.outputs.append((output, output.detach().requires_grad_()))
+            return self.outputs[-1][1]
 
         def call(*args: Any) -> Any:
             outputs = forward(*args)
             return (
-                begin(outputs) if isinstance(outputs, torch.Tensor) else type(outputs)(*map(begin, outputs))
+                detach(outputs) if isinstance(outputs, torch.Tensor) else type(outputs)(*map(detach, outputs))
             )
 
         return call
 
     def __call__(self, batch: dict[str, Any]) -> None:
-        part, self.ends = self.parts.part, []
+        part, self.outputs = self.timer.part, []
         with part("losses"):
             terms = self.model(batch["inputs"], batch["data_samples"], mode="loss")
             loss, _ = self.model.parse_losses(terms)
         with part("losses, backward"):
             self.optim.backward(loss)
         with part(BACKWARD):
-            torch.autograd.backward(*zip(*((end, begun.grad) for end, begun in self.ends), strict=True))
-        with part("optimiser, clipping"):
+            torch.autograd.backward(
+                *zip(*((output, leaf.grad) for output, leaf in self.outputs), strict=True)
+            )
+        with part("optimizer, clipping"):
             self.optim.step()
             self.optim.zero_grad()
-        with part("average of the weights"):
-            self.average.after_train_iter(self.runner)
+        with part("weight averaging"):
+            self.averaging.after_train_iter(self.runner)
 
 
 def print_shares(title: str, seconds: dict[str, float]) -> None:
@@ -155,21 +157,21 @@ def print_shares(title: str, seconds: dict[str, float]) -> None:
     print(f"\n{title:40}{'ms a step':>12}{'share':>9}")
     for name, part in sorted(seconds.items(), key=lambda item: -item[1]):
         print(f"{name:40}{part * 1e3:12.1f}{part / total:9.1%}")
-    print(f"{'all':40}{total * 1e3:12.1f}")
+    print(f"{'total':40}{total * 1e3:12.1f}")
 
 
-def by_part(step: Step, batch: dict[str, Any], steps: int) -> dict[str, float]:
-    """Median seconds of each part."""
+def measure_parts(step: Step, batch: dict[str, Any], steps: int) -> dict[str, float]:
+    """Return the median seconds of each part."""
     found = []
     for _ in range(steps):
-        step.parts.seconds.clear()
+        step.timer.seconds.clear()
         step(batch)
-        found.append(dict(step.parts.seconds))
+        found.append(dict(step.timer.seconds))
     return {name: statistics.median(each[name] for each in found) for name in found[0]}
 
 
-def by_operator(step: Step, batch: dict[str, Any], shown: int) -> dict[str, float]:
-    """Seconds that each kind of operator took in one step, the rest by the operators that took most."""
+def measure_operators(step: Step, batch: dict[str, Any], shown: int) -> dict[str, float]:
+    """Return the seconds of each kind of operator in one step, and of the other operators that take most."""
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         step(batch)
     seconds: Counter[str] = Counter()
@@ -195,20 +197,20 @@ def main() -> None:
     torch.manual_seed(0)
     logging.disable(logging.WARNING)
     with threads(args.threads):
-        step = Step(args.config, Parts())
-        given = make_batch(args.size, args.batch)
-        batch = step.model.data_preprocessor(given, training=True)
+        step = Step(args.config, PartTimer())
+        samples = make_batch(args.size, args.batch, step.model.bbox_head.num_classes)
+        batch = step.model.data_preprocessor(samples, training=True)
         for _ in range(2):
             step(batch)
-        parts = by_part(step, batch, args.steps)
-        operators = by_operator(step, batch, shown=12)
+        parts = measure_parts(step, batch, args.steps)
+        operators = measure_operators(step, batch, shown=12)
     print(f"{hardware('cpu')}, {args.threads} threads, torch {torch.__version__}, {args.config}")
-    print(f"{args.batch} pictures of {args.size}x{args.size}, {INSTANCES} instances each, {args.steps} steps")
+    print(f"{args.batch} images of {args.size}x{args.size}, {INSTANCES} instances each, {args.steps} steps")
     print_shares("part", parts)
     print(f"outside the network's forward and backward: {share_outside(parts, (NETWORK, BACKWARD)):.1%}")
     print_shares("operator, in one profiled step", operators)
     print(f"outside convolutions: {share_outside(operators, ('convolutions',)):.1%}")
-    print(f"... norms and activations aside: {share_outside(operators, tuple(KINDS)):.1%}")
+    print(f"... and outside norms and activations: {share_outside(operators, tuple(KINDS)):.1%}")
 
 
 def share_outside(seconds: dict[str, float], inside: tuple[str, ...]) -> float:

@@ -28,4 +28,5 @@ model = dict(
         "deeplabv3plus_r50-d8_512x1024_80k_cityscapes_20200606_114049-f9fb496d.pth"
     ),
 )
-default_hooks = dict(teacher_check=dict(type="ibkd_mm.TeacherCheckHook", images=50, metric="mIoU", min_score=40))
+check = dict(type="ibkd_mm.TeacherCheckHook", images=50, metric="mIoU", min_score=40)
+default_hooks = dict(teacher_check=check)

@@ -29,7 +29,7 @@ val_dataloader = dict(dataset=dict(_delete_=True, **_base_.cityscapes_val, pipel
 test_dataloader = val_dataloader
 val_evaluator = test_evaluator = _base_.cityscapes_metric
 
-# A key must be longer than upstream's `backbone`, which puts decay on norms (frozen there, trained here).
+# The keys must be longer than upstream's `backbone`, which sets decay for norms (frozen there, trained here).
 no_decay = dict(lr_mult=0.1, decay_mult=0.0)
 norms = {f".bn{i}.{name}": no_decay for i in (1, 2, 3) for name in ("weight", "bias")}
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={".downsample.1.": no_decay, **norms}))

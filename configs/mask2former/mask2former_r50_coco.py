@@ -1,6 +1,6 @@
 _base_ = ["mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py", "../_base_/default_runtime.py"]
 
-# Everything comes with `load_from`, so the backbone need not fetch weights of its own.
+# `load_from` contains all weights, so the backbone downloads none.
 model = dict(backbone=dict(init_cfg=None))
 
 # Box AP 45.7, mask AP 42.9 on val2017. The weights are CC-BY-NC 4.0: not for commercial use.

@@ -3,7 +3,7 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-# Everything comes with `load_from`, so the backbone need not fetch weights of its own.
+# `load_from` contains all weights, so the backbone downloads none.
 model = dict(backbone=dict(init_cfg=None))
 
 # Box AP 47.7, mask AP 44.7 on val2017. The weights are CC-BY-NC 4.0: not for commercial use.

@@ -1,5 +1,5 @@
-# The small teacher for one class of many small instances, 100 queries, from the shipped weights for Shapes:
-# its classifier and queries start anew. 180 epochs of 444 pictures; the schedule is ours.
+# The small teacher for one class with many small instances, 100 queries. It starts from the shipped weights
+# for Shapes, except the classifier and the queries. 180 epochs of 444 images; the schedule is ours.
 _base_ = [
     "../_base_/models/mask2former_tiny.py",
     "../_base_/default_runtime.py",

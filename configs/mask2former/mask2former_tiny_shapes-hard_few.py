@@ -1,5 +1,5 @@
-# The small teacher, of 50 labelled pictures of Shapes `hard` alone. Shown as they are it learns them by
-# heart; mosaics and pasted instances make many of them.
+# The small teacher, trained on only 50 labelled images of Shapes `hard`. Without augmentation it overfits
+# them; mosaics and pasted instances prevent that.
 _base_ = "./mask2former_tiny_shapes.py"
 few = dict(
     **_base_.shapes,

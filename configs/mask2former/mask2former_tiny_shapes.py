@@ -1,15 +1,15 @@
-# The small teacher, for Shapes `hard`. README.md beside it: its shipped weights and how they were made.
+# The small teacher for Shapes `hard`. README.md in this folder describes its shipped weights.
 _base_ = [
     "../_base_/models/mask2former_tiny.py",
     "../_base_/default_runtime.py",
     "../_base_/datasets/shapes.py",
 ]
-# An ImageNet MobileNetV2 to start from, see README.md; to go without: model.backbone.init_cfg=None.
+# ImageNet weights of MobileNetV2, see README.md. To train without them: model.backbone.init_cfg=None.
 imagenet = dict(type="Pretrained", checkpoint="mobilenetv2_imagenet.pth")
 model = dict(backbone=dict(init_cfg=imagenet))
 
-# It learns from more and harder pictures than students get, and is judged on theirs; then
-# mask2former_tiny_shapes_finetune.py brings it closer to these.
+# The teacher is trained on more and harder images than its students and evaluated on theirs. Then
+# mask2former_tiny_shapes_finetune.py trains it on images like theirs.
 many = dict(data_root="data/shapes/hardest-16k", spec=dict(_base_.shapes.spec, preset="hardest", train=16000))
 train_dataloader = dict(batch_size=8, dataset=dict(_delete_=True, **dict(_base_.shapes_train, **many)))
 val_dataloader = dict(batch_size=8, dataset=dict(_delete_=True, **_base_.shapes_val))
@@ -17,7 +17,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(_delete_=True, **_base_.shapes_metric)
 test_evaluator = val_evaluator
 
-# Small and briefly trained, it wants a higher learning rate than upstream's, in the backbone too.
+# A small model and a short training need a higher learning rate than upstream's, also in the backbone.
 max_iters = 4700
 optim_wrapper = dict(
     optimizer=dict(lr=4e-4),

@@ -1,4 +1,4 @@
-# The second part of the small teacher's training: 8,000 pictures of its students' preset, of another seed.
+# The second part of the small teacher's training: 8,000 images of its students' preset, from another seed.
 _base_ = "./mask2former_tiny_shapes.py"
 load_from = "work_dirs/mask2former_tiny_shapes/iter_4700.pth"
 model = dict(backbone=dict(init_cfg=None))

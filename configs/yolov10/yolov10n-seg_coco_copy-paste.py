@@ -1,4 +1,4 @@
-# With instances of a second mosaic pasted on half of the mosaics.
+# As yolov10n-seg_coco.py, with instances of a second mosaic pasted on half of the mosaics.
 _base_ = ["./yolov10n-seg_coco.py"]
 mixed = dict(
     type="MultiImageMixDataset",

@@ -1,4 +1,4 @@
-# Many small objects of one class, from few pictures: 200 epochs of 444 at batch 16. The schedule is ours.
+# Many small objects of one class, few images: 200 epochs of 444 at batch 16. The schedule is ours.
 _base_ = [
     "../_base_/models/yolov10n_seg.py",
     "../_base_/datasets/nuclei_mosaic.py",
@@ -6,7 +6,7 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 max_epochs = 200
-# so few steps are over before slower statistics of norms have caught up with the weights
+# with so few steps, slower norm statistics would not follow the weights
 norm = dict(norm_cfg=dict(momentum=0.1))
 model = dict(backbone=norm, neck=norm, bbox_head=dict(num_classes=1, **norm))
 

@@ -1,4 +1,4 @@
-# The student by itself on Shapes `hard`, from scratch.
+# The student alone on Shapes `hard`, from scratch.
 _base_ = [
     "../_base_/models/yolov10n_seg.py",
     "../_base_/datasets/shapes_instance.py",
@@ -8,15 +8,15 @@ _base_ = [
 ]
 max_iters = 2000
 env_cfg = dict(threads="spare")
-# so few steps are over before slower statistics of norms have caught up with the weights
+# with so few steps, slower norm statistics would not follow the weights
 norm = dict(norm_cfg=dict(momentum=0.1))
-# as boxes are learned long before classes, these count four times as much as elsewhere
+# boxes are learned long before classes, so the classification loss has four times its usual weight
 classes = dict(losses=dict(loss_cls=dict(loss_weight=2.0)))
 model = dict(backbone=norm, neck=norm, bbox_head=dict(num_classes=8, **classes, **norm))
 train_dataloader = dict(batch_size=8)
 
 optim_wrapper = dict(
-    # the first gradients are twenty times as large as later ones: AdamW is to forget them in a hundred steps
+    # the first gradients are twenty times as large as later ones: AdamW must forget them in a hundred steps
     optimizer=dict(lr=2e-3, betas=(0.9, 0.99)),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )

@@ -1,4 +1,4 @@
-# As yolov10n-seg_shapes-hard.py, on Shapes `easy`, which takes it half the steps.
+# As yolov10n-seg_shapes-hard.py, on Shapes `easy`, with half the steps.
 _base_ = ["./yolov10n-seg_shapes-hard.py"]
 easy = dict(data_root="data/shapes/easy", spec=dict(preset="easy"))
 train_dataloader = dict(dataset=easy)

@@ -128,8 +128,8 @@ def _check_settings(config: Config, out: str | None) -> Path:
     """Return the cache's path; refuse a config without a teacher or a path that is a folder."""
     if config.get("teacher_cache") is None or config.model.get("teacher") is None:
         raise UserError(
-            f"{config.filename or 'The config'} has no teacher to cache: expected a distillation's config, with "
-            "model.teacher and teacher_cache, as those in ibkd_mm::ibkd/ are."
+            f"{config.filename or 'The config'} has no teacher to cache: expected a distillation's config, "
+            "with model.teacher and teacher_cache, as those in ibkd_mm::ibkd/ are."
         )
     path = Path(out or config.teacher_cache.path)
     if path.is_dir():

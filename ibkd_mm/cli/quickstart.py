@@ -9,6 +9,7 @@ examples:
   ibkd quickstart --data images/ --teacher CONFIG --teacher-weights CHECKPOINT
 """
 
+import signal
 from argparse import ArgumentParser, Namespace
 
 from ibkd_mm.cli._arguments import add_trust
@@ -29,4 +30,5 @@ def run(args: Namespace) -> object:
     """Run the quickstart."""
     from ibkd_mm.quickstart import run
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the trainings as Ctrl-C does
     return run(args.out_dir, args.minutes, args.data, args.teacher, args.teacher_weights)

@@ -35,11 +35,11 @@ class FrozenTeacherDistill(BaseAlgorithm):
         distiller: what is recorded and compared.
         teacher: a config's path, one inside a package, a model's settings or a model.
         teacher_ckpt: weights of the teacher; else what its config's `load_from` names.
-        online: whether the teacher runs beside the student. If not, it is not even built: its predictions come
-            from a cache, and `teacher` only says of which teacher that cache must be.
+        online: whether the teacher runs beside the student. If not, it is not even built: its predictions
+            come from a cache, and `teacher` only says of which teacher that cache must be.
         calculate_student_loss: whether the student's own loss counts too.
-        student_mode: 'loss', or 'tensor' for a student without labels or without a head: then only its network
-            runs, and only distillation losses count.
+        student_mode: 'loss', or 'tensor' for a student without labels or without a head: then only its
+            network runs, and only distillation losses count.
         data_preprocessor: else the student's own.
         init_cfg: as mmengine's.
     """
@@ -90,7 +90,7 @@ class FrozenTeacherDistill(BaseAlgorithm):
         return self.frozen.model
 
     def _infer_channels(self) -> None:
-        """Run both on a blank image, so that losses know the channels of the feature maps that they compare."""
+        """Run both on a blank image, so that losses know the channels of the feature maps."""
         inputs, samples = _blank_batch(self.student)
         training = self.student.training
         with torch.no_grad(), self.distiller.teacher_recorders, self.distiller.student_recorders:
@@ -111,8 +111,8 @@ class FrozenTeacherDistill(BaseAlgorithm):
         if not self.distiller.active:
             if not self.calculate_student_loss:
                 raise UserError(
-                    "Nothing to train on: the student's own loss is off (calculate_student_loss, student_mode) "
-                    "and no distillation loss counts. See distill_losses' weights and "
+                    "Nothing to train on: the student's own loss is off (calculate_student_loss, "
+                    "student_mode) and no distillation loss counts. See distill_losses' weights and "
                     "default_hooks.distill_schedule."
                 )
             return self._with_idle_parameters(
@@ -147,7 +147,7 @@ class FrozenTeacherDistill(BaseAlgorithm):
         mismatch = load_matching_weights(self.distiller, weights)
         if mismatch:
             raise UserError(
-                "The checkpoint was written with other losses or connectors than the config's distiller has:\n"
+                "The checkpoint has other losses or connectors than the config's distiller:\n"
                 f"{mismatch}\nResume with the config that it was trained with, or load its weights alone: "
                 "--cfg-options load_from=PATH instead of --resume."
             )
@@ -161,7 +161,7 @@ class FrozenTeacherDistill(BaseAlgorithm):
 
 
 def _renamed(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of a former checkpoint, where bridges were connectors, to the modules that own them."""
+    """Rename the weights of a former checkpoint, whose bridges were connectors."""
     names = {
         name: [key for key in own if key.endswith(name.removeprefix("connectors"))]
         for name in weights

@@ -25,21 +25,22 @@ _MAPPINGS = "distiller.loss_forward_mappings"
 class CheckedDistiller(ConfigurableDistiller):
     """mmrazor's `ConfigurableDistiller`: unknown names are errors, and every loss has a schedule.
 
-    `loss_forward_mappings` are mmrazor's, with one addition: `recorder` may be a list of names, whose argument
-    is the list of their records. Losses may use the capabilities in `ibkd_mm.distill.interfaces`.
+    `loss_forward_mappings` are mmrazor's, with one addition: `recorder` may be a list of names, whose
+    argument is the list of their records. Losses may use the capabilities in `ibkd_mm.distill.interfaces`.
 
     A loss may return a dictionary: its entry `loss_y` is logged as `x.loss_y` for the loss `loss_x`; an entry
     without 'loss' in its name is only logged.
 
     Args:
         student_recorders: as mmrazor's, like all arguments without another description.
-        teacher_recorders: if all record outputs of modules, the teacher's forward stops after the last of them.
+        teacher_recorders: if all record outputs of modules, the teacher's forward stops after the last of
+            them.
         distill_deliveries: passes data of the teacher into the student.
         connectors: convert single records.
         distill_losses: a loss with loss_weight=0 is not built.
         loss_forward_mappings: the records that are the arguments of each loss.
-        extra_targets: an `ExtendsTargets` module; its `teacher` names the record of the teacher's instances, as
-            in a mapping. Its factor, `extra_targets`, switches it: targets are added while it is above 0.
+        extra_targets: an `ExtendsTargets` module; its `teacher` names the record of the teacher's instances,
+            as in a mapping. Its factor, `extra_targets`, switches it: targets are added while it is above 0.
         init_cfg: as mmengine's.
     """
 
@@ -122,8 +123,8 @@ class CheckedDistiller(ConfigurableDistiller):
         if isinstance(model, NullTeacher):
             if self._needed_records():
                 raise UserError(
-                    f"With online=False no teacher runs, but {', '.join(self._names_needing_teacher())} needs "
-                    "its records (distiller.loss_forward_mappings): feature maps cannot be cached. Set "
+                    f"With online=False no teacher runs, but {', '.join(self._names_needing_teacher())} "
+                    "needs its records (distiller.loss_forward_mappings): feature maps cannot be cached. Set "
                     "online=True, or that loss_weight to 0."
                 )
             self.teacher_recorders = self.reader.managers[False] = RecorderManager()
@@ -177,8 +178,8 @@ class CheckedDistiller(ConfigurableDistiller):
             module.infer_channels(**{name: self.reader.read(request) for name, request in recorded.items()})
             if module.waiting:
                 raise UserError(
-                    f"distiller.distill_losses.{loss} takes its channels from the first feature maps, and a run "
-                    "without ground truth recorded none for it. Record outputs of modules that run in "
+                    f"distiller.distill_losses.{loss} takes its channels from the first feature maps, and a "
+                    "run without ground truth recorded none for it. Record outputs of modules that run in "
                     "mode='tensor' too."
                 )
         self.reader.clear()
@@ -207,6 +208,7 @@ class CheckedDistiller(ConfigurableDistiller):
         if not self._adds_targets:
             return samples
         assert self.extra_targets is not None
+        assert self._extra is not None
         return self.extra_targets(samples, self.reader.read(self._extra), inputs.shape[2:])
 
 

@@ -1,7 +1,7 @@
 """What the parts of a distillation may offer to each other, in one place.
 
-Most of it is optional: who uses a capability looks for the attribute, so that losses, connectors, teachers and
-students of mmrazor, mmdet and mmseg work as they are. Lower floors, such as the engine, look for the same
+Most of it is optional: who uses a capability looks for the attribute, so that losses, connectors, teachers
+and students of mmrazor, mmdet and mmseg work as they are. Lower floors, such as the engine, look for the same
 attributes without importing this module.
 """
 
@@ -90,7 +90,7 @@ class RemovesLabels(Protocol):
 
 
 class Closable(Protocol):
-    """A hook with handles on model or optimizer, or a transform that stops mixing images, such as a mosaic."""
+    """A hook with handles on model or optimizer, or a transform that mixes images, such as a mosaic."""
 
     def close(self) -> None:
         """Release the handles; for a transform: leave images as they are from now on."""
@@ -117,8 +117,8 @@ class Codec(Protocol):
 class CachePredictor(Protocol):
     """What `ibkd cache` runs over images; registered in TASK_UTILS, named by `teacher_cache.predictor`."""
 
-    codec: Codec
-    teacher: nn.Module
+    teacher: Any
+    """The `FrozenTeacher` that it runs."""
 
     def __call__(self, batch: Any) -> Sequence["Prediction"]:
         """Predict every image of a collated batch."""

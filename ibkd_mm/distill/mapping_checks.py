@@ -21,8 +21,8 @@ def check_names(losses: Mapping[str, Any], mappings: Mappings) -> None:
     for name in losses:
         if "loss" not in name:
             raise UserError(
-                f"distiller.distill_losses.{name}: mmengine trains only on entries with 'loss' in their name. "
-                f"Rename it to loss_{name}."
+                f"distiller.distill_losses.{name}: mmengine trains only on entries with 'loss' in their "
+                f"name. Rename it to loss_{name}."
             )
         if name not in mappings:
             raise UserError(

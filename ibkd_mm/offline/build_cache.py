@@ -33,9 +33,9 @@ def build_cache(
 ) -> Iterator[tuple[int, int]]:
     """Write the entries that the cache lacks; yield (images done, images in all) after each batch.
 
-    A thread packs and writes one batch while the teacher sees the next. A batch is in the file when the next one
-    is yielded, the last when the iterator ends or is closed. With several processes, each writes a file of its
-    own, and the first one merges them, also those left by a run that was stopped.
+    A thread packs and writes one batch while the teacher sees the next. A batch is in the file when the next
+    one is yielded, the last when the iterator ends or is closed. With several processes, each writes a file
+    of its own, and the first one merges them, also those left by a run that was stopped.
 
     Args:
         predictor: runs the teacher.

@@ -83,7 +83,7 @@ class _CachedDataset:
         return Path(self.dataset.ann_file or self.dataset.data_root)
 
     def keys(self) -> tuple[list[str], list[str]]:
-        """Return the keys of images with labels, or trained on as empty, and of those with pseudo labels alone."""
+        """Return the keys of labelled (or empty) images, and of those with pseudo labels alone."""
         labelled: list[str] = []
         pseudo_labelled: list[str] = []
         for index in range(len(self.dataset)):

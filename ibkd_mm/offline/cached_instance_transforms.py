@@ -1,9 +1,9 @@
 """A teacher's cached instances in a training pipeline.
 
-`LoadTeacherInstances` adds them to an image as ignored instances: every transform that moves, crops or mixes images
-treats ignored instances like ground truth, so both are warped by the same code. The label of such an instance
-is its id: the cache, the image and the row it comes from. `SplitTeacherInstances` separates them at the end.
-A soft mask is carried as several hard ones, cut at thresholds, and joined again at the end.
+`LoadTeacherInstances` adds them to an image as ignored instances: every transform that moves, crops or mixes
+images treats ignored instances like ground truth, so both are warped by the same code. The label of such an
+instance is its id: the cache, the image and the row it comes from. `SplitTeacherInstances` separates them at
+the end. A soft mask is carried as several hard ones, cut at thresholds, and joined again at the end.
 """
 
 import zlib
@@ -44,18 +44,18 @@ _Masks = NDArray[np.uint8] | None
 class LoadTeacherInstances(BaseTransform):
     """Add the cached instances of an image to its ground truth, after `LoadAnnotations`.
 
-    An image that is not in the cache stays as it is. With `pseudo_label_thr`, one without ground truth is skipped
-    instead (the dataset draws another): it may show objects that nobody labelled.
+    An image that is not in the cache stays as it is. With `pseudo_label_thr`, one without ground truth is
+    skipped instead (the dataset draws another): it may show objects that nobody labelled.
 
     Args:
         cache: the file.
         score_thr: score that a teacher instance must exceed.
-        pseudo_label_thr: score above which an instance is also a pseudo label, that is ground truth; None for no
-            pseudo labels.
+        pseudo_label_thr: score above which an instance is also a pseudo label, that is ground truth; None for
+            no pseudo labels.
         ignore_thr: score above which an instance below `pseudo_label_thr` is an ignore region: a YOLOv10's
             predictions in its box are neither right nor wrong. None to treat it as background.
-        max_iou: IoU with a true instance (of masks; of boxes if no masks are loaded) from which on an instance
-            counts as that one and becomes neither a pseudo label nor an ignore region.
+        max_iou: IoU with a true instance (of masks; of boxes if no masks are loaded) from which on an
+            instance counts as that one and becomes neither a pseudo label nor an ignore region.
     """
 
     carries_teacher: ClassVar[bool] = True
@@ -118,7 +118,8 @@ def _teacher_masks(
 ) -> tuple[NDArray[Any], NDArray[np.float32], _Masks]:
     """Return for some rows the indices in `packed_masks`, the boxes and the masks that are not empty.
 
-    The masks of a row follow each other, its main one first. With `boxes_only` there is only that, not unpacked.
+    The masks of a row follow each other, its main one first. With `boxes_only` there is only that, not
+    unpacked.
     """
     main = rows + entry.first
     if boxes_only:
@@ -253,8 +254,8 @@ class SplitTeacherInstances(BaseTransform):
     def _check_cache(self, ids: NDArray[np.int64], found: InstanceData) -> None:
         if ((ids < 0) | (ids >= _IDS_PER_CACHE)).any():
             raise UserError(
-                f"SplitTeacherInstances reads {self.reader.path}, and the image has instances of another cache. "
-                "Give both transforms the same file; images of two caches cannot be mixed into one."
+                f"SplitTeacherInstances reads {self.reader.path}, and the image has instances of another "
+                "cache. Give both transforms the same file; images of two caches cannot be mixed into one."
             )
         if "mask_cells" not in found:
             raise UserError("SplitTeacherInstances expects to follow MaskCells: found no mask_cells.")

@@ -36,8 +36,8 @@ def mask_thresholds_of(settings: Mapping[str, Any]) -> tuple[float, ...]:
         if 0 < len(found) <= MAX_THRESHOLDS and all(low < high for low, high in limits):
             return tuple(found)
     raise UserError(
-        f"Expected teacher_cache.mask_thresholds with 1 to {MAX_THRESHOLDS} ascending probabilities between 0 and "
-        f"1, found {found!r}. Set (0.5,) for hard masks, or for example (0.25, 0.5, 0.75) for soft ones."
+        f"Expected teacher_cache.mask_thresholds with 1 to {MAX_THRESHOLDS} ascending probabilities "
+        f"between 0 and 1, found {found!r}. Set (0.5,) for hard masks, or (0.25, 0.5, 0.75) for soft ones."
     )
 
 
@@ -74,7 +74,7 @@ def main_threshold(thresholds: Sequence[float]) -> int:
 
 
 def threshold_weights(thresholds: Sequence[float]) -> NDArray[np.float32]:
-    """Return weights with which hard masks, one for each threshold, sum to the best estimate of the probability.
+    """Return the weights with which masks, one for each threshold, sum to an estimate of the probability.
 
     Between two thresholds the estimate is their middle. Below the first it is 0 and above the last 1, since
     most pixels are clearly outside or clearly inside an instance. The weights sum to 1.
@@ -113,7 +113,7 @@ class CachedInstances:
         topk: int,
         thresholds: tuple[float, ...] = ONE_THRESHOLD,
     ) -> "CachedInstances":
-        """Keep the `topk` most probable classes of (K, classes) and pack masks, ([thresholds,] K, height, width)."""
+        """Keep the `topk` most probable classes and pack masks, ([thresholds,] K, height, width)."""
         size = masks.shape[-2:]
         packed = map(pack_mask, masks.reshape(len(thresholds) * len(scores), *size))
         return cls.of_packed(size, boxes, scores, probabilities, packed, topk, thresholds)
@@ -209,7 +209,7 @@ class InstanceCodec:
             return found
 
         boxes = take("<f4", 4 * count).reshape(count, 4)
-        probabilities = take("<u2", count * (1 + topk)).reshape(count, 1 + topk) / _ONE
+        probabilities = take("<u2", count * (1 + topk)).reshape(count, 1 + topk).astype(np.float32) / _ONE
         labels = take("<u2", count * topk).reshape(count, topk)
         number = count * len(self.thresholds)
         sizes = take("<u4", number).tolist()

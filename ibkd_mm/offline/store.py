@@ -120,7 +120,7 @@ class CacheReader:
                 return {name: json.loads(value) for name, value in rows}
         except (sqlite3.DatabaseError, ValueError) as error:
             raise UserError(
-                f"{self.path} is a damaged teacher's cache ({error}). Remove it and write it anew: ibkd cache."
+                f"{self.path} is a damaged teacher's cache ({error}). Remove it and run ibkd cache again."
             ) from error
         raise UserError(f"Expected a teacher's cache, found another database: {self.path}.")
 

@@ -1,4 +1,4 @@
-"""`ibkd quickstart`: what distillation brings, seen in minutes on generated pictures or on one's own."""
+"""`ibkd quickstart`: see in minutes what distillation brings, on generated images or on your own."""
 
 from ibkd_mm import stack
 

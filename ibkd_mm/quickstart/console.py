@@ -1,4 +1,4 @@
-"""What others would print during a quickstart: kept in a file, but for warnings that the user is to see."""
+"""Output of other packages during a quickstart: written to a file, except for warnings of this package."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,30 +7,30 @@ from pathlib import Path
 
 from mmengine.logging import MMLogger
 
-_OURS = str(Path(__file__).parents[2])
+_PACKAGE = str(Path(__file__).parents[1])
 
 
-class OwnWarnings(logging.Handler):
-    """Passes on what this package's own code warns of; other packages warn of what no user can change."""
+class PackageWarnings(logging.Handler):
+    """Pass on warnings that this package logs; users can do nothing about those of other packages."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, warn: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._tell = tell
+        self._warn = warn
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell it if it is ours."""
-        if record.pathname.startswith(_OURS):
-            self._tell(record.getMessage())
+        """Pass on a warning of this package."""
+        if record.pathname.startswith(_PACKAGE):
+            self._warn(record.getMessage())
 
 
 @contextmanager
-def kept_in(file: Path, warn: Callable[[str], None]) -> Iterator[None]:
-    """Let nothing be printed, and tell of warnings."""
+def redirect_output(file: Path, warn: Callable[[str], None]) -> Iterator[None]:
+    """Append everything that is printed or logged to a file; pass warnings of this package to `warn`."""
     logger = MMLogger.get_current_instance()
     former = list(logger.handlers)
-    files = [each for each in former if isinstance(each, logging.FileHandler)]
-    with file.open("a", buffering=1) as kept, redirect_stdout(kept), redirect_stderr(kept):
-        logger.handlers = [*files, logging.StreamHandler(kept), OwnWarnings(warn)]
+    to_files = [handler for handler in former if isinstance(handler, logging.FileHandler)]
+    with file.open("a", buffering=1) as output, redirect_stdout(output), redirect_stderr(output):
+        logger.handlers = [*to_files, logging.StreamHandler(output), PackageWarnings(warn)]
         try:
             yield
         finally:

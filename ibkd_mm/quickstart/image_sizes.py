@@ -1,4 +1,4 @@
-"""Sizes of pictures, from their headers."""
+"""Sizes of image files, read from their headers."""
 
 import warnings
 from contextlib import suppress
@@ -10,20 +10,19 @@ from ibkd_mm.data_check.images import ImageFile, read_header, read_image
 
 
 def size_of(file: Path) -> tuple[int, int]:
-    """Give width and height as the loader turns a picture, (0, 0) of one that cannot be read.
+    """Return width and height of an image as the loader turns it, (0, 0) if it cannot be read.
 
-    A whole picture is read only where its header does not tell: that takes far longer.
+    The whole image is decoded only if its header is not enough, because that takes far longer.
     """
-    found = _by_header(file)
-    return found or read_image(ImageFile(str(file))).size(apply_exif=True)
+    return _size_from_header(file) or read_image(ImageFile(str(file))).size(apply_exif=True)
 
 
-def _by_header(file: Path) -> tuple[int, int] | None:
-    """Read as little as tells what `read_image` finds in the whole; None where that is not sure."""
-    with warnings.catch_warnings(), suppress(Exception):  # decoders raise whatever they like
-        warnings.simplefilter("ignore")  # of large images
+def _size_from_header(file: Path) -> tuple[int, int] | None:
+    """Return the size that `read_image` finds by decoding; None if the header may not show it."""
+    with warnings.catch_warnings(), suppress(Exception):  # decoders raise exceptions of any type
+        warnings.simplefilter("ignore")  # about large images
         with Image.open(file) as image:
-            if image.format == "PNG" and "exif" not in image.info:  # behind pixels Pillow looks by decoding
+            if image.format == "PNG" and "exif" not in image.info:  # it may follow the pixels
                 return None if b"eXIf" in file.read_bytes() else image.size
             return read_header(image).size(apply_exif=True)
     return None

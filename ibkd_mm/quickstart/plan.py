@@ -1,4 +1,4 @@
-"""What a quickstart is to do, fixed at its first start and kept in the folder that it fills."""
+"""The plan of a quickstart: made at its first start and stored in its output folder."""
 
 import json
 from collections.abc import Iterator
@@ -10,130 +10,128 @@ from typing import Any
 from ibkd_mm.errors import UserError
 from ibkd_mm.utils.atomic import atomic_write, file_lock
 
-FILE = "quickstart.json"
-_OWN = ".quickstart."
-_SAVED_EVERY = 40.0
-"""Seconds between checkpoints, and about what is lost at most to whoever is killed."""
+PLAN_FILE = "quickstart.json"
+_LOCK_PREFIX = ".quickstart."
+_CHECKPOINT_SECONDS = 40.0
+"""Seconds between two checkpoints: the most that a killed training loses."""
 
 
 @dataclass(frozen=True)
-class Amounts:
-    """Numbers of pictures: to learn from with labels and without, and to judge by."""
+class ImageCounts:
+    """Numbers of labelled and unlabelled training images and of validation images."""
 
     labelled: int
     unlabelled: int
-    held: int
+    validation: int
 
     @property
     def training(self) -> int:
-        """All that the teacher looks at."""
+        """All training images; the teacher predicts them all."""
         return self.labelled + self.unlabelled
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """How long everything is.
+class RunLengths:
+    """Amount of work of a quickstart.
 
     Args:
-        steps: of either student.
-        teacher_steps: of the teacher, 0 where it is not trained.
-        amounts: of pictures.
-        seconds: what each stage is expected to take.
+        steps: training steps of each student.
+        teacher_steps: training steps of the teacher, 0 if it is not trained.
+        images: numbers of images.
+        seconds: expected duration of each stage.
     """
 
     steps: int
     teacher_steps: int
-    amounts: Amounts
+    images: ImageCounts
     seconds: dict[str, float]
 
-    def steps_of(self, training: str) -> int:
-        """Give the steps of a training by its name."""
-        return self.teacher_steps if training == "teacher" else self.steps
+    def training_steps(self, stage: str) -> int:
+        """Return the number of steps of a training stage."""
+        return self.teacher_steps if stage == "teacher" else self.steps
 
-    def checkpoint_every(self, training: str) -> int:
-        """Give the steps after which a training is saved."""
-        return max(1, int(_SAVED_EVERY * self.steps_of(training) / self.seconds[training]))
+    def checkpoint_interval(self, stage: str) -> int:
+        """Return the number of steps between two checkpoints of a training stage."""
+        return max(1, int(_CHECKPOINT_SECONDS * self.training_steps(stage) / self.seconds[stage]))
 
     @classmethod
-    def from_dict(cls, kept: dict[str, Any]) -> "Lengths":
-        """Take it from what JSON keeps."""
-        return cls(**{**kept, "amounts": Amounts(**kept["amounts"])})
+    def from_dict(cls, settings: dict[str, Any]) -> "RunLengths":
+        """Make it from `dataclasses.asdict`'s output."""
+        return cls(**{**settings, "images": ImageCounts(**settings["images"])})
 
 
 class Plan:
-    """The file in the folder.
+    """The plan file in the output folder. A folder that was filled with other inputs raises a UserError.
 
     Args:
-        out: the folder.
-        asked: what the user asked for, and all that the result depends on besides.
+        out: output folder.
+        inputs: the user's options and everything else that the result depends on.
     """
 
-    def __init__(self, out: Path, asked: dict[str, Any]) -> None:
-        self._file = out / FILE
-        self._asked = json.loads(json.dumps(asked))
-        kept = _read(self._file)
-        if kept is None:
+    def __init__(self, out: Path, inputs: dict[str, Any]) -> None:
+        self._file = out / PLAN_FILE
+        self._inputs = json.loads(json.dumps(inputs))
+        found = _read(self._file)
+        self.lengths = RunLengths.from_dict(found["lengths"]) if found and found["lengths"] else None
+        if found is None:
             self._write(None)
         else:
-            _check_same(out, kept["asked"], self._asked)
-        lengths = kept and kept["lengths"]
-        self.lengths = Lengths.from_dict(lengths) if lengths else None
+            _check_same_inputs(out, found["inputs"], self._inputs)
 
-    def fix(self, lengths: Lengths) -> None:
-        """Keep the lengths: whoever goes on keeps to them."""
+    def set_lengths(self, lengths: RunLengths) -> None:
+        """Store the lengths, which every later start follows."""
         self._write(asdict(lengths))
         self.lengths = lengths
 
     def _write(self, lengths: dict[str, Any] | None) -> None:
         with atomic_write(self._file) as partial:
-            partial.write_text(json.dumps({"asked": self._asked, "lengths": lengths}, indent=1))
+            partial.write_text(json.dumps({"inputs": self._inputs, "lengths": lengths}, indent=1))
 
 
 @contextmanager
-def only_here(out: Path) -> Iterator[None]:
-    """Refuse a second quickstart that fills the same folder at the same time."""
+def lock_output_folder(out: Path) -> Iterator[None]:
+    """Make the output folder and refuse other content and a second quickstart in it."""
     if out.exists() and not out.is_dir():
-        raise UserError(f"Expected a folder to fill, found the file {out}. Give another --out-dir.")
-    if not (out / FILE).is_file():
-        _check_output_free(out)
+        raise UserError(f"Expected an output folder, found the file {out}. Give another --out-dir.")
+    if not (out / PLAN_FILE).is_file():
+        _check_empty(out)
     out.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            held.enter_context(file_lock(out / FILE, wait=False))
+            stack.enter_context(file_lock(out / PLAN_FILE, wait=False))
         except OSError as error:
             raise UserError(
-                f"Another quickstart is filling {out} now. Wait for its end, or give another --out-dir."
+                f"Another quickstart is running in {out}. Wait for its end, or give another --out-dir."
             ) from error
         yield
 
 
 def _read(file: Path) -> dict[str, Any] | None:
     try:
-        kept = json.loads(file.read_text())
-        return {"asked": dict(kept["asked"]), "lengths": kept["lengths"]}
+        content = json.loads(file.read_text())
+        return {"inputs": dict(content["inputs"]), "lengths": content["lengths"]}
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{file} is no plan of a quickstart ({error}). Give another --out-dir, or remove it."
+            f"{file} is not the plan of a quickstart ({error}). Give another --out-dir, or remove the file."
         ) from error
 
 
-def _check_output_free(out: Path) -> None:
-    names = [each.name for each in out.iterdir()] if out.is_dir() else []
-    others = [name for name in names if not name.startswith(_OWN)]
+def _check_empty(out: Path) -> None:
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    others = [name for name in names if not name.startswith(_LOCK_PREFIX)]
     if others:
         raise UserError(
-            f"{out} holds other things ({', '.join(sorted(others)[:3])}), and no {FILE}. "
-            "Give another --out-dir."
+            f"{out} holds other files ({', '.join(others[:3])}), and no {PLAN_FILE}. Give another --out-dir."
         )
 
 
-def _check_same(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    names = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
+def _check_same_inputs(out: Path, former: dict[str, Any], inputs: dict[str, Any]) -> None:
+    names = [name for name in {**former, **inputs} if former.get(name) != inputs.get(name)]
     if names:
-        lines = [f"  {name}: {found.get(name)} there, {asked.get(name)} now" for name in names]
+        lines = [f"  {name}: then {former.get(name)}, now {inputs.get(name)}" for name in names]
         raise UserError(
-            "\n".join([f"{out} was begun with another plan:", *lines])
+            "\n".join([f"{out} was started with other options or data:", *lines])
             + f"\nGive another --out-dir, or remove {out}."
         )

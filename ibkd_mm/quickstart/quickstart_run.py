@@ -1,10 +1,11 @@
-"""The story of distillation: pictures, a teacher's cache, two students, and what came of it."""
+"""Run a quickstart: data, a cache of the teacher's predictions, two students, and a report on both."""
 
 import math
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,22 +14,23 @@ import torch
 
 from ibkd_mm.apis.cache import cache
 from ibkd_mm.apis.report import report
+from ibkd_mm.config.edit import set_training_length, write_config
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline.store import CacheReader
-from ibkd_mm.quickstart.console import kept_in
-from ibkd_mm.quickstart.display import Display, open_display
-from ibkd_mm.quickstart.plan import Amounts, Lengths, Plan, only_here
-from ibkd_mm.quickstart.recipe import CACHE, DataSource, Recipe, ShapesSource, set_length, write_config
-from ibkd_mm.quickstart.time_budget import Pace, fewest, fit, measure, own_threads
+from ibkd_mm.quickstart.console import redirect_output
+from ibkd_mm.quickstart.display import Display, Groups
+from ibkd_mm.quickstart.plan import ImageCounts, Plan, RunLengths, lock_output_folder
+from ibkd_mm.quickstart.recipe import CACHE_FILE, DataSource, Recipe, ShapesSource
+from ibkd_mm.quickstart.time_budget import Pace, divide_time, measure, minimum_images, student_threads
 from ibkd_mm.quickstart.user_configs import UserDataSource
-from ibkd_mm.quickstart.worker_pool import Job, run_beside
+from ibkd_mm.quickstart.worker_pool import Training, run_trainings
 from ibkd_mm.utils.atomic import atomic_write
 from ibkd_mm.utils.cores import usable_cores
 
 _TITLES = {
     "data": "data",
-    "pace": "lengths, by timing some steps",
+    "pace": "plan, by timing some steps",
     "teacher": "the teacher",
     "cache": "the teacher's cache",
     "baseline": "the student alone",
@@ -37,14 +39,14 @@ _TITLES = {
 }
 _STUDENTS = ("baseline", "distilled")
 _SEED = 0
-_RESULT, _CONSOLE = "result.txt", "console.txt"
-_FEW = 50
-_DONE_BEFORE = "done before"
+_RESULT_FILE, _CONSOLE_FILE = "result.txt", "console.txt"
+_FEW_STEPS = 50
+_ALREADY_DONE = "already done"
 
 
 @dataclass(frozen=True)
 class QuickstartResult:
-    """What came of it."""
+    """The page of the report and the text that the command prints."""
 
     page: Path
     text: str
@@ -61,188 +63,181 @@ def run(
     teacher_weights: str | None = None,
     spec: dict[str, Any] | None = None,
 ) -> QuickstartResult:
-    """Train a student by itself and distilled, in about so many minutes, and set them beside each other.
+    """Train a student alone and with a teacher in about that many minutes, and compare both.
 
-    Begun again in the same folder it goes on where it was.
+    Called again with the same arguments after an interruption, it continues.
 
     Args:
-        out_dir: folder for everything.
-        minutes: for the whole.
+        out_dir: output folder.
+        minutes: time for everything.
         data: a COCO JSON or a folder with one; else Shapes are generated.
         teacher: config of a Mask2Former for the classes of `data`; else a small one is trained.
-        teacher_weights: of that teacher.
-        spec: what Shapes are made of, where other than their config says.
+        teacher_weights: checkpoint of that teacher.
+        spec: settings of the generated Shapes that differ from those of their config.
     """
     if not 0 < minutes < math.inf:
-        raise UserError(f"Expected --minutes of more than 0, found {minutes}.")
+        raise UserError(f"Expected --minutes above 0, found {minutes}.")
     if data is None and (teacher or teacher_weights):
-        raise UserError("--teacher and --teacher-weights are for --data: Shapes have a teacher that ships.")
+        raise UserError("--teacher and --teacher-weights need --data: Shapes come with a teacher.")
     out = Path(out_dir)
-    with only_here(out):
-        material: DataSource = (
+    with lock_output_folder(out):
+        source: DataSource = (
             UserDataSource(Path(data), teacher, teacher_weights) if data else ShapesSource(spec)
         )
-        plan = Plan(out, {"minutes": float(minutes), "seed": _SEED, **material.asked})
-        if done := _found(out, plan, material.advice):
-            return done
+        plan = Plan(out, {"minutes": float(minutes), "seed": _SEED, **source.inputs})
+        if result := _read_result(out, plan, source.advice):
+            return result
         groups = _stages(trains_teacher=bool(data) and teacher is None)
         titles = {stage: _TITLES[stage] for group in groups for stage in group}
-        with open_display(titles, groups) as display, kept_in(out / _CONSOLE, display.say):
+        with Display(titles, groups) as display, redirect_output(out / _CONSOLE_FILE, display.message):
             try:
-                return _Story(out, material, plan, display, 60 * minutes).tell()
+                return QuickstartRun(out, source, plan, display, 60 * minutes).run()
             except KeyboardInterrupt:
-                display.say("Stopped. The same command goes on from here.")
+                display.message("Stopped. The same command continues from here.")
                 raise
 
 
-def _stages(*, trains_teacher: bool) -> list[list[str]]:
-    """Name the stages in order; on CPUs the students learn beside each other."""
+class QuickstartRun:
+    """One start of a quickstart that may take so many seconds; it skips what former starts have done."""
+
+    def __init__(self, out: Path, source: DataSource, plan: Plan, display: Display, seconds: float) -> None:
+        self._out, self._source, self._plan, self._display = out, source, plan, display
+        self._deadline = perf_counter() + seconds
+
+    def run(self) -> QuickstartResult:
+        """Run all stages that are not done."""
+        for message in self._source.messages:
+            self._display.message(message)
+        recipe, lengths = self.prepare()
+        if recipe.teacher:
+            self._train(["teacher"], lengths, usable_cores())
+        self._cache(recipe, lengths)
+        for group in self._display.groups:
+            if set(group) & set(_STUDENTS):
+                self._train(group, lengths, student_threads())
+        self._report()
+        result = _read_result(self._out, self._plan, self._source.advice)
+        assert result is not None
+        return result
+
+    def prepare(self) -> tuple[Recipe, RunLengths]:
+        """Prepare the data and the lengths of all stages, or find both; write the configs."""
+        if self._plan.lengths:
+            self._display.end("data", _ALREADY_DONE)
+        lengths = self._plan.lengths or self._make_plan()
+        recipe = self._source.recipe(self._out, lengths.images)
+        if recipe.teacher:
+            checkpoint = self._training("teacher", lengths).final_checkpoint
+            recipe.distilled.model.teacher_ckpt = str(checkpoint.resolve())
+        for stage, config in recipe.configs().items():
+            config.randomness = {"seed": _SEED}
+            set_training_length(config, lengths.training_steps(stage), lengths.checkpoint_interval(stage))
+            write_config(config, self._out / f"{stage}.py")
+        self._display.plan(lengths.seconds)
+        self._display.end("pace", _describe(lengths))
+        return recipe, lengths
+
+    def _make_plan(self) -> RunLengths:
+        """Time this machine, choose the images that there is time for, and store the lengths of all stages.
+
+        Reading all images of a user may take long: the first ones are enough for timing.
+        """
+        available, can_be_reduced = self._source.images, self._source.can_be_reduced
+        self._display.begin("data")
+        recipe, _ = self._prepare_data(minimum_images(available) if can_be_reduced else available)
+        self._display.end("data")
+        self._display.begin("pace")
+        with user_errors(recipe.baseline):
+            pace = measure(recipe)
+        images = self._divide_time(pace, available).images
+        if can_be_reduced:
+            total = images.training + images.validation
+            self._display.message(f"Checking the {total:,} images that there is time for.")
+        for warning in self._prepare_data(images)[1]:
+            self._display.message(warning)
+        lengths = self._divide_time(pace, images)  # checking has taken some of the time
+        if lengths.steps < _FEW_STEPS:
+            self._display.message(
+                f"There is only time for {lengths.steps} steps, in which a student learns little. Give more "
+                "--minutes."
+            )
+        self._source.prepare(self._out, lengths.images)
+        self._plan.set_lengths(lengths)
+        return lengths
+
+    def _prepare_data(self, images: ImageCounts) -> tuple[Recipe, list[str]]:
+        """Write that many images, read them all, and return their configs and warnings about them."""
+        self._source.prepare(self._out, images)
+        recipe = self._source.recipe(self._out, images)
+        return recipe, self._source.check(recipe)
+
+    def _divide_time(self, pace: Pace, available: ImageCounts) -> RunLengths:
+        remaining = self._deadline - perf_counter()
+        return divide_time(remaining, pace, available, can_be_reduced=self._source.can_be_reduced)
+
+    def _cache(self, recipe: Recipe, lengths: RunLengths) -> None:
+        file = self._out / CACHE_FILE
+        if _is_cached(file, lengths.images.training):
+            self._display.end("cache", _ALREADY_DONE)
+            return
+        self._display.begin("cache")
+        cache(recipe.distilled, out=str(file), progress=partial(self._display.advance, "cache"))
+        self._display.end("cache")
+
+    def _train(self, stages: Sequence[str], lengths: RunLengths, threads: int) -> None:
+        unfinished = []
+        for training in (self._training(stage, lengths, threads) for stage in stages):
+            if training.is_complete():
+                self._display.end(training.name, _ALREADY_DONE)
+            else:
+                self._display.begin(training.name)
+                unfinished.append(training)
+        torch.cuda.empty_cache()  # leave the memory to the trainings
+        run_trainings(
+            unfinished,
+            on_step=lambda training, step: self._display.advance(training.name, step, training.steps),
+            on_end=lambda training: self._display.end(training.name),
+            warn=self._display.message,
+        )
+
+    def _training(self, stage: str, lengths: RunLengths, threads: int = 1) -> Training:
+        steps = lengths.training_steps(stage)
+        return Training(stage, self._out / f"{stage}.py", self._out / stage, steps, threads)
+
+    def _report(self) -> None:
+        self._display.begin("report")
+        work_dirs = [self._out / student for student in _STUDENTS]
+        progress = partial(self._display.advance, "report")
+        written = report(work_dirs, out_dir=self._out / "report", progress=progress)
+        self._display.end("report")
+        with atomic_write(self._out / _RESULT_FILE) as file:
+            file.write_text("\n".join(str(written).splitlines()[:-1]))  # without the path of the page
+
+
+def _stages(*, trains_teacher: bool) -> Groups:
+    """Return the stages in order; the students train side by side on CPUs, one at a time on a GPU."""
     students = [[stage] for stage in _STUDENTS] if torch.cuda.is_available() else [list(_STUDENTS)]
     teacher = [["teacher"]] if trains_teacher else []
     return [["data"], ["pace"], *teacher, ["cache"], *students, ["report"]]
 
 
-class _Story:
-    def __init__(self, out: Path, material: DataSource, plan: Plan, display: Display, seconds: float) -> None:
-        self._out, self._material, self._plan = out, material, plan
-        self._display, self._seconds, self._begun = display, seconds, perf_counter()
-
-    def tell(self) -> QuickstartResult:
-        """Do what is not done yet."""
-        for line in self._material.said:
-            self._display.say(line)
-        recipe, lengths = self._prepare()
-        if recipe.teacher:
-            self._train(["teacher"], lengths, usable_cores())
-        self._cache(recipe, lengths)
-        for group in self._display.clock.groups:
-            if set(group) & set(_STUDENTS):
-                self._train(group, lengths, own_threads())
-        self._report()
-        done = _found(self._out, self._plan, self._material.advice)
-        assert done is not None
-        return done
-
-    def _prepare(self) -> tuple[Recipe, Lengths]:
-        """Make the data and fix the lengths, or find both; write the configs."""
-        if self._plan.lengths is None:
-            first = self._make_data()
-            self._display.begin("pace")
-            with user_errors(first.baseline):
-                pace = measure(first)
-            measured = self._fit_all(pace)
-            self._material.make(self._out, measured.amounts)
-            self._plan.fix(measured)
-        else:
-            self._display.end("data", _DONE_BEFORE)
-        lengths = self._plan.lengths
-        assert lengths is not None
-        recipe = self._material.recipe(self._out, lengths.amounts)
-        if recipe.teacher:
-            teacher = self._out.resolve() / "teacher" / f"iter_{lengths.teacher_steps}.pth"
-            recipe.distilled.model.teacher_ckpt = str(teacher)
-        for name, config in recipe.named().items():
-            config.randomness = {"seed": _SEED}
-            set_length(config, lengths.steps_of(name), lengths.checkpoint_every(name))
-            write_config(config, self._out / f"{name}.py")
-        self._display.clock.plan(lengths.seconds)
-        self._display.end("pace", _told(lengths))
-        return recipe, lengths
-
-    def _make_data(self) -> Recipe:
-        """Make what is timed: of what can be cut no more than is kept in any case, for reading takes time."""
-        self._display.begin("data")
-        there = self._material.amounts
-        recipe, _ = self._make_sound(fewest(there) if self._material.can_be_cut else there)
-        self._display.end("data")
-        return recipe
-
-    def _make_sound(self, amounts: Amounts) -> tuple[Recipe, list[str]]:
-        """Put so many pictures there, read them all, and give what is to be said of them."""
-        self._material.make(self._out, amounts)
-        recipe = self._material.recipe(self._out, amounts)
-        return recipe, self._material.check_sound(recipe)
-
-    def _fit_all(self, pace: Pace) -> Lengths:
-        """Choose the pictures that there is time for, read these alone, and share out what is left then."""
-        kept = self._fit(pace, self._material.amounts).amounts
-        if self._material.can_be_cut:
-            self._display.say(f"Checking {kept.training + kept.held:,} pictures, which there is time for.")
-        for line in self._make_sound(kept)[1]:
-            self._display.say(line)
-        lengths = self._fit(pace, kept)
-        if lengths.steps < _FEW:
-            self._display.say(
-                f"There is time for {lengths.steps} steps alone, from which little is learnt: give more "
-                "--minutes."
-            )
-        return lengths
-
-    def _fit(self, pace: Pace, there: Amounts) -> Lengths:
-        """Share out what is left of the time."""
-        left = self._seconds - (perf_counter() - self._begun)
-        return fit(left, pace, there, can_be_cut=self._material.can_be_cut)
-
-    def _cache(self, recipe: Recipe, lengths: Lengths) -> None:
-        file = self._out / CACHE
-        if _is_whole(file, lengths.amounts.training):
-            self._display.end("cache", _DONE_BEFORE)
-            return
-        self._display.begin("cache")
-        cache(
-            recipe.distilled,
-            out=str(file),
-            progress=lambda done, total: self._display.advance("cache", done, total),
-        )
-        self._display.end("cache")
-
-    def _train(self, names: Sequence[str], lengths: Lengths, threads: int) -> None:
-        jobs = [Job(name, self._out / f"{name}.py", self._out / name, threads) for name in names]
-        for job in jobs:
-            if job.finished:
-                self._display.end(job.name, _DONE_BEFORE)
-            else:
-                self._display.begin(job.name)
-
-        def tell(job: Job, step: int | None) -> None:
-            if step is None:
-                self._display.end(job.name)
-            else:
-                self._display.advance(job.name, step, lengths.steps_of(job.name))
-
-        torch.cuda.empty_cache()  # what was kept for us is theirs
-        run_beside([job for job in jobs if not job.finished], tell, self._display.say)
-
-    def _report(self) -> None:
-        self._display.begin("report")
-        made = report(
-            [self._out / name for name in _STUDENTS],
-            out_dir=self._out / "report",
-            progress=lambda done, total: self._display.advance("report", done, total),
-        )
-        self._display.end("report")
-        with atomic_write(self._out / _RESULT) as partial:
-            partial.write_text("\n".join(str(made).splitlines()[:-1]))  # the last is the path of the page
-
-
-def _found(out: Path, plan: Plan, advice: Sequence[str]) -> QuickstartResult | None:
-    """Read what came of it, if it is there; paths are as they are from where this is asked."""
-    page, result = out / "report" / "index.html", out / _RESULT
+def _read_result(out: Path, plan: Plan, advice: Sequence[str]) -> QuickstartResult | None:
+    """Return the result if it is there, with paths as seen from the current folder."""
+    page, result = out / "report" / "index.html", out / _RESULT_FILE
     if plan.lengths is None or not (page.is_file() and result.is_file()):
         return None
     files = out / "distilled.py", out / "distilled" / f"iter_{plan.lengths.steps}.pth", out / "student.onnx"
-    after = [f"Wrote {page}", f"Next: ibkd export {shlex.join(map(str, files))}"]
-    return QuickstartResult(page, "\n".join([*advice, *result.read_text().splitlines(), *after]))
+    last = [f"Wrote {page}", f"Next: ibkd export {shlex.join(map(str, files))}"]
+    return QuickstartResult(page, "\n".join([*advice, *result.read_text().splitlines(), *last]))
 
 
-def _told(lengths: Lengths) -> str:
+def _describe(lengths: RunLengths) -> str:
     teacher = f"{lengths.teacher_steps:,} steps of the teacher, " if lengths.teacher_steps else ""
-    pictures = f"{lengths.amounts.training:,} pictures to learn from"
-    return f"{pictures}, {teacher}{lengths.steps:,} steps of each student"
+    return f"{lengths.images.training:,} training images, {teacher}{lengths.steps:,} steps of each student"
 
 
-def _is_whole(file: Path, pictures: int) -> bool:
-    """Tell whether a cache has so many pictures; a broken one is for whoever writes it to name."""
+def _is_cached(file: Path, images: int) -> bool:
+    """Return whether a cache has that many images; `cache` reports a broken file."""
     with suppress(UserError), CacheReader(file) as reader:
-        return reader.counts()[0] >= pictures
+        return reader.counts()[0] >= images
     return False

@@ -1,156 +1,195 @@
-"""Trainings as processes, one by one or beside each other, and what is heard from them."""
+"""Run trainings as `ibkd train --resume` processes, side by side, and follow their logs."""
 
-import json
+import ctypes
+import fcntl
 import os
-import queue
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
+from ibkd_mm.engine.checkpoint.latest import last_checkpoint
 from ibkd_mm.errors import UserError
+from ibkd_mm.report.scalars import Log, read_log
 
-FINISHED = "finished"
-"""A file in the folder of a training that was judged at its end."""
-REFUSED = 2
-
-# `-m` would import what lies in the user's folder first, such as a clone of mmdetection
-_CHILD = """
+# `python -m` would import modules from the user's folder first, such as a clone of mmdetection
+_MAIN = """
 import sys
-sys.path = [each for each in sys.path if each]
-from ibkd_mm.quickstart.training_process import main
-sys.exit(main(sys.argv[1:]))
+sys.path = [path for path in sys.path if path]
+from ibkd_mm.cli import main
+sys.exit(main())
 """
-COMMAND = (sys.executable, "-c", _CHILD)
-_CONSOLE = "console.txt"
-_PATIENCE = 60.0
-"""Seconds in which a training that is told to stop saves itself."""
-_SHOWN = 15
-
-
-class TrainingFailedError(RuntimeError):
-    """A training ended by a fault of the program."""
+COMMAND = (sys.executable, "-c", _MAIN, "train")
+_POLL_SECONDS = 0.5
+_STOP_SECONDS = 60.0
+"""Time that a stopped training has for its last checkpoint."""
+_SHOWN_LINES = 15
+_ERROR = "ibkd train: error: "
+_FIRST_STEP = "Checkpoints will be saved to"
+"""Starts the message that mmengine logs right before the first step."""
+_WARNING = re.compile(r" - WARNING - (.+)\n")
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
-class Job:
-    """A training to be run.
-
-    Args:
-        name: of it.
-        config: a file.
-        work_dir: folder for its files.
-        threads: that it may use.
-    """
+class Training:
+    """A training of so many steps, validated once after the last, and the threads that it may use."""
 
     name: str
     config: Path
     work_dir: Path
+    steps: int
     threads: int
 
     @property
-    def finished(self) -> bool:
-        """Whether nothing is left to do."""
-        return (self.work_dir / FINISHED).is_file()
+    def console(self) -> Path:
+        """The file with everything that the process prints."""
+        return self.work_dir / "console.txt"
+
+    @property
+    def final_checkpoint(self) -> Path:
+        """The checkpoint of the last step."""
+        return self.work_dir / f"iter_{self.steps}.pth"
+
+    def is_complete(self) -> bool:
+        """Return whether the last step was saved and validated."""
+        return self.final_checkpoint.is_file() and bool(self.read_log().validation)
+
+    def read_log(self, since: int = 0) -> Log:
+        """Read the logs of its starts from number `since` on."""
+        files = self.scalar_files()[since:]
+        return read_log(files, by_epoch=False, interval=self.steps, end=self.steps)
+
+    def scalar_files(self) -> list[Path]:
+        """Find the files with mmengine's scalars, one for each start of the training, the oldest first."""
+        return sorted(self.work_dir.glob("*/vis_data/scalars.json"))
 
 
-class _Child:
-    def __init__(
-        self, job: Job, heard: "queue.Queue[tuple[_Child, str | None]]", command: Sequence[str]
-    ) -> None:
-        job.work_dir.mkdir(parents=True, exist_ok=True)
-        self.job, self.error = job, ""
-        with (job.work_dir / _CONSOLE).open("a") as console:
-            self.process = subprocess.Popen(
-                [*command, str(job.config), str(job.work_dir)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=console,
-                text=True,
-                env={**os.environ, "OMP_NUM_THREADS": str(job.threads)},
-                start_new_session=True,  # Ctrl-C is for us, and we tell it
-            )
-        Thread(target=self._listen, args=(heard,), daemon=True).start()
-
-    def _listen(self, heard: "queue.Queue[tuple[_Child, str | None]]") -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            heard.put((self, line))
-        heard.put((self, None))
-
-    def stop(self) -> None:
-        """Tell it to save and leave."""
-        assert self.process.stdin is not None
-        with suppress(OSError):
-            self.process.stdin.close()
-
-    def wait(self) -> None:
-        """Wait for its end, not for ever."""
-        try:
-            self.process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def check_exit(self) -> None:
-        """Refuse another end than the right one."""
-        code = self.process.wait()
-        if code == REFUSED and self.error:
-            raise UserError(f"The training in {self.job.work_dir} stopped: {self.error}")
-        if code:
-            console = self.job.work_dir / _CONSOLE
-            lines = console.read_text(errors="replace").splitlines()[-_SHOWN:]
-            raise TrainingFailedError(
-                "\n".join(
-                    [f"The training in {self.job.work_dir} ended with code {code}. {console} ends:", *lines]
-                )
-            )
-
-
-def run_beside(
-    jobs: Sequence[Job],
-    tell: Callable[[Job, int | None], None],
+def run_trainings(
+    trainings: Sequence[Training],
+    on_step: Callable[[Training, int], None],
+    on_end: Callable[[Training], None],
     warn: Callable[[str], None],
     command: Sequence[str] = COMMAND,
 ) -> None:
-    """Run trainings beside each other; where one fails, or we are stopped, all save themselves and end.
+    """Run trainings side by side to their ends; if one fails or on Ctrl-C, all save a checkpoint and stop.
 
     Args:
-        jobs: the trainings.
-        tell: is given a training and the step that it has reached; None at its end.
-        warn: is given what is warned of.
-        command: that trains, to which config and folder are added.
+        trainings: trainings to start or to resume.
+        on_step: called with a training and the step that it has reached.
+        on_end: called with a training that has ended.
+        warn: called with each warning of a training.
+        command: command that trains, without its arguments.
     """
-    heard: queue.Queue[tuple[_Child, str | None]] = queue.Queue()
-    children: list[_Child] = []
+    processes: list[_Process] = []
     try:
-        for job in jobs:
-            children.append(_Child(job, heard, command))
-        running = len(children)
+        for training in trainings:
+            processes.append(_Process(training, command))
+        running = list(processes)
         while running:
-            child, line = heard.get()
-            if line is None:
-                child.check_exit()
-                running -= 1
-                tell(child.job, None)
-            else:
-                _take(child, json.loads(line), tell, warn)
+            time.sleep(_POLL_SECONDS)
+            ended = [process for process in running if process.has_ended()]
+            for process in running:
+                process.report(on_step, warn)
+            for process in ended:
+                process.check_exit_code()
+                on_end(process.training)
+                running.remove(process)
     finally:
-        for child in children:
-            child.stop()
-        for child in children:
-            child.wait()
+        for process in processes:
+            process.stop()
+        for process in processes:
+            process.wait()
 
 
-def _take(
-    child: _Child, said: dict[str, Any], tell: Callable[[Job, int | None], None], warn: Callable[[str], None]
-) -> None:
-    if "step" in said:
-        tell(child.job, said["step"])
-    if "warning" in said:
-        warn(f"{child.job.name}: {said['warning']}")
-    child.error = said.get("error", child.error)
+class _Process:
+    """The running process of a training."""
+
+    def __init__(self, training: Training, command: Sequence[str]) -> None:
+        training.work_dir.mkdir(parents=True, exist_ok=True)
+        self.training = training
+        self._step = self._warnings = 0
+        with training.console.open("ab") as console:
+            # The process inherits this lock. One whose parent was killed may still be saving.
+            fcntl.flock(console, fcntl.LOCK_EX)
+            _remove_unvalidated_checkpoint(training)
+            self._former_starts = len(training.scalar_files())
+            self._start = console.tell()
+            self._process = subprocess.Popen(
+                [*command, str(training.config), "--work-dir", str(training.work_dir), "--resume"],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": str(training.threads)},
+                start_new_session=True,  # Ctrl-C reaches this process only, which then stops the trainings
+                preexec_fn=partial(_stop_with_parent, os.getpid()) if sys.platform == "linux" else None,
+            )
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def report(self, on_step: Callable[[Training, int], None], warn: Callable[[str], None]) -> None:
+        """Pass on a new step and new warnings. Warnings before the first step are those of other packages."""
+        log = self.training.read_log(since=self._former_starts)
+        step = max(map(max, log.training.values()), default=0)
+        if step > self._step:
+            self._step = step
+            on_step(self.training, step)
+        warnings = _WARNING.findall(self._output().partition(_FIRST_STEP)[2])
+        for warning in warnings[self._warnings :]:
+            warn(f"{self.training.name}: {warning}")
+        self._warnings = len(warnings)
+
+    def check_exit_code(self) -> None:
+        """Raise a UserError if the training failed."""
+        if self._process.returncode == 0:
+            return
+        output, folder = self._output().rstrip(), self.training.work_dir
+        _, is_explained, error = output.rpartition(_ERROR)
+        if is_explained:
+            raise UserError(f"The training in {folder} stopped: {error}")
+        lines = output.splitlines()[-_SHOWN_LINES:]
+        code, console = self._process.returncode, self.training.console
+        message = f"The training in {folder} ended with exit code {code}. The last lines of {console}:"
+        raise UserError("\n".join([message, *lines]))
+
+    def stop(self) -> None:
+        """Ask it to save a checkpoint and exit."""
+        self._process.terminate()
+
+    def wait(self) -> None:
+        """Wait for its end; kill it if that takes too long."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_SECONDS)
+        self._process.kill()
+        self._process.wait()
+
+    def _output(self) -> str:
+        with self.training.console.open("rb") as console:
+            console.seek(self._start)
+            return console.read().decode(errors="replace")
+
+
+def _remove_unvalidated_checkpoint(training: Training) -> None:
+    """Remove the final checkpoint of a training that was killed during its validation.
+
+    A validation follows a training step, so the last steps are repeated. A training that a signal stops keeps
+    a checkpoint of its own, `preempted.pth`, which is validated on resuming.
+    """
+    last = last_checkpoint(training.work_dir)
+    if last and last.name == training.final_checkpoint.name and not training.is_complete():
+        training.final_checkpoint.unlink(missing_ok=True)
+
+
+def _stop_with_parent(parent: int) -> None:
+    """Make Linux send SIGTERM to this process when its parent ends, however that happens."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before the call
+        os._exit(os.EX_TEMPFAIL)

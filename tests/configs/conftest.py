@@ -1,37 +1,29 @@
-"""What the tests of configs share: finding, loading and stripping them of what would be downloaded."""
+"""Fixtures of the config tests: load and build configs without downloads."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers import CONFIGS
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-import ibkd_mm  # noqa: F401
+from ibkd_mm.config.walk import dicts
 from ibkd_mm.distill import teacher
 
-CONFIG_ROOT = Path(__file__).parents[2] / "configs"
 
-
-def without_pretrained(node: Any) -> Any:
+def remove_pretrained(node: Any) -> None:
     """Set every `init_cfg` of type Pretrained in a config to None, in place."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key == "init_cfg" and isinstance(value, dict) and value.get("type") == "Pretrained":
-                node[key] = None
-            else:
-                without_pretrained(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            without_pretrained(value)
-    return node
+    for settings in dicts(node):
+        init = settings.get("init_cfg")
+        if isinstance(init, dict) and init.get("type") == "Pretrained":
+            settings["init_cfg"] = None
 
 
 @pytest.fixture(autouse=True, scope="module")
 def teachers_weights() -> Iterator[Callable[[torch.nn.Module, str], None]]:
-    """Give teachers the weights that ship with the package, and no others; the value loads any."""
+    """Load only the shipped weights into teachers; yield the function that loads any weights."""
     load = teacher._load
 
     def load_shipped(model: torch.nn.Module, checkpoint: str) -> None:
@@ -45,12 +37,12 @@ def teachers_weights() -> Iterator[Callable[[torch.nn.Module, str], None]]:
 
 @pytest.fixture(scope="session")
 def load() -> Callable[..., Config]:
-    """Load a config by its path under configs/, by default without weights to fetch, and enter its scope."""
+    """Load a config by its path under configs/, by default without downloads, and enter its scope."""
 
     def load(name: str, with_weights: bool = False) -> Config:
-        config = Config.fromfile(CONFIG_ROOT / name)
+        config = Config.fromfile(CONFIGS / name)
         if not with_weights:
-            without_pretrained(config.model)
+            remove_pretrained(config.model)
             config.load_from = None
         init_default_scope(config.get("default_scope", "mmdet"))
         return config
@@ -60,7 +52,7 @@ def load() -> Callable[..., Config]:
 
 @pytest.fixture(scope="session")
 def build() -> Callable[[Config], torch.nn.Module]:
-    """Build a config's model. Nothing here looks at values, and drawing weights would take longest."""
+    """Build a config's model with zero weights: no test needs their values, and drawing them is slow."""
 
     def build(config: Config) -> torch.nn.Module:
         with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Every config builds all that a run needs: model, pipelines, evaluators, hooks, optimiser, schedule."""
+"""Every config builds what a run needs: model, pipelines, evaluators, hooks, optimizer, schedule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import CONFIGS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, PARAM_SCHEDULERS
 
-from ibkd_mm.config.walk import innermost_dataset
+from ibkd_mm.config.walk import innermost_dataset, to_builtin
+from ibkd_mm.engine.runner import SAFETY_HOOKS, with_safety_hooks
 from ibkd_mm.offline import CacheWriter
 
-CONFIG_ROOT = Path(__file__).parents[2] / "configs"
-CONFIGS = sorted(
-    str(path.relative_to(CONFIG_ROOT)) for path in CONFIG_ROOT.glob("*/**/*.py") if "_base_" not in path.parts
-)
+FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.glob("*/**/*.py"))
+NAMES = [name for name in FILES if not name.startswith("_base_")]
 MAX_LINES = 40
 PACKS = {"mmdet": "PackDetInputs", "mmseg": "PackSegInputs"}
 METRICS_OF = {"mmdet": ["bbox", "segm"], "mmseg": ["mIoU"]}
@@ -34,9 +34,9 @@ class Built:
 LAST: list[Built] = []
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=NAMES)
 def built(request: pytest.FixtureRequest, load: Callable[..., Config], build: Callable[..., Any]) -> Built:
-    """The config and its model; of configs beside each other that differ in other things alone, the same."""
+    """Return a config and its model, which adjacent configs with equal `model` share."""
     config = load(request.param)
     model = next((last.model for last in LAST if last.config.model == config.model), None) or build(config)
     LAST[:] = [Built(request.param, config, model)]
@@ -54,37 +54,33 @@ def class_names(dataset: dict[str, Any]) -> tuple[str, ...]:
         return registry.get(dataset["type"]).METAINFO["classes"]
 
 
-def test_there_are_configs_of_every_method_so_far() -> None:
-    assert {Path(name).parent.name for name in CONFIGS} >= {"mask_rcnn", "mask2former", "ibkd"}
+def test_every_method_has_configs() -> None:
+    assert {Path(name).parent.name for name in NAMES} >= {"mask_rcnn", "mask2former", "ibkd"}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_is_short_and_asks_for_nothing_but_this_package(name: str) -> None:
-    path = CONFIG_ROOT / name
-    assert len(path.read_text().splitlines()) <= MAX_LINES
-    assert Config.fromfile(path).custom_imports == {
+@pytest.mark.parametrize("name", FILES)
+def test_is_short(name: str) -> None:
+    assert len((CONFIGS / name).read_text().splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_only_this_package(name: str) -> None:
+    assert Config.fromfile(CONFIGS / name).custom_imports == {
         "imports": ["ibkd_mm.register_all"],
         "allow_failed_imports": False,
     }
 
 
-def test_loading_what_a_dump_of_it_says_gives_the_same_config(built: Built, tmp_path: Path) -> None:
+def test_a_dumped_config_loads_as_the_same_config(built: Built, tmp_path: Path) -> None:
     built.config.dump(tmp_path / "dumped.py")
     assert Config.fromfile(tmp_path / "dumped.py").to_dict() == built.config.to_dict()
 
 
-def without_scopes(node: Any) -> Any:
-    """The same without mmengine's marks of which package a part was inherited from."""
-    if isinstance(node, dict):
-        return {key: without_scopes(value) for key, value in node.items() if key != "_scope_"}
-    return type(node)(map(without_scopes, node)) if isinstance(node, list | tuple) else node
-
-
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", NAMES)
 def test_another_project_inherits_the_same_by_the_packages_name(name: str, tmp_path: Path) -> None:
     (tmp_path / "child.py").write_text(f"_base_ = ['ibkd_mm::{name}']")
-    child, here = Config.fromfile(tmp_path / "child.py"), Config.fromfile(CONFIG_ROOT / name)
-    assert without_scopes(child.to_dict()) == without_scopes(here.to_dict())
+    child, here = Config.fromfile(tmp_path / "child.py"), Config.fromfile(CONFIGS / name)
+    assert to_builtin(child.to_dict()) == to_builtin(here.to_dict())
 
 
 def test_heads_have_as_many_classes_as_the_data(built: Built) -> None:
@@ -102,24 +98,24 @@ def test_heads_have_as_many_classes_as_the_data(built: Built) -> None:
     assert set(heads.values()) == {len(names["train"])}, heads
 
 
-def steps(node: Any) -> list[Any]:
-    """The transforms that a sample passes, from the innermost data set outwards; of several, the first's."""
+def transforms(node: Any) -> list[Any]:
+    """List the transforms of a sample, from the innermost dataset outwards; of several, the first's."""
     if isinstance(node, dict):
-        own = Compose(node["pipeline"]) if "pipeline" in node else []
+        outer = Compose(node["pipeline"]) if "pipeline" in node else []
         first, *_ = node.get("datasets") or [node.get("dataset", [])]
-        return [*steps(first), *steps(own)]
+        return [*transforms(first), *transforms(outer)]
     inner = getattr(node, "transforms", node)
-    return [step for each in inner for step in steps(each)] if isinstance(inner, list) else [node]
+    return [step for each in inner for step in transforms(each)] if isinstance(inner, list) else [node]
 
 
-def test_pipelines_start_with_a_file_and_end_with_what_the_model_takes(
+def test_pipelines_start_with_a_file_and_end_with_the_models_input(
     built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if built.config.get("teacher_cache"):  # a cached config reads one
+    if built.config.get("teacher_cache"):  # the pipeline opens it
         CacheWriter(Path(built.config.teacher_cache.path), {}).close()
     for split in ("train", "val", "test"):
-        names = [type(step).__name__ for step in steps(built.config[f"{split}_dataloader"].dataset)]
+        names = [type(step).__name__ for step in transforms(built.config[f"{split}_dataloader"].dataset)]
         assert names[0] == "LoadImageFromFile"
         packed = names.index(PACKS[built.config.default_scope])
         assert set(names[packed + 1 :]) <= {"MaskCells", "SplitTeacherInstances"}
@@ -132,14 +128,14 @@ def test_evaluators_measure_masks_on_the_validation_file(built: Built) -> None:
         for evaluator in as_list(built.config[f"{split}_evaluator"]):
             files = {"ann_file": None} if "ann_file" in evaluator else {}
             assert METRICS.build({**evaluator, **files}).metrics == METRICS_OF[built.config.default_scope]
-            if not files:  # it is with the pictures that the truth comes
+            if not files:  # the ground truth comes with the samples
                 continue
-            # Shapes lays its files out itself, for `split`
+            # ShapesDataset chooses its files by `split`
             annotations = dataset.get("ann_file") or f"/annotations/{dataset['split']}.json"
             assert evaluator["ann_file"] == dataset["data_root"] + annotations
 
 
-def test_optimiser_holds_every_trainable_parameter_once(built: Built) -> None:
+def test_optimizer_holds_every_trainable_parameter_once(built: Built) -> None:
     optimizer = build_optim_wrapper(built.model, built.config.optim_wrapper).optimizer
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert len(held) == len(set(held))
@@ -147,28 +143,30 @@ def test_optimiser_holds_every_trainable_parameter_once(built: Built) -> None:
     assert trainable <= set(held)
 
 
-def test_schedule_ends_with_the_training_and_never_exceeds_the_rate_asked_for(built: Built) -> None:
+def test_schedule_ends_with_the_training_and_never_exceeds_the_learning_rate(built: Built) -> None:
     """Upstream's caffe 3x schedule stops at epoch 24 of 36, before its first milestone; ours must not."""
     loop = built.config.train_cfg
     assert LOOPS.get(loop.type) is not None
     schedulers = as_list(built.config.param_scheduler)
     length = loop.get("max_epochs") or loop.max_iters
     ends = [s["end"] for s in schedulers if s.get("by_epoch", True) is ("max_epochs" in loop)]
-    assert max(ends, default=length) == length  # without any, the rate is constant
+    assert max(ends, default=length) == length  # without any, the learning rate is constant
     assert all(m < s["end"] for s in schedulers for m in s.get("milestones", []))
 
     wrapper = build_optim_wrapper(
         torch.nn.Linear(1, 1), {**built.config.optim_wrapper, "paramwise_cfg": None}
     )
-    asked = wrapper.get_lr()["lr"][0]
+    learning_rate = wrapper.get_lr()["lr"][0]
     for scheduler in schedulers:
         PARAM_SCHEDULERS.build(scheduler, default_args={"optimizer": wrapper, "epoch_length": 10})
-    assert 0 < wrapper.get_lr()["lr"][0] <= asked
+    assert 0 < wrapper.get_lr()["lr"][0] <= learning_rate
 
 
-def test_hooks_and_guards_are_built_with_their_settings(built: Built) -> None:
-    guards = [guard for guard in built.config.default_hooks.values() if guard]
-    for hook in [*built.config.get("custom_hooks", []), *guards]:
+def test_hooks_are_built_with_their_settings(built: Built) -> None:
+    named = with_safety_hooks(built.config.default_hooks).values()
+    hooks = [hook for hook in named if hook and hook["type"].startswith("ibkd_mm.")]
+    assert len(hooks) >= len(SAFETY_HOOKS)
+    for hook in [*built.config.get("custom_hooks", []), *hooks]:
         assert type(HOOKS.build(hook)) is HOOKS.get(hook["type"])
-    checks = {guard["type"] for guard in guards} & {"ibkd_mm.TeacherCheckHook", "ibkd_mm.CacheCheckHook"}
+    checks = {hook["type"] for hook in hooks} & {"ibkd_mm.TeacherCheckHook", "ibkd_mm.CacheCheckHook"}
     assert len(checks) == (built.config.model.type == "ibkd_mm.FrozenTeacherDistill")

@@ -1,4 +1,4 @@
-"""Pipelines really run: on generated Shapes, and on a small picture with polygon and RLE annotations."""
+"""Pipelines run on generated Shapes, and on a small image with polygon and RLE annotations."""
 
 import json
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import CONFIGS
 from mmcv import imresize
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
@@ -19,11 +20,8 @@ from pycocotools import mask as rle
 from ibkd_mm.config.walk import innermost_dataset
 from ibkd_mm.datasets.shapes import ShapesSpec, ensure_shapes
 
-CONFIG_ROOT = Path(__file__).parents[2] / "configs"
 SHAPES = sorted(
-    str(path.relative_to(CONFIG_ROOT))
-    for path in CONFIG_ROOT.glob("*/*_shapes.py")
-    if "_base_" not in path.parts
+    str(path.relative_to(CONFIGS)) for path in CONFIGS.glob("*/*_shapes.py") if "_base_" not in path.parts
 )
 SIZE, SIZES = 160, {"mask_rcnn/mask_rcnn_r18_fpn_shapes.py": 128}
 
@@ -40,9 +38,7 @@ def unflipped(array: NDArray, direction: str | None) -> NDArray:
 
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("name", SHAPES)
-def test_shapes_come_through_as_they_were_drawn(
-    load: Callable, tmp_path: Path, name: str, split: str
-) -> None:
+def test_shapes_pass_the_pipeline_unchanged(load: Callable, tmp_path: Path, name: str, split: str) -> None:
     config = innermost_dataset(load(name)[f"{split}_dataloader"].dataset)
     spec = ShapesSpec(**{**config["spec"], "train": 6, "val": 6})
     ensure_shapes(tmp_path / "shapes", spec, workers=1)
@@ -60,13 +56,13 @@ def test_shapes_come_through_as_they_were_drawn(
             )
         assert np.array_equal(unflipped(pixels(sample), direction), masks)
         assert sample.gt_instances.labels.tolist() == scene.labels.tolist()
-        picture = unflipped(packed["inputs"].numpy(), direction).transpose(1, 2, 0)
-        assert np.array_equal(picture, imresize(cv2.imread(sample.img_path), (size, size)))
+        image = unflipped(packed["inputs"].numpy(), direction).transpose(1, 2, 0)
+        assert np.array_equal(image, imresize(cv2.imread(sample.img_path), (size, size)))
 
 
 @dataclass
 class Tiny:
-    """A picture of 100 x 200 (height x width) with a box drawn as a polygon and one, apart, as RLE."""
+    """An image of 100 x 200 (height x width) with one box as a polygon and another one as RLE."""
 
     root: Path
     height: int = 100
@@ -99,7 +95,7 @@ class Tiny:
         }
 
     def dataset(self, config: dict[str, Any]) -> Any:
-        """Build the config's own data set, pipeline and filter included, on this picture."""
+        """Build the config's own dataset, pipeline and filter included, on this image."""
         config = innermost_dataset(config)
         with DATASETS.switch_scope_and_registry(None) as registry:
             metainfo = config.get("metainfo") or registry.get(config["type"]).METAINFO
@@ -148,9 +144,7 @@ def test_mask_rcnn_1x_takes_polygons_and_rle_at_one_scale(load: Callable, tiny: 
 
 
 @pytest.mark.parametrize("name", ["r50_fpn_3x", "r101_fpn_3x"])
-def test_mask_rcnn_3x_scales_at_random_and_leaves_out_what_is_no_polygon(
-    load: Callable, tiny: Tiny, name: str
-) -> None:
+def test_mask_rcnn_3x_scales_at_random_and_ignores_rle(load: Callable, tiny: Tiny, name: str) -> None:
     """With `poly2mask=False` mmdet ignores RLE instances (in COCO: crowds). README.md says so."""
     config = load(f"mask_rcnn/mask_rcnn_{name}_coco.py")
     assert config.train_dataloader.dataset.times == 3
@@ -170,7 +164,7 @@ def test_mask_rcnn_3x_scales_at_random_and_leaves_out_what_is_no_polygon(
 
 
 CROPS = {"coco": (1024, 1024), "voc": (512, 512), "cityscapes": (512, 1024)}
-"""Height, width of what the model trains on."""
+"""Height and width of the training images."""
 
 
 @pytest.mark.parametrize("data", CROPS)
@@ -186,7 +180,7 @@ def test_mask2former_crops_and_pads_to_its_training_size(
     for seed in range(8):
         np.random.seed(seed)
         packed = dataset[0]
-        if packed is None:  # a crop without instances; the data set's loader draws again
+        if packed is None:  # a crop without instances; the dataset draws again
             continue
         height, width = packed["inputs"].shape[1:]
         seen.add((height, width))
@@ -207,7 +201,7 @@ def test_mask2former_crops_and_pads_to_its_training_size(
         assert len(seen) > 3
 
 
-def test_cityscapes_jitters_colours_and_the_others_do_not(load: Callable, tiny: Tiny) -> None:
+def test_only_cityscapes_jitters_colours(load: Callable, tiny: Tiny) -> None:
     colours = {}
     for data in CROPS:
         dataset = tiny.dataset(load(f"mask2former/mask2former_r50_{data}.py").train_dataloader.dataset)
@@ -229,7 +223,7 @@ TEST_SIZES = {
 
 
 @pytest.mark.parametrize("name", TEST_SIZES)
-def test_testing_scales_the_whole_picture_and_keeps_what_maps_results_back(
+def test_testing_scales_the_whole_image_and_keeps_the_metainfo_to_restore_its_size(
     load: Callable, tiny: Tiny, name: str
 ) -> None:
     config = load(name)

@@ -4,7 +4,6 @@ import copy
 import json
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import CONFIGS
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
@@ -23,18 +23,19 @@ from mmseg.structures import SegDataSample
 
 from ibkd_mm.apis import load_config
 from ibkd_mm.config.overrides import apply_overrides, effective_settings
+from ibkd_mm.config.walk import DROP, changed, to_builtin
 from ibkd_mm.distill import FrozenTeacherDistill
 from ibkd_mm.distill.hooks.teacher_check import _restricted
 from ibkd_mm.errors import UserError
 from ibkd_mm.yolov10.truth import collect_truth
 
-FOLDER = Path(__file__).parents[2] / "configs" / "ibkd"
+FOLDER = CONFIGS / "ibkd"
 PUBLISHED = {
     "coco": ((640, 640), 8, 1e-4, 50),
     "voc": ((512, 512), 16, 5e-5, 30),
     "cityscapes": ((1024, 512), 4, 1e-4, 40),
 }
-"""Width and height, batch, rate, epochs."""
+"""Width and height, batch size, learning rate, epochs."""
 
 LONG = {"coco": 500, "voc": 300, "cityscapes": 300}
 TINY, HARD = "ibkd_mask2former-tiny_yolov10n", "ibkd_mask2former-tiny_yolov10n_shapes-hard"
@@ -65,10 +66,10 @@ ALONE = {
     "ibkd_mask2former-r50_mask-rcnn-r50_coco": "mask_rcnn/mask_rcnn_r50_fpn_1x_coco",
     CWD: "mmseg::mobilenet_v2/mobilenet-v2-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
 }
-"""Each, and its student by itself."""
+"""Each distillation config, and the config of its student alone."""
 
 
-def test_of_every_distillation_the_student_by_itself_is_named() -> None:
+def test_every_distillation_config_has_one_of_its_student_alone() -> None:
     every = {path.stem for path in FOLDER.glob("*.py")}
     assert every - ALONE.keys() == {f"yolov10n_{data}" for data in PUBLISHED}
     assert ALONE.keys() <= every
@@ -92,50 +93,36 @@ def test_the_published_settings(load: Callable[..., Config], data: str) -> None:
 
 
 @pytest.mark.parametrize("data", LONG)
-def test_the_recipe_beside_it_is_the_students_own(load: Callable[..., Config], data: str) -> None:
+def test_the_long_recipe_is_the_students_own(load: Callable[..., Config], data: str) -> None:
     assert (
         load(f"ibkd/ibkd_mask2former-r50_yolov10n_{data}_{LONG[data]}e.py").train_cfg.max_epochs == LONG[data]
     )
 
 
-def plain(node: Any) -> Any:
-    """The same in plain types, without mmengine's marks of which package a part was inherited from."""
-    if isinstance(node, dict):
-        return {key: plain(value) for key, value in node.items() if key != "_scope_"}
-    return [plain(each) for each in node] if isinstance(node, list | tuple) else node
+ADDED_TRANSFORMS = ("ibkd_mm.LoadTeacherInstances", "ibkd_mm.SplitTeacherInstances", "ibkd_mm.MaskCells")
 
 
-def without_riders(node: Any) -> Any:
-    """The same without what reads, counts or splits beside the steps of a pipeline."""
-    if isinstance(node, dict):
-        return {key: without_riders(value) for key, value in node.items()}
-    if isinstance(node, list):
-        beside = {
-            f"ibkd_mm.{name}" for name in ("LoadTeacherInstances", "SplitTeacherInstances", "MaskCells")
-        }
-        return [
-            without_riders(one) for one in node if not (isinstance(one, dict) and one.get("type") in beside)
-        ]
-    return node
+def without_added_transforms(node: Any) -> Any:
+    """Remove the transforms that a teacher cache adds to pipelines."""
 
+    def remove(value: Any, _: Any) -> Any:
+        return DROP if isinstance(value, dict) and value.get("type") in ADDED_TRANSFORMS else value
 
-@cache
-def settings(path: Path | str) -> dict[str, Any]:
-    return plain(effective_settings(load_config(path)))
+    return changed(node, remove)
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_with_and_without_a_teacher_data_and_schedule_are_equal(name: str) -> None:
     alone = ALONE[name] if "::" in ALONE[name] else FOLDER.parent / ALONE[name]
     own, other = (
-        plain(effective_settings(load_config(path))) for path in (FOLDER / f"{name}.py", f"{alone}.py")
+        to_builtin(effective_settings(load_config(path))) for path in (FOLDER / f"{name}.py", f"{alone}.py")
     )
     distilled, student = own.pop("model"), other.pop("model")
     hooks = own.pop("default_hooks"), other.pop("default_hooks", {})
     own.pop("teacher_cache", None)
     if name == f"{HARD}_tenth":
         own["train_dataloader"]["dataset"] = own["train_dataloader"]["dataset"]["datasets"][0]["dataset"]
-    own, other = without_riders(own), without_riders(other)
+    own, other = without_added_transforms(own), without_added_transforms(other)
     if name == RTMDET:
         assert distilled["architecture"]["data_preprocessor"].pop("pad_size_divisor") == 32
         (ours,), (theirs,) = own.pop("custom_hooks"), other.pop("custom_hooks")
@@ -148,15 +135,15 @@ def test_with_and_without_a_teacher_data_and_schedule_are_equal(name: str) -> No
     assert hooks[1].items() <= hooks[0].items()
 
 
-def test_pictures_without_labels_are_the_other_nine_tenths_and_come_three_times_as_often() -> None:
+def test_unlabelled_images_are_the_other_nine_tenths_and_come_three_times_as_often() -> None:
     labelled, others = load_config(FOLDER / f"{HARD}_tenth.py").train_dataloader.dataset.datasets
-    shown = range(labelled.dataset.indices)
-    assert sorted([*shown, *others.indices]) == list(range(2000))
-    assert len(others.indices) == 3 * labelled.times * len(shown)
+    used = range(labelled.dataset.indices)
+    assert sorted([*used, *others.indices]) == list(range(2000))
+    assert len(others.indices) == 3 * labelled.times * len(used)
     steps = [step["type"].removeprefix("ibkd_mm.") for step in others.pipeline]
     assert steps[:3] == ["LoadImageFromFile", "NoAnnotations", "LoadTeacherInstances"]
-    riders = labelled.dataset.pipeline[2]
-    assert others.pipeline[2] == {**riders, "pseudo_label_thr": 0.5}
+    loading = labelled.dataset.pipeline[2]
+    assert others.pipeline[2] == {**loading, "pseudo_label_thr": 0.5}
     assert steps[3:] == [step["type"].removeprefix("ibkd_mm.") for step in labelled.dataset.pipeline[3:]]
 
 
@@ -169,14 +156,14 @@ def test_a_full_size_pair_has_134144_parameters_beside_an_unchanged_student(
     assert sum(one.numel() for one in beside) == 134_144
     alone = build(load("ibkd/yolov10n_coco.py"))
     alone.load_state_dict(model.state_dict(), strict=True)
-    picture = torch.rand(1, 3, 96, 64)
-    for one, other in zip(model.student.eval()(picture), alone.eval()(picture), strict=True):
+    image = torch.rand(1, 3, 96, 64)
+    for one, other in zip(model.student.eval()(image), alone.eval()(image), strict=True):
         assert one is other is None or torch.equal(torch.as_tensor(one), torch.as_tensor(other))
     assert sum(one.numel() for one in copy.deepcopy(model.student).fuse().parameters()) == 2_551_680
 
 
 @pytest.mark.parametrize("data", ["voc", "cityscapes"])
-def test_a_teacher_that_is_not_there_is_named_with_its_key(
+def test_a_missing_teacher_checkpoint_is_named_with_its_key(
     load: Callable[..., Config],
     teachers_weights: Callable[..., None],
     monkeypatch: Any,
@@ -197,11 +184,11 @@ Step = tuple[FrozenTeacherDistill, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def step(load: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Step]:
-    """Take one training step on two pictures of Shapes, from the file to gradients."""
+    """Run one training step on two images of Shapes, from the files to gradients."""
     root = tmp_path_factory.mktemp("shapes")
 
-    def step(name: str, options: Sequence[str] = (), most: int | None = None) -> Step:
-        """`most`: how many instances of a picture are annotated."""
+    def step(name: str, options: Sequence[str] = (), limit: int | None = None) -> Step:
+        """`limit` is the maximum number of annotated instances in an image."""
         config = load(f"ibkd/{name}.py")
         apply_overrides(config, options)
         dataset = config.train_dataloader.dataset
@@ -210,8 +197,8 @@ def step(load: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) 
         torch.manual_seed(0)
         model = MODELS.build(config.model).train()
         batch = pseudo_collate(list(DATASETS.build(dataset)))
-        for sample in batch["data_samples"] if most else ():
-            sample.gt_instances = sample.gt_instances[:most]
+        for sample in batch["data_samples"] if limit else ():
+            sample.gt_instances = sample.gt_instances[:limit]
         losses = model(**model.data_preprocessor(batch, True), mode="loss")
         model.parse_losses(losses)[0].backward()
         return model, {key: value for key, value in losses.items() if key.startswith("distill.")}
@@ -219,37 +206,37 @@ def step(load: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) 
     return step
 
 
-def named(losses: dict[str, Any]) -> set[str]:
+def loss_names(losses: dict[str, Any]) -> set[str]:
     return {name.removeprefix("distill.") for name in losses if "loss" in name}
 
 
-def still(model: torch.nn.Module) -> set[str]:
-    """What is trained and had no gradient."""
+def without_gradient(model: torch.nn.Module) -> set[str]:
+    """Return the names of trained parameters that have no gradient."""
     return {name for name, one in model.named_parameters() if one.requires_grad and one.grad is None}
 
 
-MAPS, INSTANCES = {"loss_cfb"}, {"instance.loss_cls", "instance.loss_mask"}
+FEATURES, INSTANCES = {"loss_cfb"}, {"instance.loss_cls", "instance.loss_mask"}
 AUXILIARY = {f"auxiliary.loss_{name}" for name in ("cls", "bbox", "dfl", "mask")}
 
 
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
-        ("", MAPS),
+        ("", FEATURES),
         ("_instance", INSTANCES),
-        ("_cfb-instance", MAPS | INSTANCES),
-        ("_context", MAPS | INSTANCES),
-        ("_extra", MAPS),
-        ("_bai", MAPS | AUXILIARY | {"loss_attention"}),
+        ("_cfb-instance", FEATURES | INSTANCES),
+        ("_context", FEATURES | INSTANCES),
+        ("_extra", FEATURES),
+        ("_bai", FEATURES | AUXILIARY | {"loss_attention"}),
     ],
 )
-def test_each_ablation_has_its_losses_and_all_that_it_trains_a_gradient(
+def test_each_ablation_has_its_losses_and_gradients_for_all_trained_parameters(
     step: Callable[..., Step], end: str, expected: set[str]
 ) -> None:
     model, losses = step(HARD + end)
-    assert named(losses) == expected
+    assert loss_names(losses) == expected
     assert all(float(losses[f"distill.{name}"].detach()) > 0 for name in expected)
-    assert still(model) == set()
+    assert without_gradient(model) == set()
     if "instance.loss_cls" in expected:
         assert losses["distill.instance.matched"] > 0.5
         varied = losses["distill.instance.min_image_weight"] < 1 < losses["distill.instance.max_image_weight"]
@@ -260,19 +247,17 @@ def test_instances_alone_build_no_bridge(step: Callable[..., Step]) -> None:
     assert list(step(f"{HARD}_instance")[0].distiller.connectors) == ["instances"]
 
 
-def test_extra_targets_stand_in_for_what_is_not_annotated(
-    step: Callable[..., Step], monkeypatch: Any
-) -> None:
-    learnt = []
+def test_extra_targets_replace_missing_annotations(step: Callable[..., Step], monkeypatch: Any) -> None:
+    counts = []
 
     def collect(*args: Any) -> Any:
         truth = collect_truth(*args)
-        learnt.append(len(truth.boxes))
+        counts.append(len(truth.boxes))
         return truth
 
     monkeypatch.setattr("ibkd_mm.yolov10.head.collect_truth", collect)
-    step(f"{HARD}_extra", most=1)
-    assert learnt[0] > 4  # and two are annotated
+    step(f"{HARD}_extra", limit=1)
+    assert counts[0] > 4  # two are annotated
 
 
 def test_one_share_for_all_places_needs_no_gates(load: Callable[..., Config]) -> None:
@@ -285,12 +270,12 @@ def test_one_share_for_all_places_needs_no_gates(load: Callable[..., Config]) ->
 
 
 def swaps() -> dict[str, list[str]]:
-    """The losses of maps in the README, with the options that its table gives for each."""
+    """Return the feature losses in the table of the README, with their options."""
     rows = re.findall(r"^\| (\w+) \|.*\| `(model\..*)` \|$", (FOLDER / "README.md").read_text(), re.M)
     return {name: options.split() for name, options in rows}
 
 
-def test_there_are_losses_of_maps_in_the_readme() -> None:
+def test_the_readme_has_feature_losses() -> None:
     assert swaps().keys() == {"PKD", "CWD", "MGD", "L2"}
 
 
@@ -298,19 +283,19 @@ KINDS = {"PKD": "PKDLoss", "CWD": "ChannelWiseDivergence", "MGD": "MGDLoss", "L2
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_another_loss_of_maps_by_the_options_of_the_readme(step: Callable[..., Step], name: str) -> None:
+def test_the_options_of_the_readme_select_another_feature_loss(step: Callable[..., Step], name: str) -> None:
     model, losses = step(HARD, swaps()[name])
     assert type(model.distiller.distill_losses["loss_cfb"].loss).__name__ == KINDS[name]
     assert float(losses["distill.loss_cfb"].detach()) > 0
-    assert still(model) == set()
+    assert without_gradient(model) == set()
     refined = [type(level[-1]).__name__ for level in model.distiller.distill_losses["loss_cfb"].bridge.levels]
     assert refined == [{"MGD": "MGDConnector"}.get(name, "GroupNorm")] * 4
 
 
-def test_maps_of_another_student(step: Callable[..., Step]) -> None:
+def test_feature_maps_of_another_student(step: Callable[..., Step]) -> None:
     model, losses = step(RTMDET)
-    assert named(losses) == MAPS
-    assert still(model) == set()
+    assert loss_names(losses) == FEATURES
+    assert without_gradient(model) == set()
 
 
 def test_logits_of_semantic_segmentation(load: Callable[..., Config]) -> None:
@@ -327,13 +312,13 @@ def test_logits_of_semantic_segmentation(load: Callable[..., Config]) -> None:
     losses = model(**model.data_preprocessor(batch, True), mode="loss")
     assert float(losses["distill.loss_cwd"].detach()) > 0
     model.parse_losses(losses)[0].backward()
-    assert still(model) == set()
+    assert without_gradient(model) == set()
 
 
-def test_the_teacher_of_nuclei_is_scored_on_its_pictures_alone(
+def test_the_teacher_of_nuclei_is_evaluated_on_a_part_of_the_images(
     load: Callable[..., Config], tmp_path: Path
 ) -> None:
-    """By a metric of another package, whose data set has to be cut down just so."""
+    """By a metric of another package, whose annotations must be reduced to the same images."""
     names = [f"{number}.png" for number in range(4)]
     boxes = [(2, 5, 12, 25), (22, 5, 32, 25), (42, 5, 52, 25)]
     masks = np.zeros((3, 64, 64), bool)
@@ -367,7 +352,7 @@ def test_the_teacher_of_nuclei_is_scored_on_its_pictures_alone(
     assert evaluator.evaluate(2)[config.default_hooks.teacher_check.get("metric", "coco/segm_mAP")] == 1.0
 
 
-def test_the_readmes_config_for_own_data_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_config_for_own_data_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = re.findall(r"^```python\n(.*?)^```", (FOLDER / "README.md").read_text(), re.M | re.S)
     monkeypatch.chdir(tmp_path)
     Path("my_distillation.py").write_text(block)
@@ -383,10 +368,10 @@ def test_the_readmes_config_for_own_data_reads_them(tmp_path: Path, monkeypatch:
         Path(f"data/mine/{split}.json").write_text(json.dumps(coco))
     config = load_config("my_distillation.py")
     with DefaultScope.overwrite_default_scope("mmdet"):
-        learnt = DATASETS.build(config.train_dataloader.dataset)[0]["data_samples"].gt_instances
+        instances = DATASETS.build(config.train_dataloader.dataset)[0]["data_samples"].gt_instances
         assert len(DATASETS.build(config.val_dataloader.dataset)) == 2
         student = MODELS.build(config.model.architecture)
-    assert set(learnt.labels.tolist()) <= {0, 1}
+    assert set(instances.labels.tolist()) <= {0, 1}
     assert student.bbox_head.num_classes == 2
     assert config.val_evaluator.ann_file == config.test_evaluator.ann_file == "data/mine/val.json"
     assert (config.model.teacher, config.model.teacher_ckpt) == ("my_teacher.py", "my_teacher.pth")

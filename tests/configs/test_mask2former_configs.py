@@ -1,4 +1,4 @@
-"""The full-size Mask2Formers: sizes, what loading COCO weights leaves anew, optimiser and schedule."""
+"""The full-size Mask2Formers: sizes, parameters that COCO weights do not load, optimizer and schedule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import CONFIGS
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.optim import build_optim_wrapper
@@ -76,22 +77,21 @@ def test_parameters_are_upstreams_but_for_the_classifier(built: Built, upstream:
     assert sum(shape.numel() for shape in ours.values()) == PARAMETERS[built.backbone] - fewer
 
 
-def test_loading_coco_weights_leaves_only_a_classifier_of_other_size_anew(
+def test_coco_weights_load_except_a_classifier_of_another_size(
     built: Built, upstream: dict, tmp_path: Path
 ) -> None:
     released = upstream[built.backbone].state_dict()
     torch.save({"state_dict": released}, tmp_path / "coco.pth")
-    born = {name: value.clone() for name, value in built.model.state_dict().items()}
+    initial = {name: value.clone() for name, value in built.model.state_dict().items()}
     load_checkpoint(built.model, str(tmp_path / "coco.pth"), map_location="cpu")
     state = built.model.state_dict()
     assert state.keys() == released.keys()
-    anew = set() if built.data == "coco" else CLASSIFIER
-    assert all(
-        torch.equal(value, (born if name in anew else released)[name]) for name, value in state.items()
-    )
+    not_loaded = set() if built.data == "coco" else CLASSIFIER
+    for name, value in state.items():
+        assert torch.equal(value, (initial if name in not_loaded else released)[name]), name
 
 
-def test_weights_are_the_released_coco_instance_ones_and_nothing_else_is_fetched(
+def test_weights_are_the_released_coco_instance_weights_and_nothing_else_is_downloaded(
     load: Callable, built: Built
 ) -> None:
     config = load(path(built.backbone, built.data), with_weights=True)
@@ -101,8 +101,8 @@ def test_weights_are_the_released_coco_instance_ones_and_nothing_else_is_fetched
 
 
 @pytest.mark.parametrize("name", [path(b, d) for b in BACKBONES for d in CLASSES])
-def test_licence_stands_beside_the_weights(name: str) -> None:
-    text = (Path(__file__).parents[2] / "configs" / name).read_text()
+def test_a_config_with_weights_names_their_licence(name: str) -> None:
+    text = (CONFIGS / name).read_text()
     assert ("CC-BY-NC" in text) is ("load_from" in text)
 
 
@@ -113,21 +113,21 @@ def groups(config: Config, model: torch.nn.Module) -> dict[str, tuple[float, flo
     return {names[id(p)]: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
 
 
-def test_backbone_learns_at_a_tenth_and_norms_queries_and_embeddings_do_not_decay(built: Built) -> None:
+def test_backbone_has_a_tenth_of_the_rate_and_norms_queries_and_embeddings_do_not_decay(built: Built) -> None:
     rate = {"coco": 1e-4, "voc": 5e-5, "cityscapes": 1e-4}[built.data]
     found = groups(built.config, built.model)
     assert found.keys() == {name for name, p in built.model.named_parameters() if p.requires_grad}
     norms = {name for name, module in built.model.named_modules() if isinstance(module, NORMS)}
-    ignored_anchors = {"query_embed", "query_feat", "level_embed", "relative_position_bias_table"}
+    embeddings = {"query_embed", "query_feat", "level_embed", "relative_position_bias_table"}
     for name, (lr, decay) in found.items():
         assert lr == pytest.approx(rate * (0.1 if name.startswith("backbone.") else 1)), name
         *owner, _ = name.split(".")
-        no_decay = ".".join(owner) in norms or not ignored_anchors.isdisjoint(name.split("."))
+        no_decay = ".".join(owner) in norms or not embeddings.isdisjoint(name.split("."))
         assert decay == (0.0 if no_decay else 0.05), name
 
 
 def test_swin_overlay_is_upstreams_swin(load: Callable) -> None:
-    """The fine-tuned Swin-T configs grow out of the R50 ones: backbone and optimiser must be COCO's."""
+    """The fine-tuned Swin-T configs inherit the R50 ones: backbone and optimizer must equal COCO's."""
     coco, voc = load(path("swin-t", "coco")), load(path("swin-t", "voc"))
     keys = "depths", "num_heads", "embed_dims", "window_size", "drop_path_rate", "init_cfg"
     assert {k: voc.model.backbone[k] for k in keys} == {k: coco.model.backbone[k] for k in keys}
@@ -136,7 +136,7 @@ def test_swin_overlay_is_upstreams_swin(load: Callable) -> None:
     assert voc.optim_wrapper.clip_grad == coco.optim_wrapper.clip_grad == {"max_norm": 0.01, "norm_type": 2}
 
 
-def test_r50_cityscapes_trains_its_norms_and_coco_does_not(load: Callable, build: Callable) -> None:
+def test_r50_trains_its_norms_on_cityscapes_only(load: Callable, build: Callable) -> None:
     for data, trained in (("cityscapes", True), ("coco", False)):
         backbone = build(load(path("r50", data))).backbone
         backbone.train()

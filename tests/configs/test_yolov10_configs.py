@@ -1,4 +1,4 @@
-"""The student's configs: what comes out of their pipelines, and what their recipes say."""
+"""The student's configs: the outputs of their pipelines, and their training settings."""
 
 import json
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import CONFIGS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, METRICS, MODELS, PARAM_SCHEDULERS
@@ -16,7 +17,7 @@ from pycocotools import mask as rle
 
 from ibkd_mm.config.walk import innermost_dataset
 
-CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "configs" / "yolov10").glob("*.py"))
+NAMES = sorted(path.stem for path in (CONFIGS / "yolov10").glob("*.py"))
 SIZES = {
     "coco": (640, 640),
     "coco_copy-paste": (640, 640),
@@ -38,7 +39,7 @@ def training_classes(config: Config) -> tuple[str, ...]:
 
 
 def rectangle(number: int, image: int, category: int, box: tuple[int, ...], size: tuple[int, int]) -> dict:
-    """One annotation: every second mask is a polygon, the others RLE."""
+    """Make an annotation: every second mask is a polygon, the others are RLE."""
     x1, y1, x2, y2 = box
     pixels = np.zeros(size, np.uint8, order="F")
     pixels[y1:y2, x1:x2] = 1
@@ -57,20 +58,20 @@ def rectangle(number: int, image: int, category: int, box: tuple[int, ...], size
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]], Path]:
-    """Pictures of several sizes, the last of nothing; each thing is a rectangle of a colour by its class."""
-    root = tmp_path_factory.mktemp("pictures")
+    """Write images of several sizes with white rectangles as instances; the last image is empty."""
+    root = tmp_path_factory.mktemp("images")
 
     def write(classes: tuple[str, ...]) -> Path:
         images, annotations = [], []
         for index, (height, width) in enumerate([(300, 400), (200, 200), (512, 1024), (90, 60), (80, 120)]):
             boxes = [(10, 20, width // 2, height // 2), (width // 2, height // 2, width - 5, height - 9)]
-            picture = np.zeros((height, width, 3), np.uint8)
-            for place, box in enumerate(boxes if index < 4 else []):
+            image = np.zeros((height, width, 3), np.uint8)
+            for position, box in enumerate(boxes if index < 4 else []):
                 number = len(annotations) + 1
-                category = (2 * index + place) % len(classes)
+                category = (2 * index + position) % len(classes)
                 annotations.append(rectangle(number, index, category + 1, box, (height, width)))
-                picture[box[1] : box[3], box[0] : box[2]] = 255
-            cv2.imwrite(str(root / f"{index}.png"), picture)
+                image[box[1] : box[3], box[0] : box[2]] = 255
+            cv2.imwrite(str(root / f"{index}.png"), image)
             images.append({"id": index, "file_name": f"{index}.png", "height": height, "width": width})
         categories = [{"id": index + 1, "name": name} for index, name in enumerate(classes)]
         coco = {"images": images, "annotations": annotations, "categories": categories}
@@ -80,18 +81,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]]
     return write
 
 
-def dataset_of(config: Config, split: str, root: Path) -> Any:
+def build_dataset(config: Config, split: str, root: Path) -> Any:
     dataset = config[f"{split}_dataloader"].dataset
     innermost_dataset(dataset).update(data_root=str(root), ann_file="all.json", data_prefix={"img": ""})
     return DATASETS.build(dataset)
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_boxes_masks_and_pixels_agree_behind_the_whole_training_pipeline(
+def test_boxes_masks_and_pixels_agree_after_the_training_pipeline(
     load: Callable, data: Callable, name: str
 ) -> None:
     config = load(path(name))
-    dataset = dataset_of(config, "train", data(training_classes(config)))
+    dataset = build_dataset(config, "train", data(training_classes(config)))
     width, height = SIZES[name]
     counts, overlaps = [], 0
     for seed in range(8):
@@ -105,48 +106,48 @@ def test_boxes_masks_and_pixels_agree_behind_the_whole_training_pipeline(
         overlaps += int((instances.mask_cells.sum(0) > 16).sum())
         white = (packed["inputs"][0] > 70).unflatten(0, (-1, 4)).unflatten(2, (-1, 4)).sum((1, 3))
         found = instances.mask_cells.sum(0) > 8
-        assert (found & (white < 6)).sum() <= 4  # every mask is where something is to be seen
+        assert (found & (white < 6)).sum() <= 4  # every mask is on a rectangle
         for box, cells in zip(instances.bboxes.tensor, instances.mask_cells, strict=True):
             rows, columns = cells.nonzero().unbind(1)
             edges = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) * 4
             assert (edges - box).abs().max() <= 5
-            if "paste" not in name:  # of a rectangle there is a rectangle left
+            if "paste" not in name:  # a cropped rectangle is a rectangle
                 area = float((box[2:] - box[:2]).prod())
                 assert int(cells.sum()) == pytest.approx(
                     area, rel=0.02, abs=2 * float((box[2:] - box[:2]).sum())
                 )
         counts.append(len(instances))
     assert max(counts) >= 4
-    assert overlaps == 0  # what is pasted covers what was there
+    assert overlaps == 0  # pasted instances cover the others
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_a_picture_by_itself_once_mosaics_are_off(load: Callable, data: Callable, name: str) -> None:
+def test_samples_have_one_image_after_mosaics_are_off(load: Callable, data: Callable, name: str) -> None:
     config = load(path(name))
-    dataset = dataset_of(config, "train", data(training_classes(config)))
-    around = dataset
-    while hasattr(around, "dataset"):
-        around.pipeline[0].close()
-        around = around.dataset
-    index = next(i for i in range(len(dataset)) if around.get_data_info(i)["img_id"] == 0)
+    dataset = build_dataset(config, "train", data(training_classes(config)))
+    inner = dataset
+    while hasattr(inner, "dataset"):
+        inner.pipeline[0].close()
+        inner = inner.dataset
+    index = next(i for i in range(len(dataset)) if inner.get_data_info(i)["img_id"] == 0)
     for _ in range(8):
         labels = dataset[index]["data_samples"].gt_instances.labels.tolist()
         assert set(labels) <= {0, 1 % len(training_classes(config))}
         assert len(labels) <= 2
 
 
-@pytest.mark.parametrize(("name", "pictures"), [("coco", 5), ("nuclei", 5), ("voc", 4), ("cityscapes", 4)])
-def test_pictures_of_nothing_are_learnt_from_where_there_are_any(
-    load: Callable, data: Callable, name: str, pictures: int
+@pytest.mark.parametrize(("name", "images"), [("coco", 5), ("nuclei", 5), ("voc", 4), ("cityscapes", 4)])
+def test_empty_images_are_kept_for_coco_and_nuclei(
+    load: Callable, data: Callable, name: str, images: int
 ) -> None:
     config = load(path(name))
-    assert len(dataset_of(config, "train", data(training_classes(config)))) == pictures
+    assert len(build_dataset(config, "train", data(training_classes(config)))) == images
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_whole_pictures_are_tested_at_the_size_of_training(load: Callable, data: Callable, name: str) -> None:
+def test_whole_images_are_tested_at_the_training_size(load: Callable, data: Callable, name: str) -> None:
     config = load(path(name))
-    dataset = dataset_of(config, "val", data(training_classes(config)))
+    dataset = build_dataset(config, "val", data(training_classes(config)))
     for index, (height, width) in enumerate([(300, 400), (200, 200), (512, 1024)]):
         sample = dataset[index]["data_samples"]
         factor = min(SIZES[name][0] / width, SIZES[name][1] / height)
@@ -155,8 +156,8 @@ def test_whole_pictures_are_tested_at_the_size_of_training(load: Callable, data:
         assert sample.img_id == index
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_what_mixes_pictures_is_turned_off_at_the_end_and_cells_are_the_heads(
+@pytest.mark.parametrize("name", NAMES)
+def test_mosaics_are_turned_off_at_the_end_and_mask_cells_have_the_heads_stride(
     load: Callable, name: str
 ) -> None:
     config = load(f"yolov10/{name}.py")
@@ -182,8 +183,8 @@ def test_the_published_augmentation(load: Callable) -> None:
     assert {"type": "ibkd_mm.CloseMosaicHook", "last": 10} in config.custom_hooks
 
 
-def test_smaller_data_get_the_published_rates_for_64_pictures(load: Callable) -> None:
-    """There a loss is multiplied by the pictures of a step: gradients, 64 times ours, meet 0.01 and 10."""
+def test_smaller_datasets_have_the_published_rates_for_64_images(load: Callable) -> None:
+    """The published loss is multiplied by the images of a step: its gradients are 64 times ours."""
     config = load(path("voc"))
     wrapper = config.optim_wrapper
     assert config.train_dataloader.batch_size == config.auto_scale_lr.base_batch_size == 64
@@ -207,8 +208,8 @@ class Affine(torch.nn.Module):
 
 
 @pytest.mark.parametrize("name", ["coco", "voc"])
-def test_gathered_gradients_step_as_the_whole_batch(load: Callable, name: str) -> None:
-    """Momentum, decay and clipping included: eight batches of an eighth are one, step for step."""
+def test_accumulated_gradients_step_like_the_whole_batch(load: Callable, name: str) -> None:
+    """Eight batches of an eighth equal one batch, with momentum, decay and clipping."""
     inputs = torch.randn(3, 64, 2)
     weights = {}
     for parts in (1, 8):
@@ -226,7 +227,7 @@ def test_gathered_gradients_step_as_the_whole_batch(load: Callable, name: str) -
     assert not torch.allclose(weights[1], torch.tensor([0.3, -0.2, 0.0]), atol=1e-2)
 
 
-def test_the_rate_follows_epochs_whatever_a_batch_is(load: Callable) -> None:
+def test_the_learning_rate_depends_on_epochs_and_not_on_the_batch_size(load: Callable) -> None:
     def rates(batches: int) -> list[float]:
         config = load(path("voc"))
         wrapper = build_optim_wrapper(Affine(), config.optim_wrapper)
@@ -242,11 +243,11 @@ def test_the_rate_follows_epochs_whatever_a_batch_is(load: Callable) -> None:
                     scheduler.step()
         return found
 
-    one, eight = rates(20), rates(160)
-    assert one[2] == pytest.approx(0.64, rel=0.02)  # the warm-up is over
-    assert one[3:] == pytest.approx(eight[3:], rel=1e-6)
-    assert one[:3] == pytest.approx(eight[:3], rel=0.06)  # its line has more points
-    assert one[-1] == pytest.approx(0.64 * 0.01, rel=0.4)
+    few, many = rates(20), rates(160)
+    assert few[2] == pytest.approx(0.64, rel=0.02)  # the warm-up is over
+    assert few[3:] == pytest.approx(many[3:], rel=1e-6)
+    assert few[:3] == pytest.approx(many[:3], rel=0.06)  # the warm-up has more steps
+    assert few[-1] == pytest.approx(0.64 * 0.01, rel=0.4)
 
 
 def test_a_step_in_mixed_precision_is_nearly_the_same(load: Callable, sample: Any) -> None:
@@ -261,15 +262,15 @@ def test_a_step_in_mixed_precision_is_nearly_the_same(load: Callable, sample: An
     gpu = torch.cuda.is_available()
     config.optim_wrapper.type = "AmpOptimWrapper" if gpu else "ibkd_mm.CpuAmpOptimWrapper"
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    seen: set[torch.dtype] = set()
-    model.neck.register_forward_hook(lambda *args: seen.update(one.dtype for one in args[2]))
+    dtypes: set[torch.dtype] = set()
+    model.neck.register_forward_hook(lambda *args: dtypes.update(output.dtype for output in args[2]))
     before = {name: one.detach().clone() for name, one in model.named_parameters()}
     losses = model.train_step(batch, wrapper)
-    assert seen == {torch.float16 if gpu else torch.bfloat16}
+    assert dtypes == {torch.float16 if gpu else torch.bfloat16}
     for name, value in exact.items():
         assert float(losses[name]) == pytest.approx(float(value), rel=0.1), name
-    still = {name for name, one in model.named_parameters() if torch.equal(one, before[name])}
-    assert {name.split(".")[0] for name in still} <= {"bbox_head"}  # a level that found nobody
+    unchanged = {name for name, one in model.named_parameters() if torch.equal(one, before[name])}
+    assert {name.split(".")[0] for name in unchanged} <= {"bbox_head"}  # a level without instances
     assert all(one.isfinite().all() for one in model.parameters())
 
 
@@ -287,8 +288,8 @@ def sample() -> Any:
     return [DetDataSample(gt_instances=instances, metainfo=meta) for _ in range(2)]
 
 
-def test_nuclei_beyond_the_hundredth_count(load: Callable, tmp_path: Path) -> None:
-    """All of 200 are found: CocoMetric would give half."""
+def test_predictions_beyond_the_hundredth_count_for_nuclei(load: Callable, tmp_path: Path) -> None:
+    """All 200 instances are found; CocoMetric counts half of them."""
     size = (40, 800)
     boxes = [(4 * index, 10, 4 * index + 3, 20) for index in range(200)]
     annotations = [rectangle(index + 1, 0, 1, box, size) for index, box in enumerate(boxes)]

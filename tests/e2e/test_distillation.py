@@ -20,6 +20,7 @@ PLAIN = "ibkd_mm::yolov10/yolov10n-seg_shapes.py"
 DISTILLED = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes.py"
 LOSSES = ("loss_cfb", "loss_instance")
 STEPS = 4
+BRIDGE = ".training_only.distiller.distill_losses.loss_cfb.bridge.levels"
 
 
 def tensors(state: Any, at: str = "") -> dict[str, Tensor]:
@@ -74,7 +75,7 @@ def test_the_teacher_is_in_no_checkpoint_average_or_optimizer(straight: Any, pla
     assert list(saved["raw_state_dict"]) == list(alone["raw_state_dict"])
     beside = [name for name in tensors(saved) if name.startswith(".training_only")]
     assert len(beside) == 16
-    assert all(name.startswith(".training_only.distiller.distill_losses.loss_cfb.bridge.levels.") for name in beside)
+    assert all(name.startswith(f"{BRIDGE}.") for name in beside)
     teacher = {
         one.data_ptr() for one in (*straight.model.teacher.parameters(), *straight.model.teacher.buffers())
     }
@@ -143,9 +144,7 @@ def test_two_steps_a_stop_and_two_more_equal_four(run: Callable[..., Any], strai
         assert len(names) >= 16, part
         assert all(torch.equal(found[name], expected[name]) for name in names), part
     middle = tensors(straight.checkpoint(2))
-    assert not torch.equal(
-        *(each[".training_only.distiller.distill_losses.loss_cfb.bridge.levels.0.0.weight"] for each in (middle, found))
-    )
+    assert not torch.equal(*(each[f"{BRIDGE}.0.0.weight"] for each in (middle, found)))
     assert resumed.checkpoint()["ema"] == straight.checkpoint()["ema"] == {"updates": STEPS}
     assert resumed.history("distill.loss_cfb") == straight.history("distill.loss_cfb")
 

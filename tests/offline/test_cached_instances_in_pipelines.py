@@ -192,7 +192,8 @@ def test_a_pasted_instance_brings_what_was_seen_of_it(
 
 def test_a_picture_of_another_size_is_refused(seen: Path) -> None:
     smaller = AnnotatedImage.from_results(picture())
-    cut = AnnotatedImage(smaller.image[:30], smaller.boxes, smaller.labels, smaller.ignored, smaller.masks[:, :30])  # type: ignore[index]
+    masks = smaller.masks[:, :30]  # type: ignore[index]
+    cut = AnnotatedImage(smaller.image[:30], smaller.boxes, smaller.labels, smaller.ignored, masks)
     with pytest.raises(UserError, match=r"image 5 with size \(40, 60\), and here it is \(30, 60\)"):
         LoadTeacherInstances(str(seen))(cut.write({"img_id": 5}))
 

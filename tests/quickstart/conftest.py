@@ -1,4 +1,4 @@
-"""Pictures with annotations as users have them, and a quickstart that is as small as can be."""
+"""COCO data as users have them, and configs that are read once."""
 
 import copy
 import functools
@@ -13,21 +13,20 @@ import pytest
 from helpers.tiny_config import *  # noqa: F403
 
 from ibkd_mm.apis import load_config
-from ibkd_mm.quickstart import recipe
-from ibkd_mm.quickstart import user_configs as own
+from ibkd_mm.quickstart import recipe, user_configs
 
 CATEGORIES = ({"id": 7, "name": "cat"}, {"id": 3, "name": "dog"})
 
 
-def _picture(file: Path, seed: int) -> None:
+def _write_image(file: Path, seed: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(file), np.random.default_rng(seed).integers(0, 255, (48, 64, 3), dtype=np.uint8))
 
 
-def _coco(names: list[str], bare: list[str], categories: Any) -> dict[str, Any]:
-    """Two instances in each picture, one of each category; none in those that are bare."""
+def _coco(names: list[str], empty: list[str], categories: Any) -> dict[str, Any]:
+    """Two instances in each image, one of each category; none in the empty ones."""
     images, annotations = [], []
-    for number, name in enumerate([*names, *bare], start=10):
+    for number, name in enumerate([*names, *empty], start=10):
         images.append({"id": number, "file_name": name, "width": 64, "height": 48})
         for place, category in enumerate(categories if name in names else []):
             x = 4 + 30 * place
@@ -40,33 +39,33 @@ def _coco(names: list[str], bare: list[str], categories: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _configs_are_read_once() -> Iterator[None]:
-    """Every material reads three, which takes longer than all else that it does."""
+    """Each data source reads three, which takes most of its time."""
     read = functools.cache(load_config)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (own, recipe):
+        for module in (user_configs, recipe):
             patch.setattr(module, "load_config", lambda reference: copy.deepcopy(read(reference)))
         yield
 
 
 @pytest.fixture
-def write_own() -> Callable[..., Path]:
-    """Write a folder with annotations and pictures; returns the JSON."""
+def write_coco() -> Callable[..., Path]:
+    """Write a folder with annotations and images; returns the JSON."""
 
-    def write_own(
+    def write_coco(
         file: str = "own/labels.json",
         labelled: int = 10,
-        bare: int = 0,
+        empty: int = 0,
         unlisted: int = 0,
         folder: str = "images",
         categories: Any = CATEGORIES,
         start: int = 0,
     ) -> Path:
         path = Path(file)
-        names = [f"{number:03}.png" for number in range(start, start + labelled + bare + unlisted)]
+        names = [f"{number:03}.png" for number in range(start, start + labelled + empty + unlisted)]
         for number, name in enumerate(names):
-            _picture(path.parent / folder / name, start + number)
-        coco = _coco(names[:labelled], names[labelled : labelled + bare], categories)
+            _write_image(path.parent / folder / name, start + number)
+        coco = _coco(names[:labelled], names[labelled : labelled + empty], categories)
         path.write_text(json.dumps(coco))
         return path
 
-    return write_own
+    return write_coco

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from ibkd_mm.quickstart.display import Clock, Display, LiveDisplay, open_display
+from ibkd_mm.quickstart.display import Display
 
 TITLES = {"data": "data", "one": "the student alone", "two": "the student distilled", "report": "the report"}
 GROUPS = [["data"], ["one", "two"], ["report"]]
@@ -23,90 +23,97 @@ def time() -> Time:
     return Time()
 
 
-def test_what_runs_beside_something_takes_no_time_of_its_own(time: Time) -> None:
-    clock = Clock(GROUPS, time)
-    assert clock.left() is None
-    clock.plan(PLAN)
-    assert clock.left() == 150
-    clock.begin("one")
-    clock.begin("two")
+@pytest.fixture
+def display(time: Time) -> Display:
+    """Writes lines to a file."""
+    return Display(TITLES, GROUPS, Console(file=io.StringIO()), time)
+
+
+def test_stages_that_run_at_the_same_time_count_once(display: Display, time: Time) -> None:
+    assert display.remaining() is None
+    display.plan(PLAN)
+    display.end("data", "already done")
+    assert display.remaining() == 150
+    display.begin("one")
+    display.begin("two")
     time.now += 20
-    assert clock.left() == 130
-    clock.advance("one", 0.0)
-    clock.advance("two", 0.0)
+    assert display.remaining() == 130
+    display.advance("one", 1, 100)
+    display.advance("two", 1, 100)
     time.now += 60
-    clock.advance("one", 0.5)
-    clock.advance("two", 0.25)  # a quarter in a minute
-    assert clock.left() == 180 + 30
-    assert clock.end("two") == 60
-    assert clock.left() == 60 + 30
-    clock.end("one")
-    clock.begin("report")
-    time.now += 99  # longer than was thought
-    assert clock.left() == 0
+    display.advance("one", 51, 100)
+    display.advance("two", 25, 100)  # 24 of 100 in a minute
+    assert display.remaining() == 60 / 24 * 75 + 0.5 + 30  # rounded up to whole seconds
+    display.end("two")
+    assert display.remaining() == 59 + 30
+    display.end("one")
+    display.begin("report")
+    time.now += 99  # longer than planned
+    assert display.remaining() == 0
 
 
-def test_what_was_done_before_tells_nothing_of_the_pace(time: Time) -> None:
-    clock = Clock(GROUPS, time)
-    clock.plan(PLAN)
-    clock.begin("one")
+def test_the_speed_does_not_include_what_an_earlier_run_has_done(display: Display, time: Time) -> None:
+    display.plan(PLAN)
+    display.end("data", "already done")
+    display.begin("one")
     time.now += 10
-    clock.advance("one", 0.8)  # resumed there
+    display.advance("one", 80, 100)  # resumed there
     time.now += 10
-    clock.advance("one", 0.9)
-    clock.end("two")
-    assert clock.left() == pytest.approx(10 + 30)
+    display.advance("one", 90, 100)
+    display.end("two")
+    assert display.remaining() == 10 + 30
 
 
-def test_without_a_terminal_a_line_stands_for_beginning_end_and_half_a_minute(time: Time) -> None:
-    out = io.StringIO()
-    display = Display(TITLES, Clock(GROUPS, time), out)
+def test_without_a_terminal_lines_show_start_end_and_progress_every_half_minute(
+    display: Display, time: Time
+) -> None:
     with display:
-        display.say("hello")
+        display.message("hello")
         display.begin("data")
         time.now += 7
         display.end("data")
-        display.clock.plan(PLAN)
+        display.plan(PLAN)
         display.begin("one")
         for step in range(1, 8):
             time.now += 10
             display.advance("one", 100 * step, 1000)
         display.end("one")
-        display.end("two", "done before")
-    assert out.getvalue().splitlines() == [
+        display.end("two", "already done")
+    assert display._console.file.getvalue().splitlines() == [
         "hello",
         "[1/4] data ...",
         "      data: done in 0:07",
         "[2/4] the student alone ...",
-        # the other one: 120 s, the report: 30
-        "      the student alone: 300 of 1,000, about 2:30 left for all",
-        "      the student alone: 600 of 1,000, about 2:30 left for all",
-        "      the student alone: done in 1:00, about 2:30 left for all",
-        "      the student distilled: done before, about 0:30 left for all",
+        # the other student: 120 s, the report: 30
+        "      the student alone: 300 of 1,000, about 2:30 left in total",
+        "      the student alone: 600 of 1,000, about 2:30 left in total",
+        "      the student alone: done in 1:10, about 2:30 left in total",
+        "      the student distilled: already done, about 0:30 left in total",
     ]
 
 
-def test_on_a_terminal_every_stage_has_a_line_from_the_first_to_the_last_moment(time: Time) -> None:
+def test_on_a_terminal_each_stage_has_a_bar_from_the_start(time: Time) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
-    display = LiveDisplay(TITLES, Clock(GROUPS, time), console)
+    display = Display(TITLES, GROUPS, console, time)
     with display:
-        display.clock.plan(PLAN)
-        display.end("data", "done before")
+        display.plan(PLAN)
+        display.end("data", "already done")
         display.begin("one")
         display.advance("one", 250, 1000)
+        assert display._live
         with console.capture() as captured:
-            console.print(display._drawn())
-        display.say("look: [not a style]")
+            console.print(display._live.get_renderable())
+        display.message("look: [not a style]")
     lines = [line.rstrip() for line in captured.get().splitlines()]
     assert [line.split("  ")[0].strip() for line in lines[:4]] == list(TITLES.values())
-    assert lines[0].endswith("done before")
+    assert lines[0].endswith("already done")
     assert lines[1].endswith("250 of 1,000")
-    assert lines[4] == "about 2:30 left for all"
+    assert lines[4] == "about 2:30 left in total"
     assert "look: [not a style]" in console.file.getvalue()
+    assert "[2/4]" not in console.file.getvalue()
 
 
-def test_it_is_chosen_by_where_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    display = open_display(TITLES, GROUPS)
-    assert type(display) is Display
-    display.say("a line")
+def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display(TITLES, GROUPS)
+    display.message("a line")
     assert capsys.readouterr().err == "a line\n"

@@ -8,7 +8,7 @@ from PIL import Image
 from PIL import ImageFile as PILImageFile
 
 from ibkd_mm.data_check.images import ImageFile, read_image
-from ibkd_mm.quickstart import image_sizes as sizes
+from ibkd_mm.quickstart import image_sizes
 from ibkd_mm.quickstart.image_sizes import size_of
 
 
@@ -26,12 +26,12 @@ def _nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("decoded")
 
     monkeypatch.setattr(PILImageFile.ImageFile, "load", refuse)
-    monkeypatch.setattr(sizes, "read_image", refuse)
+    monkeypatch.setattr(image_sizes, "read_image", refuse)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(10))
-def test_a_turned_picture_has_the_size_that_the_loader_gives_it(kind: str, orientation: int) -> None:
+def test_a_turned_image_has_the_size_that_the_loader_gives_it(kind: str, orientation: int) -> None:
     file = write(kind, orientation)
     height, width = mmcv.imread(file).shape[:2]
     assert size_of(file) == (width, height) == read_image(ImageFile(str(file))).size(apply_exif=True)
@@ -50,7 +50,7 @@ def test_a_turned_picture_has_the_size_that_the_loader_gives_it(kind: str, orien
         ("BMP", None, (40, 24)),
     ],
 )
-def test_the_header_is_enough(kind: str, orientation: int | None, size: tuple[int, int]) -> None:
+def test_only_the_header_is_read(kind: str, orientation: int | None, size: tuple[int, int]) -> None:
     assert size_of(write(kind, orientation)) == size
 
 
@@ -64,7 +64,7 @@ def test_exif_behind_the_pixels_of_a_png_counts_as_it_does_for_the_check() -> No
     assert size_of(file) == read_image(ImageFile(str(file))).size(apply_exif=True) == (24, 40)
 
 
-def test_one_that_cannot_be_read_has_none_which_the_check_names() -> None:
+def test_an_unreadable_image_has_no_size() -> None:
     file = write("JPEG")
     whole = file.read_bytes()
     for data in (b"", b"no picture", whole[:20]):

@@ -1,5 +1,5 @@
-# Cityscapes at 1024x512, half of what its pictures have; the files: cityscapes_instance.py.
-# Four pictures of 2048x1024 are read for each sample: give a GPU many workers, or the data shrunk beforehand.
+# Cityscapes at 1024x512, half the size of its images. For the files, see cityscapes_instance.py.
+# Each sample reads four images of 2048x1024: use many workers for a GPU, or shrink the images beforehand.
 _base_ = ["./mosaic.py", "./cityscapes_instance.py"]
 size = (1024, 512)
 train_dataloader = dict(

@@ -6,7 +6,7 @@ coco_train = dict(
     **coco,
     ann_file="annotations/instances_train2017.json",
     data_prefix=dict(img="train2017/"),
-    filter_cfg=dict(filter_empty_gt=False),  # pictures of nothing teach what is nothing
+    filter_cfg=dict(filter_empty_gt=False),  # empty images are background examples
     pipeline=[_base_.read, _base_.annotate],
 )
 train_dataloader = dict(

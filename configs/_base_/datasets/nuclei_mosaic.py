@@ -1,4 +1,4 @@
-# Nuclei at 512x512; the files: nuclei_instance.py.
+# Nuclei at 512x512. For the files, see nuclei_instance.py.
 _base_ = ["./mosaic.py", "./nuclei_instance.py"]
 size = (512, 512)
 train_dataloader = dict(

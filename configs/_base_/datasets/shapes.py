@@ -1,6 +1,6 @@
-# Shapes, the embedded data: generated into data_root on first use (about ten seconds). Data sets only; a
-# config that inherits an upstream one, with loaders of its own, takes them from here (mmengine refuses bases
-# that share a key).
+# Shapes, the embedded data: generated into data_root on first use (about ten seconds). Only datasets, so that
+# this file can be inherited together with an upstream config that has loaders (mmengine refuses bases that
+# share a key).
 shapes_root = "data/shapes/hard"
 shapes = dict(
     type="ibkd_mm.ShapesDataset",

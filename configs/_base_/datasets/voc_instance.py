@@ -1,9 +1,9 @@
-# PASCAL VOC with the instance masks of SBD (Hariharan et al. 2011; 8,498 images to train, 2,857 to test).
-# SBD is not published in COCO format; by our convention the converted files lie at
+# PASCAL VOC with the instance masks of SBD (Hariharan et al. 2011; 8,498 training and 2,857 test images).
+# SBD is not published in COCO format; by our convention the converted files are
 #   data/voc/JPEGImages/*.jpg
 #   data/voc/annotations/instances_{train,val}.json
-# Data sets only, no pipelines and no loaders: each method brings its own, and the prefix keeps the names
-# apart from those of the upstream base that a config also inherits (mmengine refuses bases that share a key).
+# Only datasets, without pipelines and loaders, which each method adds. The prefix avoids keys of the upstream
+# base that a config also inherits (mmengine refuses bases that share a key).
 voc_data = dict(
     type="CocoDataset",
     data_root="data/voc/",

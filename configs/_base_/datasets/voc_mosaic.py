@@ -1,4 +1,4 @@
-# PASCAL VOC at 512x512; the files: voc_instance.py.
+# PASCAL VOC at 512x512. For the files, see voc_instance.py.
 _base_ = ["./mosaic.py", "./voc_instance.py"]
 size = (512, 512)
 train_dataloader = dict(

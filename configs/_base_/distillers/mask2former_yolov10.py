@@ -1,5 +1,5 @@
-# From a Mask2Former of any size to a YOLOv10 with masks: what features.py has, the feature map of stride 4 and
-# the instances. A loss is switched off by loss_weight=0.
+# From a Mask2Former of any size to a YOLOv10 with masks: what features.py has, the feature map of stride 4
+# and the instances. A loss is switched off by loss_weight=0.
 _base_ = "./features.py"
 output = dict(type="ModuleOutputs")
 criteria = "bbox_head.criteria"
@@ -26,8 +26,8 @@ distiller = dict(
     ),
 )
 
-# `ibkd cache CONFIG` runs the teacher once and writes its instances to a file. A config that trains on that file
-# sets model = dict(online=False, distiller=_base_.cached): feature maps cannot be cached, instances can.
+# `ibkd cache CONFIG` runs the teacher once and writes its instances to a file. A config that trains on that
+# file sets model = dict(online=False, distiller=_base_.cached): feature maps cannot be cached, instances can.
 teacher_cache = dict(
     path="teacher_cache.sqlite",
     instances=dict(type="ibkd_mm.QueryInstances", score_thr=0.2),

@@ -1,11 +1,11 @@
-# A Mask2Former of 4.2 M parameters: MobileNetV2, 128 channels, 40 queries, 3 encoder and 5 decoder layers.
+# A Mask2Former with 4.2 M parameters: MobileNetV2, 128 channels, 40 queries, 3 encoder and 5 decoder layers.
 _base_ = "mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py"
 
 dim = 128
 num_classes = 8
 attention = dict(embed_dims=dim)
 model = dict(
-    # upstream pads every picture to 1024x1024, which makes a step on small pictures a hundred times slower
+    # upstream pads all images to 1024x1024, which makes a step with small images a hundred times slower
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, batch_augments=None),
     backbone=dict(_delete_=True, type="MobileNetV2", out_indices=(1, 2, 4, 6), norm_eval=True),
     panoptic_head=dict(

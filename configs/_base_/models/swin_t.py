@@ -1,5 +1,5 @@
-# Swin-T in place of a Mask2Former's ResNet, as a config's `model` and `paramwise_cfg` take it.
-# Like the data sets' files, it only names the parts, so that it can stand beside any other base.
+# Swin-T instead of the ResNet of a Mask2Former: parts for a config's `model` and `paramwise_cfg`.
+# It only defines the parts, so that it can be inherited together with any other base.
 depths = [2, 2, 6, 2]
 swin_t = dict(
     _delete_=True,
@@ -13,7 +13,7 @@ swin_t = dict(
 )
 swin_t_channels = [96, 192, 384, 768]
 
-# A tenth of the learning rate, and no decay on norms and position embeddings.
+# A tenth of the learning rate, and no weight decay for norms and position embeddings.
 _norm = dict(lr_mult=0.1, decay_mult=0.0)
 swin_t_norms = {
     "backbone.patch_embed.norm": _norm,

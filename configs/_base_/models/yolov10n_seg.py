@@ -1,9 +1,7 @@
 # YOLOv10-N with masks: 3,188,512 parameters to train, 2,551,680 deployed, 9.95 GFLOPs at 640x640, 80 classes.
-# The other sizes differ in depth, width and where they take compact blocks; see yolov10{s,m,b,l,x}_seg.py.
 layers = dict(norm_cfg=dict(type="BN", eps=1e-3, momentum=0.03), act_cfg=dict(type="SiLU"))
-width = dict(widen_factor=0.25, max_channels=1024)
-depth = dict(deepen_factor=0.33, large_kernel=True)
-levels = [256, 512, 1024]  # channels before the width is taken
+width, depth = dict(widen_factor=0.25, max_channels=1024), dict(deepen_factor=0.33, large_kernel=True)
+levels = [256, 512, 1024]  # channels before multiplication by the width
 assigner = dict(type="ibkd_mm.TaskAlignedAssigner", alpha=0.5, beta=6.0)
 model = dict(
     type="ibkd_mm.YOLOv10",
@@ -12,7 +10,7 @@ model = dict(
         mean=[0.0, 0.0, 0.0],
         std=[255.0, 255.0, 255.0],
         bgr_to_rgb=True,
-        pad_value=114 / 255,  # pictures are padded after they are normalised
+        pad_value=114 / 255,  # images are padded after normalisation
         pad_size_divisor=32,
     ),
     backbone=dict(type="ibkd_mm.YOLOv10Backbone", compact_stages=[], **width, **depth, **layers),
@@ -31,7 +29,7 @@ model = dict(
             loss_cls=dict(type="ibkd_mm.AssignedScoreLoss", loss_weight=0.5),
             loss_bbox=dict(type="ibkd_mm.CompleteIoULoss", loss_weight=7.5),
             loss_dfl=dict(type="mmdet.DistributionFocalLoss", loss_weight=1.5),
-            # 2**24 cells, 64 MiB as float32: 81 masks of each of 8 pictures of 640x640 at once
+            # 2**24 cells, 64 MiB as float32: 81 masks for each of 8 images of 640x640 at once
             loss_mask=dict(type="ibkd_mm.CroppedMaskLoss", loss_weight=7.5, max_cells=2**24),
         ),
         **width,

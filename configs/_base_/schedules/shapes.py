@@ -1,4 +1,4 @@
-# What trainings on Shapes have in common: pictures so small that a CPU does, in bfloat16 where it can.
+# Common settings of trainings on Shapes: small images, trained on a CPU, in bfloat16 if it supports that.
 memory_format = "channels_last"
 optim_wrapper = dict(
     type="ibkd_mm.CpuAmpOptimWrapper",

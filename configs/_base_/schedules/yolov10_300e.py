@@ -1,4 +1,4 @@
-# For smaller data: 300 epochs, 64 pictures a step, which at the same decay are four times as many steps.
+# For smaller datasets: 300 epochs with 64 images in a step; at the same decay, four times as many steps.
 _base_ = "./yolov10_500e.py"
 batch, max_epochs = 64, 300
 optim_wrapper = dict(optimizer=dict(lr=0.01 * batch), clip_grad=dict(max_norm=10 / batch))

@@ -1,11 +1,11 @@
-# The published training of YOLOv10: 500 epochs of SGD, 256 pictures a step, the rate falling linearly.
-# There a loss is multiplied by the pictures of a step. Here it is their mean, so the rate is multiplied, and
-# what stands beside the gradient, decay and clipping, is divided: the steps are the same.
-# On fewer GPUs than 8 of 32 pictures gradients are gathered over several batches, on one with
+# The published training of YOLOv10: 500 epochs of SGD, 256 images in a step, linear learning rate decay.
+# There, the loss is multiplied by the number of images in a step. Here it is their mean, so the learning rate
+# is multiplied by that number, and weight decay and the clipping norm are divided by it: the steps are equal.
+# On fewer than 8 GPUs with 32 images each, accumulate gradients over several batches; on one GPU with
 #   --cfg-options optim_wrapper.accumulative_counts=8
-# Nothing else changes: epochs, warm-up and decay count pictures, clipping and averaged weights count steps.
-# `--auto-scale-lr` takes smaller steps instead, so not both: the rate falls with the pictures of a step, and
-# clipping stays as it is, being of a mean, so that eight steps of an eighth go as far as one.
+# Nothing else changes: epochs, warm-up and decay count images; clipping and averaged weights count steps.
+# Do not combine this with `--auto-scale-lr`, which makes the steps smaller instead: the learning rate is
+# proportional to the images in a step, and clipping, which applies to the mean, stays the same.
 batch, max_epochs = 256, 500
 optim_wrapper = dict(
     type="OptimWrapper",

@@ -65,7 +65,8 @@ class DistillScheduleHook(Hook):
     Acts before_train and before_train_iter.
 
     Args:
-        schedules: settings of `Schedule` by the name of the loss, or `extra_targets`; `all` is for every other.
+        schedules: settings of `Schedule` by the name of the loss, or `extra_targets`; `all` is for every
+            other.
     """
 
     def __init__(self, schedules: Mapping[str, Mapping[str, Any]]) -> None:

@@ -69,9 +69,9 @@ class TeacherCheckHook(Hook):
             raise UserError(f"{result}: they hold no instance. Set TeacherCheckHook.images to more.")
         if score < self.min_score:
             raise UserError(
-                f"{result}, expected at least {self.min_score} (TeacherCheckHook.min_score). Check its weights "
-                "(teacher_ckpt), its classes and their order, and that its data_preprocessor is the one it was "
-                "trained with. To distil the feature maps of a teacher with other classes, set "
+                f"{result}, expected at least {self.min_score} (TeacherCheckHook.min_score). Check its "
+                "weights (teacher_ckpt), its classes and their order, and that its data_preprocessor is the one "
+                "it was trained with. To distil the feature maps of a teacher with other classes, set "
                 "default_hooks.teacher_check=None."
             )
         runner.logger.info(f"{result}.")
@@ -105,7 +105,7 @@ class TeacherCheckHook(Hook):
 
 
 def _restricted(evaluator: Any, dataset: Any, folder: Path) -> Any:
-    """Give COCO metrics an annotation file of the dataset's images alone: they evaluate all that are in one."""
+    """Give COCO metrics, which evaluate all images of their file, one of the dataset's images."""
     evaluator = copy.deepcopy(evaluator)
     chosen = {dataset.get_data_info(index).get("img_id") for index in range(len(dataset))}
     for number, metric in enumerate(evaluator if isinstance(evaluator, list) else [evaluator]):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,9 @@ from ibkd_mm.yolov10.structures import BranchStep
 class AuxiliaryHeadLoss(nn.Module):
     """Losses of the one-to-many branch on (1 - e) * the student's feature maps + e * fused ones.
 
-    The head learns to read what the teacher would have given it, and the student's feature maps to be like it.
-    The share e falls with the factor that a schedule gives this loss. The pass does not change the statistics
-    of the head's norm layers: the network is deployed on its own feature maps.
+    The head learns to read what the teacher would have given it, and the student's feature maps to be like
+    it. The share e falls with the factor that a schedule gives this loss. The pass does not change the
+    statistics of the head's norm layers: the network is deployed on its own feature maps.
 
     Args:
         share: e at a factor of 1.
@@ -56,7 +57,7 @@ class AuxiliaryHeadLoss(nn.Module):
 
 @contextmanager
 def _frozen_statistics(model: nn.Module) -> Iterator[None]:
-    norms = [module for module in model.modules() if getattr(module, "track_running_stats", False)]
+    norms: list[Any] = [module for module in model.modules() if getattr(module, "track_running_stats", False)]
     for norm in norms:
         norm.track_running_stats = False
     try:

@@ -16,7 +16,8 @@ class BifocalAttention(nn.Module):
     Takes the student's feature maps behind a bridge, with the channels and sizes of the teacher's.
 
     Args:
-        alpha: the teacher's share a; None for a gate that learns it from both, at each position of each level.
+        alpha: the teacher's share a; None for a gate that learns it from both, at each position of each
+            level.
     """
 
     def __init__(self, alpha: float | None = None) -> None:

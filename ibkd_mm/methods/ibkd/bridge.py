@@ -14,9 +14,9 @@ from ibkd_mm.registry import MODELS
 class ContextualFeatureBridge(nn.Module):
     """Contextual Feature Bridging (CFB): a 1x1 convolution and a group norm for each level.
 
-    Converts the student's feature maps to the channels and sizes of the teacher's. The layers are built in the
-    first call with so many levels, which `FrozenTeacherDistill` makes at build time; fewer feature maps are
-    those of the first levels.
+    Converts the student's feature maps to the channels and sizes of the teacher's. The layers are built in
+    the first call with so many levels, which `FrozenTeacherDistill` makes at build time; fewer feature maps
+    are those of the first levels.
 
     Args:
         groups: groups of the group norm.

@@ -21,8 +21,8 @@ class ContextWeights(nn.Module):
 
     The mean is over all matched instances of all processes, so that the total weight of the teacher stays the
     same. Complexity, 0 to 1, is half the number of instances (logarithmic), a quarter the share of their mask
-    cells at an edge, and a quarter the overlap of their boxes. Trust is the mean score of the teacher's matched
-    instances; an image without a match has weight 0.
+    cells at an edge, and a quarter the overlap of their boxes. Trust is the mean score of the teacher's
+    matched instances; an image without a match has weight 0.
     """
 
     @torch.no_grad()

@@ -30,8 +30,8 @@ class InstanceDistillLoss(nn.Module):
     and masks are compared by the KL divergence of each score and each mask cell: 0 where both agree.
 
     Args:
-        class_weight: weight of the classes; the target is the assigned score of the anchor times the teacher's
-            class probabilities.
+        class_weight: weight of the classes; the target is the assigned score of the anchor times the
+            teacher's class probabilities.
         mask_weight: weight of the masks, inside the ground truth boxes.
         box_weight: weight of the boxes: 1 - complete IoU with the box of the teacher's mask.
         temperature: divides the logits of both; losses are multiplied by its square.

@@ -48,7 +48,7 @@ def match(teacher: TeacherInstances, truth: GroundTruth, batch: int, min_iou: fl
 def find_overlaps(
     teacher: TeacherInstances, truth: GroundTruth, batch: int, min_iou: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """List the pairs of an image that overlap enough: indices in teacher and ground truth, and IoU, (N,) each."""
+    """List an image's pairs that overlap enough: indices in teacher and truth, and IoU, (N,) each."""
     assert truth.masks is not None
     sides: list[tuple[Tensor, ...]] = []
     teacher_masks = teacher.on_grid(truth.masks.shape[1:]) > 0

@@ -14,7 +14,8 @@ class QueryInstances(nn.Module):
     """Select the confident queries of a Mask2Former as instances.
 
     A query's score is the teacher's own: the probability of its class times the mean probability of its mask
-    where that is over 0.5. If several queries predict the same instance, the one with the highest score is kept.
+    where that is over 0.5. If several queries predict the same instance, the one with the highest score is
+    kept.
 
     Args:
         score_thr: score that a query must exceed.

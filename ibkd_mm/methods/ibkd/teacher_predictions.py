@@ -84,7 +84,7 @@ class TeacherPrediction:
 
     @torch.no_grad()
     def entry(self) -> CachedInstances:
-        """Enlarge the masks to the image, one by one, and pack them; instances with empty masks are dropped."""
+        """Enlarge the masks to the image, one by one, and pack them; drop instances with empty masks."""
         thresholds, min_ratio = self.predictor.mask_thresholds, self.predictor.min_component_ratio
         kept, boxes, packed = [], [], []
         for row, logits in enumerate(self.instances.mask_logits):

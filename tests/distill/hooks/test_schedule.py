@@ -84,7 +84,7 @@ def test_an_unknown_setting_is_refused() -> None:
 
 def test_a_model_without_a_teacher_is_refused() -> None:
     hook = DistillScheduleHook({"all": {}})
-    with pytest.raises(UserError, match="CheckedDistiller.*found Linear"):
+    with pytest.raises(UserError, match=r"CheckedDistiller.*found Linear"):
         hook.before_train(SimpleNamespace(model=nn.Linear(1, 1)))  # type: ignore[arg-type]
 
 
