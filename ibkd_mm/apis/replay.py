@@ -58,7 +58,7 @@ def replay(file: str, *, config: ConfigLike | None = None) -> Replayed:
     batch = describe_batch(step.batch)  # before the model changes it
     with user_errors(ready):
         terms, first_module = run_step(ready, step)
-    return Replayed(step.place, terms, first_module, batch, _version_notes(step))
+    return Replayed((step.seed, step.rank, step.iteration), terms, first_module, batch, _version_notes(step))
 
 
 def _version_notes(step: Step) -> list[str]:

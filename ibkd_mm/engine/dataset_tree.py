@@ -1,28 +1,28 @@
-"""What stands in data sets that are wrapped around each other."""
+"""Walk over built datasets and transforms that wrap each other."""
 
 from collections.abc import Iterator
 from typing import Any
 
 
 def walk_datasets(dataset: Any) -> Iterator[Any]:
-    """Walk through data sets within data sets, the outer before the inner; each is given once."""
+    """Yield a dataset and all datasets inside it, the outer before the inner, each once."""
     return _walk(dataset, "dataset", "datasets")
 
 
 def walk_transforms(*datasets: Any) -> Iterator[Any]:
-    """Walk through the pipelines of these data sets, and transforms within transforms; each is given once."""
-    return _walk([getattr(each, "pipeline", None) for each in datasets], "pipeline", "transforms")
+    """Yield the transforms in the pipelines of datasets, and transforms inside transforms, each once."""
+    return _walk([getattr(dataset, "pipeline", None) for dataset in datasets], "pipeline", "transforms")
 
 
-def _walk(start: Any, *names: str) -> Iterator[Any]:
-    """Give what there is and what it holds under these names, one thing or several."""
-    seen: set[int] = set()
-    waiting = [start]
-    while waiting:
-        node = waiting.pop()
+def _walk(start: Any, *attributes: str) -> Iterator[Any]:
+    """Yield objects and what they hold under these attributes, single or in lists."""
+    visited: set[int] = set()
+    stack = [start]
+    while stack:
+        node = stack.pop()
         if isinstance(node, list | tuple):
-            waiting += node
-        elif node is not None and id(node) not in seen:
-            seen.add(id(node))
+            stack += node
+        elif node is not None and id(node) not in visited:
+            visited.add(id(node))
             yield node
-            waiting += [getattr(node, name, None) for name in names]
+            stack += [getattr(node, name, None) for name in attributes]

@@ -1,4 +1,4 @@
-"""Several processes: what mmengine's launchers leave out on a machine without CUDA."""
+"""Train in several processes, also without CUDA, which mmengine's launchers require."""
 
 import os
 import subprocess
@@ -10,7 +10,8 @@ from torch import distributed
 
 from ibkd_mm.errors import UserError
 
-_NEEDS = {
+# The environment variables that a launcher must set, and an example of its use.
+_LAUNCHERS = {
     "pytorch": (
         ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"),
         "torchrun --nproc_per_node 2 tools/train.py CONFIG",
@@ -21,8 +22,8 @@ _NEEDS = {
         "mpirun -np 2 ibkd train CONFIG",
     ),
 }
-_OWN_NAMES = {
-    "pytorch": {},
+# The launchers' names for the variables that torch reads.
+_SOURCES = {
     "slurm": {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"},
     "mpi": {
         "RANK": "OMPI_COMM_WORLD_RANK",
@@ -33,48 +34,48 @@ _OWN_NAMES = {
 
 
 def init_processes(config: Config, launcher: str) -> None:
-    """Note the launcher in the config and, without CUDA, start a gloo group, which mmengine cannot.
+    """Write the launcher into the config and, without CUDA, start a gloo process group.
 
-    mmengine calls `torch.cuda.set_device` whatever the backend, and gives DDP a device number.
+    mmengine calls `torch.cuda.set_device` for every backend, and passes a device number to DDP.
     """
-    if launcher not in ("none", *_NEEDS):
-        raise UserError(f"Expected a launcher of none, {', '.join(_NEEDS)}, found '{launcher}'.")
+    if launcher not in ("none", *_LAUNCHERS):
+        raise UserError(f"Expected a launcher of none, {', '.join(_LAUNCHERS)}, found '{launcher}'.")
     config.launcher = launcher
     if launcher == "none":
         return
     _check_environment(launcher)
-    _use_own_names(launcher)
+    _set_torch_environment(launcher)
     if torch.cuda.is_available():
-        return  # the runner joins by itself
+        return  # the runner starts the process group
     config.model_wrapper_cfg = _cpu_wrapper(config)
     if not is_distributed():
         distributed.init_process_group("gloo")
 
 
 def destroy_processes() -> None:
-    """End the group of processes, if there is one, all together, so that none is left hanging."""
+    """End the process group, if there is one, in all processes at the same time."""
     if is_distributed():
-        distributed.barrier()  # the first holds the store that the others still talk to
+        distributed.barrier()  # process 0 holds the store that the others still use
         distributed.destroy_process_group()
 
 
 def _check_environment(launcher: str) -> None:
-    names, example = _NEEDS[launcher]
-    everywhere, here = (os.environ.get(f"OMPI_COMM_WORLD_{size}") for size in ("SIZE", "LOCAL_SIZE"))
-    if launcher == "mpi" and everywhere == here:
+    processes, local = (os.environ.get(f"OMPI_COMM_WORLD_{size}") for size in ("SIZE", "LOCAL_SIZE"))
+    if launcher == "mpi" and processes == local:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    lacking = [name for name in names if name not in os.environ]
-    if lacking:
+    required, example = _LAUNCHERS[launcher]
+    missing = [name for name in required if name not in os.environ]
+    if missing:
         raise UserError(
-            f"--launcher {launcher}: expected the launcher to set {', '.join(lacking)}. "
+            f"--launcher {launcher}: expected the launcher to set {', '.join(missing)}. "
             f"Start with: {example} --launcher {launcher}"
         )
 
 
-def _use_own_names(launcher: str) -> None:
-    """Give the launcher's ranks the names that torch reads."""
-    for name, theirs in _OWN_NAMES[launcher].items():
-        os.environ[name] = os.environ.get(theirs, "0")
+def _set_torch_environment(launcher: str) -> None:
+    """Set the variables that torch reads from those of the launcher."""
+    for name, source in _SOURCES.get(launcher, {}).items():
+        os.environ[name] = os.environ.get(source, "0")
     os.environ.setdefault("MASTER_PORT", "29500")
     if "MASTER_ADDR" not in os.environ:
         os.environ["MASTER_ADDR"] = _first_slurm_host()
@@ -86,14 +87,14 @@ def _first_slurm_host() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
     except (OSError, subprocess.CalledProcessError, IndexError) as error:
         raise UserError(
-            f"Cannot tell the first host of {os.environ['SLURM_NODELIST']} ({error}). Set MASTER_ADDR."
+            f"Cannot find the first host of {os.environ['SLURM_NODELIST']} ({error}). Set MASTER_ADDR."
         ) from error
 
 
 def _cpu_wrapper(config: Config) -> dict[str, object]:
-    given = config.get("model_wrapper_cfg") or {
+    wrapper = config.get("model_wrapper_cfg") or {
         "type": "MMDistributedDataParallel",
         "broadcast_buffers": False,
         "find_unused_parameters": config.get("find_unused_parameters", False),
     }
-    return {**given, "device_ids": None}
+    return {**wrapper, "device_ids": None}

@@ -1,4 +1,4 @@
-"""Whether numbers are finite, asked of many tensors with one wait for the device; and then which are not."""
+"""Check whether tensors are finite, and find the loss terms and modules that are not."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,57 +6,52 @@ from typing import Any
 from torch import Tensor, inf, nn
 from torch.nn.utils import get_total_norm
 
-_SHOWN = 3
+_MAX_NAMES = 3
 
 
 def loss_terms(losses: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Reduce a model's losses to a number each, as mmengine's `parse_losses` does before it sums them.
+    """Reduce every loss of a model to a scalar, as mmengine's `parse_losses` does before it adds them up.
 
-    What has no 'loss' in its name, such as an accuracy, is logged only and left out here as there.
+    Values without 'loss' in their names, such as an accuracy, are only logged, so they are left out.
     """
     terms = {}
     for name, value in losses.items():
         parts = [value] if isinstance(value, Tensor) else value
         if "loss" in name and parts:
-            terms[name] = sum((_mean(part) for part in parts[1:]), start=_mean(parts[0]))
+            means = [part if part.ndim == 0 else part.mean() for part in parts]
+            terms[name] = sum(means[1:], start=means[0])
     return terms
 
 
-def _mean(value: Tensor) -> Tensor:
-    return value if value.ndim == 0 else value.mean()
-
-
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Tell whether every number of the tensors is finite."""
-    filled = [one for one in tensors if one.numel()]
-    # The sum of squares takes a thirtieth of the time, on a CPU, of looking for the largest number. It
-    # overflows before the numbers do, so where it is not finite they are looked at themselves.
+    """Return whether every number of all tensors is finite, with one wait for the device."""
+    filled = [tensor for tensor in tensors if tensor.numel()]
+    # On a CPU the sum of squares takes a thirtieth of the time of the maximum. It overflows earlier than the
+    # numbers do, so the maximum decides where the sum is not finite.
     return any(bool(get_total_norm(filled, order).isfinite()) for order in (2.0, inf))
 
 
 def non_finite_terms(terms: Mapping[str, Tensor]) -> list[str]:
-    """Name the loss terms that are not finite, with their values."""
+    """Return the loss terms that are not finite, as 'NAME is VALUE'."""
     return [f"{name} is {float(value)}" for name, value in terms.items() if not value.isfinite()]
 
 
 def non_finite_modules(model: nn.Module, statistics: Mapping[str, Tensor]) -> list[str]:
-    """Name the modules whose gradient is not finite, and those whose statistics are not."""
-    gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
-    found = [
-        ("the gradient of", non_finite_owners(gradients)),
-        ("the statistics of", non_finite_owners(statistics)),
-    ]
-    named = [f"{what} {join_first(modules)} is not finite" for what, modules in found if modules]
-    return named or ["a gradient is not finite, of a parameter that is not the model's"]
+    """Describe the modules whose gradients or statistics are not finite."""
+    parameters = model.named_parameters()
+    grads = {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
+    found = [("gradient", non_finite_owners(grads)), ("statistics", non_finite_owners(statistics))]
+    lines = [f"the {what} of {join_first(modules)} is not finite" for what, modules in found if modules]
+    return lines or ["a gradient is not finite, of a parameter that is not the model's"]
 
 
 def non_finite_owners(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Name the modules, in the given order, that own a tensor which is not finite."""
-    wrong = [name.rpartition(".")[0] or name for name, value in tensors.items() if not all_finite([value])]
-    return list(dict.fromkeys(wrong))
+    """Return the modules, in the order of `tensors`, that own a tensor which is not finite."""
+    names = [name.rpartition(".")[0] or name for name, value in tensors.items() if not all_finite([value])]
+    return list(dict.fromkeys(names))
 
 
 def join_first(names: Sequence[str]) -> str:
-    """Name the first few and count the rest."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    """Join the first three names and count the rest."""
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more

@@ -1,4 +1,4 @@
-"""How maps lie in memory."""
+"""The memory format (channels first or last) of weights, feature maps and optimizer states."""
 
 import torch
 from torch import nn
@@ -6,22 +6,22 @@ from torch.optim import Optimizer
 
 from ibkd_mm.errors import UserError
 
-_LAYOUTS = {None: torch.contiguous_format, "channels_last": torch.channels_last}
+_FORMATS = {None: torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def to_memory_format(model: nn.Module, layout: str | None) -> None:
-    """Lay the weights of a model out in place, as a config's `memory_format` says: its maps then follow."""
-    if layout not in _LAYOUTS:
-        raise UserError(f"memory_format is 'channels_last' or None, found {layout!r}.")
-    model.to(memory_format=_LAYOUTS[layout])  # type: ignore[call-overload]
+def to_memory_format(model: nn.Module, memory_format: str | None) -> None:
+    """Convert the weights of a model in place; its feature maps follow. None is torch's default format."""
+    if memory_format not in _FORMATS:
+        raise UserError(f"memory_format is 'channels_last' or None, found {memory_format!r}.")
+    model.to(memory_format=_FORMATS[memory_format])  # type: ignore[call-overload]
 
 
 def match_state_to_weights(optimizer: Optimizer) -> None:
-    """Lay what an optimizer keeps of each weight out as that weight.
+    """Convert an optimizer's state to the memory format of the weights.
 
-    A loaded state lies as it was saved, and torch's fused steps go through memory without looking how.
+    A loaded state has the format it was saved in, and torch's fused steps do not check it.
     """
     for weight, state in optimizer.state.items():
-        for name, kept in state.items():
-            if isinstance(kept, torch.Tensor) and kept.shape == weight.shape:
-                state[name] = torch.empty_like(weight, dtype=kept.dtype).copy_(kept)
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == weight.shape:
+                state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)

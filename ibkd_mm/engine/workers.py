@@ -1,7 +1,7 @@
-"""Loader workers that leave it to the main process to answer signals.
+"""Data loader workers that ignore signals, so that the main process can finish its step and save.
 
-Schedulers send a signal to every process of a job, a terminal its Ctrl-C too. A worker that dies of it takes
-the training with it, in the middle of a step that was to be finished and saved.
+Schedulers send a signal to every process of a job, and a terminal sends Ctrl-C to all of them. A worker that
+ends on it stops the training in the middle of a step.
 """
 
 import os
@@ -11,42 +11,44 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from ibkd_mm.stack.internals import drop_loader_iterator
+
 
 class WorkerStart:
-    """Prepare a worker's process, then do what the loader's own `worker_init_fn` does."""
+    """Make a worker process ignore signals, then call the loader's own `worker_init_fn`."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
 
     def __call__(self, worker: int) -> None:
-        """Run in the worker before it reads anything."""
+        """Run in the worker before it loads anything."""
         for number in (signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
         if hasattr(signal, "sigwaitinfo"):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-            Thread(target=_end_with_parent, daemon=True).start()
+            Thread(target=_exit_on_parents_signal, daemon=True).start()
         if self.inner is not None:
             self.inner(worker)
 
 
 def ignore_signals_in_workers(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """Make the workers that a loader will start leave signals to the main process."""
+    """Make the workers that a loader will start ignore signals."""
     if not isinstance(loader.worker_init_fn, WorkerStart):
         loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
     return loader
 
 
 def shut_down_workers(loop: Any) -> None:
-    """End the workers of a loop, if it was built: torch waits five seconds for each that becomes garbage."""
-    for holder in ("dataloader", "dataloader_iterator"):
-        held = getattr(loop, holder, None)
-        if held is not None:
-            held._iterator = None
+    """End the workers of a loop; one that was not built has none."""
+    for name in ("dataloader", "dataloader_iterator"):
+        holder = getattr(loop, name, None)
+        if holder is not None:
+            drop_loader_iterator(holder)
 
 
-def _end_with_parent() -> None:
-    """Let only the main process end this one: that is how loaders and Python's exit clear workers away."""
+def _exit_on_parents_signal() -> None:
+    """Exit on SIGTERM of the main process alone: DataLoader and Python's exit end workers with it."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid not in (os.getppid(), os.getpid()):
         pass
     os._exit(128 + signal.SIGTERM)

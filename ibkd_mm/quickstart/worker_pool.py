@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ibkd_mm.engine.checkpoint.save import last_checkpoint
+from ibkd_mm.engine.checkpoint.latest import last_checkpoint
 from ibkd_mm.errors import UserError
 from ibkd_mm.report.scalars import Log, read_log
 

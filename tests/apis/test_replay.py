@@ -47,7 +47,7 @@ def test_another_place_would_have_other_losses(stopped: Callable[..., Path]) -> 
     """Without this the equality above would say nothing of the random numbers."""
     file = stopped("", "inf")
     step = read_step(file)
-    other = {**vars(step), "place": (5, 0, 7)}
+    other = {**vars(step), "iteration": 7}
     write_step(file, type(step)(**other))
     (loss_cls, _) = replay(str(file)).terms
     assert loss_cls.value != loss_cls.recorded
@@ -88,8 +88,8 @@ def test_the_command_shows_terms_module_and_batch(
     assert lines[4] == "  first module whose output is not finite: data_preprocessor (BaseDataPreprocessor)"
     values = torch.cat([one[one.isfinite()] for one in step.batch["inputs"]])
     low, high = float(values.min()), float(values.max())
-    assert lines[5] == f"  batch: 2 pictures of 1x4x4; values {low:.6g} to {high:.6g}; 2 not finite"
-    assert lines[6] == "  instances per picture: 2, 0; pictures without: 1"
+    assert lines[5] == f"  batch: 2 images of 1x4x4; values {low:.6g} to {high:.6g}; 2 not finite"
+    assert lines[6] == "  instances per image: 2, 0; images without: 1"
     assert lines[7] == "  boxes without area: 1; boxes not finite: 1"
     assert lines[8] == f"  other versions in the training: torch 1.0, now {torch.__version__}"
 

@@ -81,7 +81,7 @@ def test_the_teacher_is_in_no_checkpoint_average_or_optimizer(straight: Any, pla
     }
     (average,) = (hook for hook in straight.runner.hooks if isinstance(hook, StudentEMAHook))
     groups = straight.runner.optim_wrapper.optimizer.param_groups
-    for kept in (average._live, average._averages, [one for group in groups for one in group["params"]]):
+    for kept in (average._weights, average._averages, [one for group in groups for one in group["params"]]):
         assert not teacher & {one.data_ptr() for one in kept}
     # nor under any other name: what is not the student's and its optimizer's is the connectors'
     own = {one.numpy().tobytes() for one in tensors(saved).values() if one.numel() > 1000}

@@ -109,5 +109,5 @@ def test_without_scontrol_slurm_asks_for_the_address(tmp_path: Path, monkeypatch
     for name, value in {"PROCID": "0", "NTASKS": "2", "NODELIST": "node[1-2]"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"Cannot tell the first host of node\[1-2\].*Set MASTER_ADDR"):
+    with pytest.raises(UserError, match=r"Cannot find the first host of node\[1-2\].*Set MASTER_ADDR"):
         init_processes(load_config(write_tiny(tmp_path)), "slurm")

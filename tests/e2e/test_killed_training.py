@@ -90,5 +90,5 @@ def test_two_processes_agree_on_where_they_stop(tmp_path: Path, monkeypatch: pyt
     assert process.wait(60) != 0
     saved = load_weights(folder / "preempted.pth")
     assert 0 < saved["meta"]["iter"] < STEPS
-    assert saved["place"]["processes"] == 2
+    assert saved["data_position"]["processes"] == 2
     assert (folder / "last_checkpoint").read_text() == str(folder / "preempted.pth")

@@ -132,6 +132,14 @@ def _with_validation(config: dict[str, Any], workers: int) -> dict[str, Any]:
     }
 
 
+def warned(runner: ResumableRunner) -> list[str]:
+    """Train, and return the warnings."""
+    warnings: list[str] = []
+    runner.logger.warning = warnings.append  # type: ignore[method-assign]
+    runner.train()
+    return warnings
+
+
 @pytest.fixture
 def toy() -> Callable[..., ResumableRunner]:
     return make

@@ -281,7 +281,7 @@ def test_a_folder_within_the_folder_that_was_cached_is_refused(
     folder = {"type": "ibkd_mm.ImageFolder", "data_root": f"{tmp_path}/new", "pipeline": bare["pipeline"]}
 
     def drawn(dataset: Any) -> SeededDataset:
-        return SeededDataset(dataset, seed=0, rank=0, faults=tmp_path / "faults")
+        return SeededDataset(dataset, seed=0, rank=0, error_log=tmp_path / "faults")
 
     with pytest.raises(UserError) as caught:
         check(config, folder, within=drawn, images=False)

@@ -1,1 +1,1 @@
-"""Checkpoints: where they come from, loaded as data alone, matched to a model, written atomically."""
+"""Checkpoints: find, read safely, match to a model, write atomically."""

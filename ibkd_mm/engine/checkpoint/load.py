@@ -1,9 +1,8 @@
-"""The one loader of every checkpoint: weights, never programs.
+"""The one loader of every checkpoint: it reads weights and never runs code.
 
-mmengine keeps a table of loaders by prefix. This one takes every entry of it, so `load_from`, `resume`,
-`init_cfg=dict(type='Pretrained')` and inferencers all come through here. Upstream's own loader repeats a
-refused load with `weights_only=False`, which runs whatever the file says; this one does so for the very files
-that the user has named, and for no others.
+mmengine keeps a table of loaders by prefix. This loader replaces all of them, so `load_from`, `resume`,
+`init_cfg=dict(type='Pretrained')` and inferencers use it. mmengine's own repeats a refused load with
+`weights_only=False`, which runs code from the file; this one does so only for files that the user trusts.
 """
 
 import json
@@ -17,19 +16,20 @@ from typing import Any
 
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.utils import apply_to
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ibkd_mm.engine.checkpoint.safe_globals import SAFE_GLOBALS
-from ibkd_mm.engine.checkpoint.sanitise import normalised, sanitise
+from ibkd_mm.engine.checkpoint.sanitise import normalise, sanitise
 from ibkd_mm.engine.checkpoint.sources import MMCLS, PREFIXES, locate
 from ibkd_mm.engine.checkpoint.trust import is_trusted, trust_hint, warn_code_runs
 from ibkd_mm.errors import UserError
+from ibkd_mm.stack.internals import copy_state_dict_metadata
 
 MapLocation = str | torch.device | Callable[..., Any] | None
 
 _CLASSES = "ibkd_mm.classes"
-
 _FIRST_BYTES = {
     b"": "is empty",
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run `git lfs pull`",
@@ -37,28 +37,49 @@ _FIRST_BYTES = {
 }
 _INSTRUCTIONS = {instruction.code: instruction.name for instruction in pickletools.opcodes}
 
+_preloaded: dict[tuple[Any, ...], dict[str, Any]] = {}
+"""At most one checkpoint on the CPU, by `_file_state`."""
+
 
 def load_weights(reference: str | Path, map_location: MapLocation = "cpu") -> dict[str, Any]:
-    """Read a checkpoint from a path, URL or `ibkd_mm::NAME`; its weights stand under `state_dict`.
+    """Read a checkpoint from a path, URL or `ibkd_mm::NAME`; its weights are under `state_dict`.
 
-    Raises UserError for a file that is missing, damaged, of another kind, or that would run code when read.
+    Raises UserError for a file that is missing, damaged, not a checkpoint, or that would run code when read.
     """
     path = locate(str(reference))
-    loaded = (
-        _read_safetensors(path, map_location)
-        if path.suffix == ".safetensors"
-        else read_torch(path, map_location)
-    )
-    checkpoint = normalised(loaded, path)
+    checkpoint = _preloaded.pop(_file_state(path), None)
+    if checkpoint is None or not isinstance(map_location, str | torch.device):
+        checkpoint = _read(path, map_location)
+    elif torch.device(map_location).type != "cpu":
+        moved = apply_to(checkpoint, torch.is_tensor, lambda tensor: tensor.to(map_location))
+        copy_state_dict_metadata(checkpoint["state_dict"], moved["state_dict"])
+        checkpoint = moved
     if str(reference).startswith(MMCLS):
         checkpoint["state_dict"] = _backbone_only(checkpoint["state_dict"])
     return checkpoint
 
 
+def preload_weights(path: Path) -> None:
+    """Read a checkpoint as `load_weights` does, and keep it for the next load of this unchanged file."""
+    state = _file_state(path)
+    _preloaded.clear()
+    _preloaded[state] = _read(path, "cpu")
+
+
 @CheckpointLoader.register_scheme(prefixes=list(PREFIXES), force=True)
 def load_from_weights_only(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
-    """Stand in mmengine's table of loaders, for every prefix."""
+    """Load a checkpoint for mmengine, whatever its prefix."""
     return load_weights(filename, map_location)
+
+
+def _file_state(path: Path) -> tuple[Any, ...]:
+    stat = path.stat()
+    return path.resolve(), stat.st_size, stat.st_mtime_ns
+
+
+def _read(path: Path, map_location: MapLocation) -> dict[str, Any]:
+    read = _read_safetensors if path.suffix == ".safetensors" else read_torch
+    return normalise(read(path, map_location), path)
 
 
 def _read_safetensors(path: Path, map_location: MapLocation) -> dict[str, Any]:
@@ -70,41 +91,41 @@ def _read_safetensors(path: Path, map_location: MapLocation) -> dict[str, Any]:
         return {"state_dict": OrderedDict(load_file(path, device=str(device))), **meta}
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} {_looks_like(path) or 'is not a whole safetensors file'} ({error})."
+            f"{path} {_not_a_checkpoint(path) or 'is not a complete safetensors file'} ({error})."
         ) from error
 
 
 def checkpoint_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name the classes that a checkpoint was trained on, where it says so."""
+    """Return the class names in a checkpoint's metadata; empty where there are none."""
     meta = checkpoint.get("meta", {}).get("dataset_meta") or {}
     return tuple(meta.get("classes") or meta.get("CLASSES") or ())
 
 
 def safetensors_metadata(classes: Sequence[str]) -> dict[str, str]:
-    """Write what `load_weights` reads of classes beside the weights."""
+    """Return the metadata of a safetensors file from which `load_weights` reads the class names."""
     return {_CLASSES: json.dumps(classes)} if classes else {}
 
 
 def read_torch(path: Path, map_location: MapLocation) -> Any:
-    """Read what torch saved: tensors, plain values, and the history of a log."""
-    foreign = _looks_like(path)
-    if foreign:
-        raise UserError(f"Expected a checkpoint, but {path} {foreign}.")
+    """Read a file of `torch.save`: tensors, plain values and mmengine's log history."""
+    reason = _not_a_checkpoint(path)
+    if reason:
+        raise UserError(f"Expected a checkpoint, but {path} {reason}.")
     try:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             return sanitise(torch.load(path, map_location=map_location, weights_only=True))
     except pickle.UnpicklingError as error:
         if is_trusted(path):
-            return _run_trusted(path, map_location)
+            return _read_and_run(path, map_location)
         raise UserError(_refusal(path, error)) from error
-    except Exception as error:  # a damaged file fails anywhere, in any way
+    except Exception as error:  # a damaged file may raise any error
         raise UserError(
             f"{path} is damaged or cut short ({path.stat().st_size:,} bytes; {_first_line(error)}). "
             "Copy or download it again, or use an earlier checkpoint."
         ) from error
 
 
-def _run_trusted(path: Path, map_location: MapLocation) -> Any:
+def _read_and_run(path: Path, map_location: MapLocation) -> Any:
     warn_code_runs(path)
     try:
         return torch.load(path, map_location=map_location, weights_only=False)
@@ -112,31 +133,31 @@ def _run_trusted(path: Path, map_location: MapLocation) -> Any:
         raise UserError(f"{path} is trusted, but cannot be read here ({_first_line(error)}).") from error
 
 
-def _looks_like(path: Path) -> str | None:
-    """Say what a file is that is certainly no checkpoint; None where it may be one."""
+def _not_a_checkpoint(path: Path) -> str | None:
+    """Describe a file that is certainly not a checkpoint; None where it may be one."""
     with path.open("rb") as file:
         head = file.read(64)
-    for start, what in _FIRST_BYTES.items():
+    for start, description in _FIRST_BYTES.items():
         if (start and head.startswith(start)) or head == start:
-            return what
+            return description
     if path.suffix == ".safetensors" or head.startswith((b"PK\x03\x04", b"\x80")):
         return None
     return f"is neither a zip archive nor a pickle (it begins with {head[:12]!r})"
 
 
 def _refusal(path: Path, error: Exception) -> str:
-    # torch wraps the reason in advice to load without protection.
+    # torch puts the reason behind advice to load without protection.
     reason = str(error.__context__ or error).strip().partition("\n")[0]
-    asked = _asked(reason)
-    if asked is None:
-        return f"{path} is damaged or no checkpoint ({reason})."
+    request = _forbidden_request(reason)
+    if request is None:
+        return f"{path} is damaged or not a checkpoint ({reason})."
     return (
-        f"{path} is refused: it {asked}, and reading it could run code. Checkpoints hold tensors and plain "
+        f"{path} is refused: it {request}, and reading it could run code. Checkpoints hold tensors and plain "
         f"values. {trust_hint(path)}"
     )
 
 
-def _asked(reason: str) -> str | None:
+def _forbidden_request(reason: str) -> str | None:
     instruction = re.search(r"Unsupported operand (\d+)", reason)
     if instruction:
         name = _INSTRUCTIONS.get(chr(int(instruction.group(1))))

@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: every way of naming one becomes a file on this machine."""
+"""Turn every reference to a checkpoint (path, URL, name of released weights) into a local file."""
 
 import json
 import re
@@ -25,7 +25,7 @@ _HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 
 
 def locate(reference: str) -> Path:
-    """Find the file that a path, URL or name of released weights stands for; download it where needed."""
+    """Return the file for a path, URL or name of released weights; download it if necessary."""
     if reference.startswith(SHIPPED):
         return _shipped(reference.removeprefix(SHIPPED))
     if reference.startswith(_WEB):
@@ -34,7 +34,7 @@ def locate(reference: str) -> Path:
         return _released(reference)
     if any(re.match(prefix, reference) for prefix in _REFUSED):
         raise UserError(
-            f"Checkpoints are not read straight from {reference}. Copy the file here and give its path."
+            f"Checkpoints cannot be read from {reference}. Copy the file to this machine and use its path."
         )
     return _local(reference)
 
@@ -52,8 +52,8 @@ def _local(reference: str) -> Path:
     if path.is_dir():
         inside = ", ".join(sorted(found.name for found in path.glob("*.pth"))[:5]) or "no .pth file"
         raise UserError(f"Expected a checkpoint file, found the folder {path}. In it: {inside}.")
-    beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise UserError(f"There is no checkpoint {path}.{did_you_mean(path.name, beside)}")
+    names = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise UserError(f"There is no checkpoint {path}.{did_you_mean(path.name, names)}")
 
 
 def _shipped(name: str) -> Path:
@@ -63,15 +63,13 @@ def _shipped(name: str) -> Path:
         return path
     names = sorted(found.name for found in folder.glob("*.safetensors"))
     hint = did_you_mean(path.name, names)
-    raise UserError(
-        f"No weights named {name} ship with ibkd_mm.{hint} There are: {', '.join(names) or 'none'}."
-    )
+    raise UserError(f"ibkd_mm ships no weights named {name}.{hint} Available: {', '.join(names) or 'none'}.")
 
 
 def _released(reference: str) -> Path:
     scheme, _, name = reference.partition("://")
     if scheme in ("torchvision", "modelzoo"):
-        # Read from mmengine's own list, since torchvision itself need not be installed.
+        # mmengine's own list: torchvision may not be installed.
         table = json.loads((Path(mmengine.__file__).parent / "hub" / "torchvision_0.12.json").read_text())
     else:
         table = get_mmcls_models() if scheme == "mmcls" else get_external_models()
@@ -81,7 +79,7 @@ def _released(reference: str) -> Path:
 
 
 def _download(url: str) -> Path:
-    """Fetch once a machine into torch's cache; a hash in the file's name is verified."""
+    """Download once into torch's cache; verify the hash in the file's name."""
     name = re.split("[?#]", url)[0].rpartition("/")[2]
     if name in ("", ".", ".."):
         raise UserError(f"Expected a URL that ends in the name of a file, found {url}.")
@@ -90,5 +88,5 @@ def _download(url: str) -> Path:
 
 def _hash_in(name: str) -> str | None:
     found = _HASH.search(name)
-    # Eight digits alone are as likely a date.
+    # Eight digits may be a date.
     return found.group(1) if found and not found.group(1).isdigit() else None

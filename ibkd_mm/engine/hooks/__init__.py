@@ -1,1 +1,1 @@
-"""Hooks that any training may have."""
+"""Hooks for any training."""

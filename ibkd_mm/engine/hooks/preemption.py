@@ -1,4 +1,4 @@
-"""A training that is told to stop ends its step, saves, and leaves with a code to requeue on."""
+"""The hook that answers SIGTERM and Ctrl-C: it ends the step, saves, and exits with a code for requeueing."""
 
 import os
 import signal
@@ -14,29 +14,32 @@ from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ibkd_mm.engine.checkpoint.save import PREEMPTED, is_accumulating, set_last_checkpoint
+from ibkd_mm.engine.checkpoint.latest import PREEMPTED
+from ibkd_mm.engine.checkpoint.save import set_last_checkpoint
 from ibkd_mm.engine.loops import ResumableIterLoop
+from ibkd_mm.engine.model_wrappers import is_accumulating
 from ibkd_mm.registry import HOOKS
+from ibkd_mm.stack.internals import is_resuming
 
 REQUEUE = os.EX_TEMPFAIL
-_ECHO = 1.0
-"""Seconds in which another signal is the same stop: schedulers, torchrun and `timeout` may send one twice."""
+_REPEAT = 1.0
+"""Seconds in which another signal belongs to the first: schedulers, torchrun and `timeout` may send two."""
 
 
 class Preempted(SystemExit):
-    """Raised once a stopped training is saved; it leaves the process with the hook's exit code."""
+    """Raised when a stopped training is saved; it exits the process with the hook's code."""
 
 
 @HOOKS.register_module()
 class PreemptionHook(Hook):
-    """On a signal: end the step, save `preempted.pth`, exit. A second one, a second later, stops at once.
+    """On a signal, end the step, save `preempted.pth` and exit. A second signal exits at once.
 
-    Acts in before_train, and after_train_iter and after_val_iter behind every other hook. A step inside
-    an accumulation of gradients is not an end; the training goes on to where it is.
+    Acts in before_train, and after all other hooks in after_train_iter and after_val_iter. Gradients that are
+    accumulated are stepped first.
 
     Args:
         signals: names of the signals to answer.
-        exit_code: the code of a saved exit (default: 75, EX_TEMPFAIL: try again).
+        exit_code: exit code after saving (default: 75, EX_TEMPFAIL: try again).
     """
 
     priority = "LOWEST"
@@ -47,75 +50,78 @@ class PreemptionHook(Hook):
         self.signals = [signal.Signals[name] for name in signals]
         self.exit_code = exit_code
         self._received: signal.Signals | None = None
-        self._when = 0.0
-        self._owed = False
-        self._former: dict[signal.Signals, Any] = {}
+        self._received_at = 0.0
+        self._validation_pending = False
+        self._handlers: dict[signal.Signals, Any] = {}  # the former ones
 
     def before_train(self, runner: Runner) -> None:
-        """Answer the signals from here on, and make up for a validation that was cut short."""
-        if current_thread() is main_thread():  # Python lets no other one answer
-            self._former = {number: signal.signal(number, self._note) for number in self.signals}
+        """Install the signal handlers, then run a validation that the stop interrupted."""
+        if current_thread() is main_thread():  # Python allows handlers only there
+            self._handlers = {number: signal.signal(number, self._on_signal) for number in self.signals}
         else:
-            runner.logger.warning("The training is in a thread of its own: no signal makes it save.")
-        if self._owed:
-            self._owed = False
-            runner.logger.info("The validation that the stop cut short is done first.")
+            runner.logger.warning(
+                "The training runs in a thread other than the main one: no signal saves it."
+            )
+        if self._validation_pending:
+            self._validation_pending = False
+            runner.logger.info("Running the validation that the stop interrupted.")
             runner.val_loop.run()
 
     def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
-        """Stop after this step if any process was told to."""
-        if not is_accumulating(runner) and self._told():
+        """Stop after this step if any process received a signal."""
+        if not is_accumulating(runner) and self._is_stopping():
             loop, done = runner.train_loop, runner.iter + 1
-            self._leave(runner, done, owed=isinstance(loop, ResumableIterLoop) and loop.validates_after(done))
+            pending = isinstance(loop, ResumableIterLoop) and loop.validates_after(done)
+            self._save_and_exit(runner, done, pending)
 
     def after_val_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
-        """Stop a validation, to be done again on resuming; several processes finish theirs."""
-        if self._former and get_world_size() == 1 and self._told():
-            self._leave(runner, runner.iter, owed=True)
+        """Stop during a validation, which resuming repeats; several processes finish theirs."""
+        if self._handlers and get_world_size() == 1 and self._is_stopping():
+            self._save_and_exit(runner, runner.iter, validation_pending=True)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Read whether a validation is owed."""
-        self._owed = bool(checkpoint.get("validation_owed")) and runner._resume
+        """Read whether a validation is pending."""
+        self._validation_pending = bool(checkpoint.get("validation_owed")) and is_resuming(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Write whether a validation is owed."""
-        if self._owed:
+        """Write whether a validation is pending."""
+        if self._validation_pending:
             checkpoint["validation_owed"] = True
 
     def close(self) -> None:
-        """Give the signals back."""
-        for number, handler in self._former.items():
+        """Restore the former signal handlers."""
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._former = {}
+        self._handlers = {}
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
-            if time.monotonic() - self._when > _ECHO:
+            if time.monotonic() - self._received_at > _REPEAT:
                 os._exit(128 + number)
             return
-        self._received, self._when = signal.Signals(number), time.monotonic()
-        text = f"\n{self._received.name}: ending this step, then saving. A second signal stops at once.\n"
+        self._received, self._received_at = signal.Signals(number), time.monotonic()
+        text = f"\n{self._received.name}: ending this step, then saving. A second signal exits at once.\n"
         os.write(2, text.encode())
 
-    def _told(self) -> bool:
-        """Agree with the other processes: the signal reaches them at different steps, or not at all."""
-        told = self._received is not None
+    def _is_stopping(self) -> bool:
+        """Return whether any process received a signal; they receive it at different steps, or not at all."""
+        received = self._received is not None
         if get_world_size() == 1:
-            return told
-        flag = torch.tensor(int(told), device="cuda" if torch.cuda.is_available() else "cpu")
+            return received
+        flag = torch.tensor(int(received), device="cuda" if torch.cuda.is_available() else "cpu")
         all_reduce(flag, "max")
         return bool(flag)
 
-    def _leave(self, runner: Runner, iteration: int, owed: bool) -> None:
-        self._owed = owed
+    def _save_and_exit(self, runner: Runner, iteration: int, validation_pending: bool) -> None:
+        self._validation_pending = validation_pending
         folder = Path(runner.work_dir)
         runner.save_checkpoint(str(folder), PREEMPTED, meta={"epoch": runner.epoch, "iter": iteration})
         if is_main_process():
             set_last_checkpoint(folder / PREEMPTED, folder)
-        barrier()  # torchrun and srun end those that remain as soon as one is gone
+        barrier()  # torchrun and srun end the other processes as soon as one exits
         cause = self._received.name if self._received else "another process"
         runner.logger.info(
             f"Stopped by {cause} after iteration {iteration}; saved {folder / PREEMPTED}. "
-            f"Go on with --resume. Exit code {self.exit_code}."
+            f"Continue with --resume. Exit code {self.exit_code}."
         )
         raise Preempted(self.exit_code)

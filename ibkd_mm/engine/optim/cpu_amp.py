@@ -1,4 +1,4 @@
-"""Mixed precision where there is no GPU."""
+"""Automatic mixed precision on a CPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,25 +11,25 @@ from torch import nn
 
 from ibkd_mm.registry import OPTIM_WRAPPERS
 
-_NATIVE = ("avx512_bf16", "amx_bf16", "bf16")  # names of one ability on x86 and on ARM
+_NATIVE = ("avx512_bf16", "amx_bf16", "bf16")  # torch's names for it on x86 and on ARM
 
 
 def has_native_bfloat16() -> bool:
-    """Whether this CPU computes in bfloat16, rather than by turns to float32 that make it slower."""
-    abilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
-    return any(abilities.get(name) for name in _NATIVE)
+    """Return whether this CPU computes in bfloat16; others convert to float32 and back, which is slower."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older versions
+    return any(capabilities.get(name) for name in _NATIVE)
 
 
 @OPTIM_WRAPPERS.register_module()
 class CpuAmpOptimWrapper(OptimWrapper):
-    """Automatic mixed precision on a CPU.
+    """Automatic mixed precision on a CPU; mmengine's `AmpOptimWrapper` requires an accelerator.
 
-    mmengine's `AmpOptimWrapper` asks for an accelerator. On a CPU autocast means bfloat16, with the
-    range of float32, so there is no loss to scale. Known fault of torch 2.13: the weight gradient of a
-    3x3 convolution over a 1x1 map is partly uninitialised in bfloat16; give such a model larger pictures.
+    On a CPU autocast computes in bfloat16, which has the range of float32, so no loss is scaled. Known fault
+    of torch 2.13: the weight gradient of a 3x3 convolution over a 1x1 feature map is partly uninitialised in
+    bfloat16. Use larger images for such a model.
 
     Args:
-        dtype: what the forward pass computes in; 'auto' is bfloat16 on a CPU made for it, else float32.
+        dtype: dtype of the forward pass; 'auto' is bfloat16 where the CPU supports it, else float32.
     """
 
     def __init__(self, dtype: str = "bfloat16", **kwargs: Any) -> None:
@@ -38,9 +38,7 @@ class CpuAmpOptimWrapper(OptimWrapper):
             dtype = "bfloat16"
         elif dtype == "auto":
             dtype = "float32"
-            print_log(
-                "torch knows no bfloat16 of this CPU: computing in float32, which is faster.", "current"
-            )
+            print_log("torch finds no bfloat16 on this CPU: using float32, which is faster.", "current")
         self.dtype = getattr(torch, dtype)
 
     @contextmanager

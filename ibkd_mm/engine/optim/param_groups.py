@@ -1,4 +1,4 @@
-"""Parameter groups, as few as the settings that they differ in."""
+"""An optimizer constructor that puts parameters with equal settings into one group."""
 
 import logging
 from typing import Any
@@ -10,21 +10,21 @@ from torch import nn
 from ibkd_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 FEW_GROUPS = {"constructor": "ibkd_mm.FewGroupsConstructor"}
-"""What an `optim_wrapper` without a constructor has in ours."""
+"""Default of an `optim_wrapper` without a constructor."""
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class FewGroupsConstructor(DefaultOptimWrapperConstructor):  # type: ignore[misc]
-    """mmengine's constructor, with parameters of equal settings in one group.
+    """mmengine's constructor with one group for all parameters of equal settings.
 
-    Given a `paramwise_cfg`, mmengine makes a group of every parameter, and an optimizer steps group by
-    group: 368 small steps for YOLOv10-N, where two large ones do. It also logs a line
-    for every parameter, where a group's is enough.
+    With a `paramwise_cfg`, mmengine makes a group for every parameter, and an optimizer steps group by group:
+    368 small steps for YOLOv10-N instead of two large ones. It also logs a line for every parameter; this one
+    logs a line for every group.
     """
 
     def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
-        """Add the parameters of a module and of those inside it."""
-        if kwargs.get("prefix"):
+        """Add the parameters of a module and its submodules."""
+        if kwargs.get("prefix"):  # mmengine calls this method for every submodule
             super().add_params(params, module, **kwargs)
             return
         logger = MMLogger.get_current_instance()
@@ -36,22 +36,25 @@ class FewGroupsConstructor(DefaultOptimWrapperConstructor):  # type: ignore[misc
             logger.setLevel(level)
         params[:] = merge_groups(params)
         for group in params:
-            settings = {name: value for name, value in group.items() if name != "params"}
-            logger.info(
-                f"paramwise_cfg: {len(group['params'])} parameters have {settings or 'no other settings'}"
-            )
+            settings = _settings(group) or "no other settings"
+            logger.info(f"paramwise_cfg: {len(group['params'])} parameters have {settings}")
 
 
 def merge_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Join groups whose settings are equal, in the order in which these are met first.
+    """Merge groups with equal settings, in the order of their first occurrence.
 
-    A parameter that two modules share stands in a group once, or it would be stepped twice.
+    A parameter that two modules share is added once; otherwise it would be stepped twice.
     """
-    joined: list[tuple[dict[str, Any], list[Any]]] = []
+    merged: list[dict[str, Any]] = []
     for group in groups:
-        settings = {name: value for name, value in group.items() if name != "params"}
-        alike = next((params for known, params in joined if known == settings), None)
-        if alike is None:
-            joined.append((settings, alike := []))
-        alike.extend(one for one in group["params"] if not any(one is known for known in alike))
-    return [{"params": params, **settings} for settings, params in joined]
+        settings = _settings(group)
+        target = next((other for other in merged if _settings(other) == settings), None)
+        if target is None:
+            merged.append(target := {"params": [], **settings})
+        known = target["params"]
+        known.extend(p for p in group["params"] if not any(p is other for other in known))
+    return merged
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}

@@ -1,1 +1,1 @@
-"""One step of a training, saved to be run again."""
+"""A file with one step of a training, to run the step again."""

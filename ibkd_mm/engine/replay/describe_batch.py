@@ -1,4 +1,4 @@
-"""What a batch holds, in a few lines: its numbers, its instances, and what is odd about them."""
+"""Describe a batch in a few lines: the range of its values, its instances, and what is unusual in them."""
 
 from typing import Any
 
@@ -6,38 +6,37 @@ from torch import Tensor
 
 
 def describe_batch(batch: Any) -> list[str]:
-    """Describe pictures and instances of a batch as a loader gives it."""
+    """Describe images and instances of a batch from a data loader."""
     if not isinstance(batch, dict):
         return []
-    samples = [one for one in batch.get("data_samples") or [] if hasattr(one, "gt_instances")]
-    return _pictures(batch.get("inputs")) + (_instances(samples) if samples else [])
+    samples = [sample for sample in batch.get("data_samples") or [] if hasattr(sample, "gt_instances")]
+    return _describe_images(batch.get("inputs")) + (_describe_instances(samples) if samples else [])
 
 
-def _pictures(inputs: Any) -> list[str]:
-    pictures = [
-        one for one in (inputs if inputs is not None else []) if isinstance(one, Tensor) and one.numel()
-    ]
-    if not pictures:
-        return ["batch: no pictures"]
-    shapes = ", ".join(dict.fromkeys("x".join(map(str, one.shape)) for one in pictures))
-    spoilt = sum(int((~one.isfinite()).sum()) for one in pictures)
-    finite = [kept for kept in (one[one.isfinite()] for one in pictures) if kept.numel()]
-    values = "no finite value"
+def _describe_images(inputs: Any) -> list[str]:
+    items = inputs if inputs is not None else []
+    images = [image for image in items if isinstance(image, Tensor) and image.numel()]
+    if not images:
+        return ["batch: no images"]
+    shapes = ", ".join(dict.fromkeys("x".join(map(str, image.shape)) for image in images))
+    non_finite = sum(int((~image.isfinite()).sum()) for image in images)
+    finite = [values for values in (image[image.isfinite()] for image in images) if values.numel()]
+    description = "no finite value"
     if finite:
-        low, high = min(float(one.min()) for one in finite), max(float(one.max()) for one in finite)
-        values = f"values {low:.6g} to {high:.6g}"
-    return [f"batch: {len(pictures)} pictures of {shapes}; {values}; {spoilt} not finite"]
+        low, high = min(float(values.min()) for values in finite), max(float(v.max()) for v in finite)
+        description = f"values {low:.6g} to {high:.6g}"
+    return [f"batch: {len(images)} images of {shapes}; {description}; {non_finite} not finite"]
 
 
-def _instances(samples: list[Any]) -> list[str]:
+def _describe_instances(samples: list[Any]) -> list[str]:
     counts = [len(sample.gt_instances) for sample in samples]
     boxes = [_boxes(sample.gt_instances) for sample in samples]
-    sizes = [one[:, 2:] - one[:, :2] for one in boxes]
-    flat = sum(int((one <= 0).any(dim=1).sum()) for one in sizes)
-    spoilt = sum(int((~one.isfinite()).any(dim=1).sum()) for one in sizes)
+    sizes = [box[:, 2:] - box[:, :2] for box in boxes]
+    empty = sum(int((size <= 0).any(dim=1).sum()) for size in sizes)
+    non_finite = sum(int((~size.isfinite()).any(dim=1).sum()) for size in sizes)
     return [
-        f"instances per picture: {', '.join(map(str, counts))}; pictures without: {counts.count(0)}",
-        f"boxes without area: {flat}; boxes not finite: {spoilt}",
+        f"instances per image: {', '.join(map(str, counts))}; images without: {counts.count(0)}",
+        f"boxes without area: {empty}; boxes not finite: {non_finite}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""A file that holds one step of a training, to run it again: its batch, its place, the weights."""
+"""Write and read a file with one step of a training: its batch, seed, iteration and weights."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,45 +14,53 @@ from ibkd_mm.errors import UserError
 from ibkd_mm.utils.atomic import atomic_write
 from ibkd_mm.version import __version__
 
-# None that checkpoints have: whatever looks for those in a folder passes it by.
-SUFFIX = ".replay"
+SUFFIX = ".replay"  # not one of checkpoints, which are searched for in a work dir
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a training.
+    """One step of a training. `seed_everything(seed, rank, iteration)` restores its random numbers.
 
     Args:
-        batch: what the loader gave, as the model's `train_step` takes it.
-        state_dict: the model's weights before the step.
-        training_only: what it trains besides and does not keep, as its `training_only_state` gives it.
-        place: seed of the run, rank of the process, iteration; the step's random numbers follow from them.
-        config: name of the config's file, which lies in the same folder.
-        losses: the values of the loss terms.
-        versions: of the packages that ran it.
+        batch: output of the data loader, as the model's `train_step` takes it.
+        state_dict: weights of the model before the step.
+        training_only: output of the model's `training_only_state`; empty if it has none.
+        seed: seed of the run.
+        rank: rank of the process.
+        iteration: iteration, counted from 0.
+        config: name of the config file in the same folder.
+        losses: values of the loss terms.
+        versions: versions of the packages.
     """
 
     batch: Any
     state_dict: dict[str, Tensor]
     training_only: dict[str, Any]
-    place: tuple[int, int, int]
+    seed: int
+    rank: int
+    iteration: int
     config: str
     losses: dict[str, float]
     versions: dict[str, str]
 
 
+_TYPES = {
+    **dict.fromkeys(("seed", "rank", "iteration"), int),
+    **dict.fromkeys(("state_dict", "training_only", "losses", "versions"), dict),
+    "config": str,
+}
+
+
 def versions() -> dict[str, str]:
-    """The packages that decide what numbers come out."""
+    """Return the versions of the packages that results depend on."""
     import mmdet
 
-    return {
-        "ibkd_mm": __version__,
-        **{one.__name__: str(one.__version__) for one in (torch, mmengine, mmdet)},
-    }
+    packages = {package.__name__: str(package.__version__) for package in (torch, mmengine, mmdet)}
+    return {"ibkd_mm": __version__, **packages}
 
 
 def write_step(path: Path, step: Step) -> None:
-    """Write the file whole, or leave none; TypeError names what of the batch cannot be kept."""
+    """Write the file atomically; TypeError names an object in the batch that cannot be saved."""
     content = {field.name: getattr(step, field.name) for field in fields(Step)}
     content["batch"] = to_plain(step.batch)
     with atomic_write(path) as partial, partial.open("wb") as file:
@@ -60,32 +68,30 @@ def write_step(path: Path, step: Step) -> None:
 
 
 def read_step(path: Path) -> Step:
-    """Read the file: nothing but tensors and plain values is taken from it."""
+    """Read the file; only tensors and plain values are accepted."""
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
-    found = read_torch(path, "cpu")
-    problem = _problem(found)
+    content = read_torch(path, "cpu")
+    problem = _problem(content)
     if problem:
-        raise UserError(f"Expected a step that a training left (*{SUFFIX}), but {path} has {problem}.")
+        raise UserError(f"Expected a training step (*{SUFFIX}), but {path} has {problem}.")
     try:
-        return Step(**{**found, "batch": from_plain(found["batch"])})
-    except Exception as error:  # what does not fit together fails anywhere, in any way
-        raise UserError(f"The batch in {path} is not one that a training left: {error}.") from error
+        return Step(**{**content, "batch": from_plain(content["batch"])})
+    except Exception as error:  # an invalid batch may raise any error
+        raise UserError(f"The batch in {path} is not one of a training: {error}.") from error
 
 
-def _problem(found: Any) -> str | None:
+def _problem(content: Any) -> str | None:
     names = {field.name for field in fields(Step)}
-    if type(found) is not dict or set(found) != names:
+    if type(content) is not dict or set(content) != names:
         return f"not the entries {', '.join(sorted(names))}"
-    place, config, weights = found["place"], found["config"], found["state_dict"]
-    if type(place) is not tuple or [type(one) for one in place] != [int, int, int]:
-        return f"the place {place!r} instead of seed, rank and iteration"
-    # A name alone: the file may come from elsewhere, and a config is a program.
-    if type(config) is not str or Path(config).name != config or "\\" in config:
-        return f"the config {config!r} instead of the name of a file beside it"
-    if type(weights) is not dict or not all(isinstance(one, Tensor) for one in weights.values()):
-        return "a state_dict that holds something else than tensors"
-    for name in ("training_only", "losses", "versions"):
-        if type(found[name]) is not dict:
-            return f"'{name}' that is no dictionary"
+    for name, kind in _TYPES.items():
+        if type(content[name]) is not kind:
+            return f"{content[name]!r:.40} as {name} instead of {kind.__name__}"
+    config = content["config"]
+    # No path: the file may come from somewhere else, and a config is a program.
+    if Path(config).name != config or "\\" in config:
+        return f"the config {config!r} instead of the name of a file in its folder"
+    if not all(isinstance(value, Tensor) for value in content["state_dict"].values()):
+        return "a state_dict with values other than tensors"
     return None

@@ -21,8 +21,8 @@ from ibkd_mm.engine.finite import join_first, loss_terms, non_finite_owners
 from ibkd_mm.engine.memory_format import to_memory_format
 from ibkd_mm.engine.model_wrappers import optim_wrappers
 from ibkd_mm.engine.replay.file import Step
-from ibkd_mm.engine.resume.seeding import seed_everything
 from ibkd_mm.errors import UserError
+from ibkd_mm.utils.rng import seed_everything
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def run_step(config: Config, step: Step) -> tuple[list[ReplayedTerm], str | None
     """Run a step again; return its loss terms, and the first module whose output is not finite."""
     model = _build_model(config, step)
     wrapper = optim_wrappers(build_optim_wrapper(model, config.optim_wrapper))[0]
-    MessageHub.get_current_instance().update_info("iter", step.place[2])  # some losses have schedules
-    seed_everything(*step.place)
+    MessageHub.get_current_instance().update_info("iter", step.iteration)  # some losses have schedules
+    seed_everything(step.seed, step.rank, step.iteration)
     with wrapper.optim_context(model), _find_non_finite_outputs(model) as found:
         data = model.data_preprocessor(step.batch, True)
         losses = model(**data, mode="loss") if isinstance(data, dict) else model(*data, mode="loss")

@@ -1,6 +1,7 @@
-"""A batch as tensors and plain values, and back: what is read from a file then needs no class to read it."""
+"""Convert a batch to tensors and plain values, and back, so that a file with it needs no classes."""
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -13,68 +14,64 @@ _VALUES = (str, int, float, bool, type(None))
 
 
 def to_plain(value: Any) -> Any:
-    """Take a batch apart; TypeError names what of it cannot be kept."""
+    """Convert a batch; TypeError names an object in it that cannot be saved."""
     if isinstance(value, np.generic):
         return value.item()
     if type(value) is Tensor or type(value) in _VALUES:
         return value
     if type(value) in (list, tuple):
-        return type(value)(to_plain(one) for one in value)
+        return type(value)(to_plain(item) for item in value)
     if isinstance(value, dict):
-        return {str(key): to_plain(one) for key, one in value.items()}
+        return {str(key): to_plain(item) for key, item in value.items()}
     name = type(value).__name__
-    if name not in _PARTS:
-        raise TypeError(f"the batch holds a {name}, which cannot be kept")
-    return {_TAG: name, "parts": to_plain(_PARTS[name](value))}
+    if name not in _converters():
+        raise TypeError(f"the batch holds a {name}, which cannot be saved")
+    split, _ = _converters()[name]
+    return {_TAG: name, "parts": to_plain(split(value))}
 
 
 def from_plain(value: Any) -> Any:
-    """Put a batch together again; what `to_plain` did not make raises one error or another."""
+    """Convert the output of `to_plain` back; other values may raise any error."""
     if type(value) is Tensor or type(value) in _VALUES:
         return value
     if type(value) in (list, tuple):
-        return type(value)(from_plain(one) for one in value)
+        return type(value)(from_plain(item) for item in value)
     if type(value) is not dict:
         raise TypeError(f"a {type(value).__name__} in the batch")
     if _TAG in value:
-        return _makers()[value[_TAG]](*from_plain(value["parts"]))
-    return {key: from_plain(one) for key, one in value.items()}
+        _, make = _converters()[value[_TAG]]
+        return make(*from_plain(value["parts"]))
+    return {key: from_plain(item) for key, item in value.items()}
 
 
-def _of_element(element: BaseDataElement) -> tuple[dict[str, Any], dict[str, Any]]:
-    return dict(element.metainfo_items()), dict(element.items())
+def _make_element(kind: Any, metainfo: dict[str, Any], data: dict[str, Any]) -> BaseDataElement:
+    element: BaseDataElement = kind(metainfo=metainfo)
+    element.set_data(data)
+    return element
 
 
-_PARTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
-    **dict.fromkeys(("DetDataSample", "SegDataSample", "BaseDataElement"), _of_element),
-    **dict.fromkeys(("InstanceData", "PixelData", "LabelData"), _of_element),
-    "HorizontalBoxes": lambda boxes: (boxes.tensor,),
-    "BitmapMasks": lambda masks: (masks.masks, masks.height, masks.width),
-    "PolygonMasks": lambda masks: (masks.masks, masks.height, masks.width),
-    "ndarray": lambda array: (torch.from_numpy(np.ascontiguousarray(array)), tuple(array.shape)),
-}
-
-
-def _makers() -> dict[str, Callable[..., Any]]:
+@cache
+def _converters() -> dict[str, tuple[Callable[[Any], tuple[Any, ...]], Callable[..., Any]]]:
+    """Return, by the name of a class, how an object is split into parts and made from them."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.bbox import HorizontalBoxes
     from mmdet.structures.mask import BitmapMasks, PolygonMasks
     from mmseg.structures import SegDataSample
 
+    def split_element(element: Any) -> tuple[Any, ...]:
+        return dict(element.metainfo_items()), dict(element.items())
+
+    def split_masks(masks: Any) -> tuple[Any, ...]:
+        return masks.masks, masks.height, masks.width
+
+    def split_array(array: Any) -> tuple[Any, ...]:
+        return torch.from_numpy(np.ascontiguousarray(array)), tuple(array.shape)
+
     elements = (DetDataSample, SegDataSample, BaseDataElement, InstanceData, PixelData, LabelData)
     return {
-        **{kind.__name__: _element_maker(kind) for kind in elements},
-        "HorizontalBoxes": lambda tensor: HorizontalBoxes(tensor, clone=False),
-        "BitmapMasks": BitmapMasks,
-        "PolygonMasks": PolygonMasks,
-        "ndarray": lambda tensor, shape: tensor.numpy().reshape(shape),
+        **{kind.__name__: (split_element, partial(_make_element, kind)) for kind in elements},
+        "HorizontalBoxes": (lambda boxes: (boxes.tensor,), partial(HorizontalBoxes, clone=False)),
+        "BitmapMasks": (split_masks, BitmapMasks),
+        "PolygonMasks": (split_masks, PolygonMasks),
+        "ndarray": (split_array, lambda tensor, shape: tensor.numpy().reshape(shape)),
     }
-
-
-def _element_maker(kind: type[BaseDataElement]) -> Callable[..., BaseDataElement]:
-    def make(information: dict[str, Any], data: dict[str, Any]) -> BaseDataElement:
-        made = kind(metainfo=information)
-        made.set_data(data)
-        return made
-
-    return make

@@ -1,1 +1,1 @@
-"""Samples and random numbers that a resumed training continues with."""
+"""Samples and random numbers that depend on the position of a training, so that it resumes exactly."""

@@ -189,7 +189,7 @@ def _entry(start: int, end: int, shape: list[int], dtype: str = "F32") -> dict[s
 )
 def test_a_hostile_header_of_safetensors_is_refused(content: bytes) -> None:
     Path("evil.safetensors").write_bytes(content)
-    assert "evil.safetensors is not a whole safetensors file" in _said(
+    assert "evil.safetensors is not a complete safetensors file" in _said(
         lambda: load_weights("evil.safetensors")
     )
 
@@ -353,9 +353,7 @@ def test_a_file_that_is_named_is_trusted_and_no_other(monkeypatch: pytest.Monkey
         assert torch.equal(load_weights("evil.pth")["state_dict"]["weight"], WEIGHTS["weight"])
     assert CANARY.exists()
     assert len(told) == 1
-    assert told[0].startswith(
-        "evil.pth is trusted (see IBKD_TRUST_CHECKPOINT): the code that it holds is run."
-    )
+    assert told[0].startswith("evil.pth is trusted (see IBKD_TRUST_CHECKPOINT): its code is run.")
 
 
 def test_what_needs_no_trust_is_read_without_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import torch
 from mmengine.registry import METRICS
 
 from ibkd_mm.engine import ResumableRunner, load_weights
-from ibkd_mm.engine.checkpoint.save import POINTER, PREEMPTED, find_resumable
+from ibkd_mm.engine.checkpoint.latest import POINTER, PREEMPTED, find_resumable
 from ibkd_mm.errors import UserError
 
 Toy = Callable[..., ResumableRunner]
@@ -65,7 +65,7 @@ def test_of_several_checkpoints_the_newest_whole_one_is_resumed(two_steps: Path,
 def test_where_none_is_whole_a_training_does_not_silently_start_anew(two_steps: Path) -> None:
     for path in two_steps.glob("*.pth"):
         os.truncate(path, 100)
-    with pytest.raises(UserError, match="No checkpoint to resume from is whole"):
+    with pytest.raises(UserError, match="No checkpoint to resume from is complete"):
         find_resumable(two_steps)
 
 
@@ -169,7 +169,7 @@ def test_whatever_torch_makes_of_a_full_disk_one_message_says_it(
     # torch closes its archive all the same, which fails in another way once something is written.
     save = torch.save
     monkeypatch.setattr(torch, "save", lambda checkpoint, file: save(checkpoint, Full(file, room)))
-    said = rf"Cannot write {two_steps}/iter_3.pth: No space left on device.*iter_2.pth is whole"
+    said = rf"Cannot write {two_steps}/iter_3.pth: No space left on device.*iter_2.pth is complete"
     with pytest.raises(UserError, match=said):
         toy(two_steps, 3, resume=True, load_from=str(two_steps / "iter_2.pth")).train()
     assert find_resumable(two_steps) == two_steps / "iter_2.pth"
@@ -203,7 +203,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_is_said_in_one_message(
     runner = toy(tmp_path, 40, saving={"interval": 1})
     saver = next(hook for hook in runner.hooks if type(hook).__name__ == "WholeCheckpointHook")
     saver.out_dir = str(small_disk)
-    with pytest.raises(UserError, match=r"Cannot write .*No space left on device.* is whole"):
+    with pytest.raises(UserError, match=r"Cannot write .*No space left on device.* is complete"):
         runner.train()
     last = Path((tmp_path / POINTER).read_text())
     assert load_weights(last)["meta"]["iter"] == runner.iter

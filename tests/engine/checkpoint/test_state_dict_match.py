@@ -51,7 +51,7 @@ def test_half_precision_is_widened_to_the_models() -> None:
     assert torch.equal(model.head.weight, weights["head.weight"].float())
 
 
-def test_the_wrapping_of_a_parallel_model_is_no_misfit() -> None:
+def test_the_wrapping_of_a_parallel_model_is_no_mismatch() -> None:
     assert not load_matching_weights(_Net(), _weights(prefix="module."))
     assert not load_matching_weights(_Augmented(module=_Tested()), _weights())
 
@@ -64,16 +64,16 @@ def test_counters_of_batch_norm_may_be_missing() -> None:
 
 def test_a_prefix_is_recognised() -> None:
     mismatch = load_matching_weights(_Net(), _weights(prefix="student."))
-    assert (mismatch.fitting, len(mismatch.missing), len(mismatch.unexpected)) == (0, 8, 9)
-    assert mismatch.likely_cause() == "the names in the file stand under a prefix, 'student.'"
+    assert (mismatch.matched, len(mismatch.missing), len(mismatch.unexpected)) == (0, 8, 9)
+    assert mismatch.likely_cause() == "the names in the file have an additional prefix, 'student.'"
     inner = load_matching_weights(nn.ModuleDict({"student": _Net()}), _weights())
-    assert inner.likely_cause() == "the names in the file lack a prefix, 'student.'"
+    assert inner.likely_cause() == "the names in the file have no prefix 'student.'"
 
 
 def test_a_prefix_is_recognised_beside_weights_that_are_there_besides() -> None:
     extra = {"ema.steps": torch.zeros(()), "teacher.head.bias": torch.zeros(2)}
     mismatch = load_matching_weights(_Net(), {**extra, **_weights(prefix="student.")})
-    assert mismatch.likely_cause() == "the names in the file stand under a prefix, 'student.'"
+    assert mismatch.likely_cause() == "the names in the file have an additional prefix, 'student.'"
     alike = load_matching_weights(_Net(), {"other.weight": torch.zeros(1), "other.head.bias": torch.zeros(2)})
     assert alike.likely_cause() == "the checkpoint is of another model than the config's"
 
@@ -84,13 +84,13 @@ def test_another_number_of_classes_is_recognised() -> None:
     assert mismatch.likely_cause() == "the same architecture with another number of classes or channels"
 
 
-def test_a_misfit_is_told_by_module_and_number() -> None:
+def test_a_mismatch_is_described_by_module_and_number() -> None:
     weights = _weights() | {f"neck.convs.{index}": torch.zeros(1) for index in range(30)}
     del weights["head.bias"]
     assert str(load_matching_weights(_Net(), weights)).splitlines() == [
-        "  fitting: 8",
-        "  the model misses: 1 (head.bias)",
-        "  the file has too many: 30 (neck.convs x30)",
+        "  matched: 8",
+        "  missing in the file: 1 (head.bias)",
+        "  unexpected in the file: 30 (neck.convs x30)",
         "  likely cause: the checkpoint is of another model than the config's",
     ]
 
@@ -100,7 +100,7 @@ def test_a_misfit_is_told_by_module_and_number() -> None:
     [
         ("test", {"state_dict": _weights(3)}, "does not fit the model of the config (_Net)"),
         ("load_from", {"state_dict": _weights(3)}, None),
-        ("load_from", {"state_dict": _weights(prefix="x.")}, "stand under a prefix, 'x.'"),
+        ("load_from", {"state_dict": _weights(prefix="x.")}, "have an additional prefix, 'x.'"),
         ("resume", {"state_dict": _weights(), "meta": {}}, "(no message_hub, optimizer)"),
         (
             "resume",
@@ -122,20 +122,18 @@ def test_the_guard_is_as_strict_as_its_purpose(
     assert message in str(error.value)
 
 
-def test_fine_tuning_from_other_heads_is_told_once_and_shortly(
+def test_fine_tuning_from_other_heads_is_logged_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(
-        "ibkd_mm.engine.checkpoint.state_dict_match.print_log", lambda text, *_: told.append(text)
-    )
+    monkeypatch.setattr("ibkd_mm.engine.hooks.checkpoint_guard.print_log", lambda text, *_: told.append(text))
     model, given = _Net(classes=3), _weights()
     given |= {f"neck.{index}.weight": torch.ones(1) for index in range(9)}
     before = model.head.weight.clone()
     checkpoint: dict[str, Any] = {"state_dict": given}
     CheckpointGuard("load_from").after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
     assert told == [
-        "Only a part of the checkpoint fits the model:\n  fitting: 7\n  the file has too many: 9 (neck.0, "
+        "Only a part of the checkpoint fits the model:\n  matched: 7\n  unexpected in the file: 9 (neck.0, "
         "neck.1, neck.2, ...)\n  of another shape: 2 (head.weight, head.bias)\n  likely cause: the "
         "checkpoint is of another model than the config's"
     ]

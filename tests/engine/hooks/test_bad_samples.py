@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.toy_training import warned
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
@@ -30,9 +31,7 @@ def test_an_unreadable_sample_is_named_once_counted_and_replaced(
     toy: Toy, tmp_path: Path, workers: int
 ) -> None:
     runner = guarded(toy, tmp_path, (3,), share=0.1, workers=workers)
-    said: list[str] = []
-    runner.logger.warning = said.append  # type: ignore[method-assign]
-    runner.train()
+    said = warned(runner)
     assert [line for line in said if "unreadable" in line] == [
         "Sample 3 is unreadable, replaced: OSError: picture 3.jpg is cut short"
     ]
@@ -84,8 +83,6 @@ def test_what_other_processes_could_not_read_counts_and_is_named(
 ) -> None:
     monkeypatch.setattr(bad_samples, "get_world_size", lambda: 2)
     runner = guarded(toy, tmp_path, (3,), share=0.25)
-    said: list[str] = []
-    runner.logger.warning = said.append  # type: ignore[method-assign]
     other = Path(runner.log_dir) / "unreadable_samples_1.jsonl"
 
     def note(*samples: int) -> None:
@@ -93,7 +90,7 @@ def test_what_other_processes_could_not_read_counts_and_is_named(
         other.write_text("".join(f"{line}\n" for line in lines))
 
     note(3, 7, 8)  # with the own one three of twelve are bad, a quarter: each process may come by all of them
-    runner.train()
+    said = warned(runner)
     assert {line.split()[1] for line in said if "unreadable" in line} == {"3", "7", "8"}
     runner = guarded(toy, tmp_path / "more", (3,), share=0.25)
     other = Path(runner.log_dir) / "unreadable_samples_1.jsonl"
@@ -138,7 +135,7 @@ def joined() -> Any:
 def test_a_sample_is_told_by_its_own_place_and_file_not_by_those_it_was_mixed_into(
     joined: Any, tmp_path: Path
 ) -> None:
-    drawn = SeededDataset(joined, seed=0, rank=0, faults=tmp_path / "faults")
+    drawn = SeededDataset(joined, seed=0, rank=0, error_log=tmp_path / "faults")
     for index in range(len(drawn)):
         drawn[SeededIndex(index, (0, index, 0))]
     notes = [json.loads(line) for line in (tmp_path / "faults").read_text().splitlines()]
@@ -156,9 +153,9 @@ def test_a_line_that_is_still_being_written_waits(toy: Toy, tmp_path: Path) -> N
     faults = Path(runner.log_dir) / "unreadable_samples_0.jsonl"
     line = json.dumps({"sample": 4, "source": "", "error": "gone"}) + "\n"
     faults.write_text(line[:9])
-    guard._take_in(runner, faults)
+    guard._read_log(runner, faults)
     assert guard._errors == {}
     faults.write_text(line)
-    guard._take_in(runner, faults)
+    guard._read_log(runner, faults)
     assert guard._errors == {("", 4): "gone"}
-    assert guard._read == {faults: len(line)}  # and is read once
+    assert guard._offsets == {faults: len(line)}  # and is read once

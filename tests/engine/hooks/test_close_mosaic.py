@@ -21,7 +21,7 @@ from ibkd_mm.engine import (
     ResumableRunner,
     load_weights,
 )
-from ibkd_mm.engine.checkpoint.save import find_resumable
+from ibkd_mm.engine.checkpoint.latest import find_resumable
 from ibkd_mm.engine.dataset_tree import walk_datasets, walk_transforms
 from ibkd_mm.engine.hooks.close_mosaic import Closable
 from ibkd_mm.errors import UserError
@@ -133,7 +133,7 @@ def trained(runner: ResumableRunner) -> Any:
     found = find_resumable(Path(runner.work_dir))
     assert found is not None
     checkpoint = load_weights(found)
-    return [checkpoint[key] for key in ("state_dict", "optimizer", "place")]
+    return [checkpoint[key] for key in ("state_dict", "optimizer", "data_position")]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_transforms_are_found_in_whatever_wraps_them_and_once_each() -> None:
 
 
 def test_a_data_set_without_anything_to_turn_off_is_named(toy: Toy, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"finds no transform to turn off.*Take the hook out of custom_hooks"):
+    with pytest.raises(UserError, match=r"finds no transform to turn off.*Remove the hook from custom_hooks"):
         watched(toy, tmp_path, 2, 1, dataset={"type": "Noisy"})
     with pytest.raises(UserError, match="at least 0 in CloseMosaicHook, found -1"):
         CloseMosaicHook(-1)
@@ -182,7 +182,7 @@ def test_a_data_set_without_anything_to_turn_off_is_named(toy: Toy, tmp_path: Pa
 def test_loops_of_mmengine_are_switched_too(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, epochs: bool
 ) -> None:
-    monkeypatch.setattr("ibkd_mm.engine.runner._LOOPS", {})
+    monkeypatch.setattr("ibkd_mm.engine.runner._REPLACEMENTS", {})
     runner, mixed = watched(
         toy, tmp_path, 2 if epochs else 3, 1, epochs=epochs, workers=workers, guards={"data_position": None}
     )

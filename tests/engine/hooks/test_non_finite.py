@@ -1,4 +1,4 @@
-"""Steps that are not finite are named, leave no trace, are counted, and in the end stop the training."""
+"""Steps that are not finite are named, skipped and counted; too many in a row stop the training."""
 
 import os
 import socket
@@ -75,9 +75,9 @@ def test_a_non_finite_loss_is_named_counted_and_after_patience_stopped_with_the_
     assert said.startswith("Stopped at iteration 6, which is not finite (3 in a row): loss_mask is nan. ")
     assert f"`ibkd replay {file}`" in said
     log = _log(runner)
-    assert "Iteration 2 is left out (1 of 3 in a row): loss_mask is nan." in log
-    assert "Iteration 4 is left out (1 of 3 in a row): loss_mask is inf." in log
-    assert "Iteration 5 is left out (2 of 3 in a row): the gradient of mask is not finite." in log
+    assert "Iteration 2 is skipped (1 of 3 in a row): loss_mask is nan." in log
+    assert "Iteration 4 is skipped (1 of 3 in a row): loss_mask is inf." in log
+    assert "Iteration 5 is skipped (2 of 3 in a row): the gradient of mask is not finite." in log
     assert _skipped(runner) == [1, 2, 3, 4]
     first, second = (
         line for line in log.splitlines() if "Iter(train) [1/7]" in line or "Iter(train) [2/7]" in line
@@ -87,7 +87,7 @@ def test_a_non_finite_loss_is_named_counted_and_after_patience_stopped_with_the_
     step = read_step(file)
     before = _witness(runner).before[5]
     assert _same(step.state_dict, {name: before[name] for name in runner.model.state_dict()})
-    assert (step.place, step.config) == ((5, 0, 5), "config_0.py")
+    assert (step.seed, step.rank, step.iteration, step.config) == (5, 0, 5, "config_0.py")
     assert (Path(runner.work_dir) / step.config).is_file()
     batch = [runner.train_dataloader.dataset.dataset[index] for index in (10, 11)]
     assert all(torch.equal(step.batch["inputs"][one], batch[one]["inputs"]) for one in range(2))
@@ -100,7 +100,7 @@ def test_a_non_finite_loss_is_named_counted_and_after_patience_stopped_with_the_
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "gradient", "features", "statistics"])
 @pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["sgd", "adamw"])
-def test_a_step_left_out_changes_no_bit(
+def test_a_skipped_step_changes_no_bit(
     build: Callable[..., ResumableRunner], optimizer: dict[str, Any], kind: str
 ) -> None:
     settings = {"optim_wrapper.optimizer": optimizer, "model.dropout": 0.0}
@@ -117,7 +117,7 @@ def test_a_step_left_out_changes_no_bit(
 def test_statistics_that_overflow_are_named(build: Callable[..., ResumableRunner]) -> None:
     runner = build(["statistics", ""])
     runner.train()
-    assert "Iteration 1 is left out (1 of 3 in a row): the statistics of norm is not finite." in _log(runner)
+    assert "Iteration 1 is skipped (1 of 3 in a row): the statistics of norm is not finite." in _log(runner)
 
 
 def test_a_bad_part_of_a_batch_drops_the_gradients_gathered_with_it(
@@ -131,7 +131,7 @@ def test_a_bad_part_of_a_batch_drops_the_gradients_gathered_with_it(
         assert torch.equal(witness.before[0][name], witness.after[2][name])
         assert not torch.equal(witness.after[2][name], witness.after[5][name])
     assert _skipped(runner) == [1]
-    assert "Iteration 3 is left out (1 of 3 in a row): loss_mask is inf." in _log(runner)
+    assert "Iteration 3 is skipped (1 of 3 in a row): loss_mask is inf." in _log(runner)
     # The second step starts from the same weights with the momentum of none.
     fresh = build(["", "", ""], **settings, **{"train_dataloader.dataset.numbers": [3, 4, 5]})
     fresh.train()
@@ -146,7 +146,7 @@ def test_the_bad_part_of_a_batch_is_the_one_that_is_dumped(build: Callable[..., 
     with pytest.raises(UserError, match=r"iteration 4, which is not finite \(1 in a row\)"):
         runner.train()
     step = read_step(Path(runner.work_dir) / "non_finite_iter_4.replay")
-    assert step.place == (5, 0, 1)
+    assert step.iteration == 1
     assert step.batch["data_samples"][0].kind == "nan"
 
 
@@ -168,7 +168,7 @@ def test_mixed_precision_on_a_cpu_is_guarded_alike(build: Callable[..., Resumabl
 
 
 @pytest.mark.parametrize("fused", [False, True])  # a fused optimizer is called also for what it leaves out
-def test_what_a_gradient_scaler_leaves_out_by_itself_is_not_counted(
+def test_what_a_gradient_scaler_skips_itself_is_not_counted(
     build: Callable[..., ResumableRunner], monkeypatch: pytest.MonkeyPatch, fused: bool
 ) -> None:
     upstream = "mmengine.optim.optimizer.amp_optimizer_wrapper"
@@ -182,12 +182,12 @@ def test_what_a_gradient_scaler_leaves_out_by_itself_is_not_counted(
     assert _same(witness.before[1], witness.after[2])
     assert not _same(witness.before[3], witness.after[3])
     log = _log(runner)
-    assert "Iteration 1 is left out" not in log
-    assert "Iteration 2 is left out (1 of 3 in a row): loss_mask is inf." in log
-    assert "Iteration 3 is left out (2 of 3 in a row): loss_mask is nan." in log
+    assert "Iteration 1 is skipped" not in log
+    assert "Iteration 2 is skipped (1 of 3 in a row): loss_mask is inf." in log
+    assert "Iteration 3 is skipped (2 of 3 in a row): loss_mask is nan." in log
 
 
-def test_counting_goes_on_after_a_resume(build: Callable[..., ResumableRunner]) -> None:
+def test_counting_continues_after_a_resume(build: Callable[..., ResumableRunner]) -> None:
     kinds = ["nan", "", "nan", ""]
     first = build(kinds, **{"train_cfg.max_iters": 2, "default_hooks.checkpoint.interval": 2})
     first.train()
@@ -227,7 +227,7 @@ def _free_port() -> int:
 
 
 @pytest.mark.e2e
-def test_processes_leave_out_alike_and_end_alike_where_one_alone_is_at_fault(tmp_path: Path) -> None:
+def test_all_processes_skip_and_stop_when_one_is_at_fault(tmp_path: Path) -> None:
     # The second process's loss becomes infinite, with gradients that are finite in both.
     config, work_dir = tmp_path / "two.py", tmp_path / "two"
     text = CONFIG.format(kinds=["", "inf@1", "", "inf@1", "inf@1", ""], steps=6)
@@ -243,10 +243,10 @@ def test_processes_leave_out_alike_and_end_alike_where_one_alone_is_at_fault(tmp
         timeout=120,
     )
     file = work_dir / "non_finite_iter_5_rank_1.replay"
-    assert "Iteration 2 is left out (1 of 2 in a row): loss_mask is inf." in done.stdout + done.stderr
+    assert "Iteration 2 is skipped (1 of 2 in a row): loss_mask is inf." in done.stdout + done.stderr
     assert f"(2 in a row): loss_mask is inf. `ibkd replay {file}` runs it again" in done.stderr
     assert [one.name for one in work_dir.glob("*.replay")] == [file.name]
     step, first = read_step(file), load_weights(str(work_dir / "iter_3.pth"))
-    assert step.place == (5, 1, 4)
+    assert (step.rank, step.iteration) == (1, 4)
     for name in ("conv.weight", "norm.weight", "cls.weight", "mask.weight"):
         assert torch.equal(step.state_dict[name], first["state_dict"][name])

@@ -13,7 +13,7 @@ import pytest
 from mmengine.hooks import Hook
 
 from ibkd_mm.engine import Preempted, PreemptionHook, ResumableRunner, load_weights
-from ibkd_mm.engine.checkpoint.save import POINTER, PREEMPTED, find_resumable
+from ibkd_mm.engine.checkpoint.latest import POINTER, PREEMPTED, find_resumable
 from ibkd_mm.engine.hooks import preemption
 from ibkd_mm.engine.hooks.preemption import REQUEUE
 
@@ -134,17 +134,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_a_second_signal_stops_at_once(left: list[int], clock: list[float]) -> None:
     hook = PreemptionHook()
-    hook._note(signal.SIGTERM, None)
+    hook._on_signal(signal.SIGTERM, None)
     assert left == []
     clock[0] += 1.5
-    hook._note(signal.SIGTERM, None)
+    hook._on_signal(signal.SIGTERM, None)
     assert left == [128 + signal.SIGTERM]
 
 
 def test_a_signal_that_comes_twice_is_one(left: list[int], clock: list[float]) -> None:
     hook = PreemptionHook()
     for number in (signal.SIGINT, signal.SIGTERM):
-        hook._note(number, None)
+        hook._on_signal(number, None)
         clock[0] += 0.1
     assert left == []
 
@@ -159,7 +159,7 @@ def test_no_process_leaves_before_the_checkpoint_is_there(
     assert seen == [tmp_path / PREEMPTED]
 
 
-def test_a_process_stops_with_another_that_was_told(
+def test_a_process_stops_with_another_that_received_a_signal(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = iter([0, 0, 1])
@@ -170,7 +170,7 @@ def test_a_process_stops_with_another_that_was_told(
     assert load_weights(tmp_path / PREEMPTED)["meta"]["iter"] == 3
 
 
-def test_in_a_thread_a_training_says_that_no_signal_saves_it(toy: Toy, tmp_path: Path) -> None:
+def test_a_training_in_a_thread_warns_that_no_signal_saves_it(toy: Toy, tmp_path: Path) -> None:
     runner = toy(tmp_path, 2, guards=GUARD)
     said: list[str] = []
     runner.logger.warning = said.append  # type: ignore[method-assign]
@@ -178,7 +178,7 @@ def test_in_a_thread_a_training_says_that_no_signal_saves_it(toy: Toy, tmp_path:
     thread.start()
     thread.join(60)
     assert runner.iter == 2
-    assert any("in a thread of its own" in line for line in said)
+    assert any("a thread other than the main one" in line for line in said)
 
 
 def _ignored(process: int) -> set[int]:

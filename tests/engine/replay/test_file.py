@@ -20,7 +20,14 @@ from ibkd_mm.errors import UserError
 
 def _step(batch: Any, **others: Any) -> Step:
     weights = {"conv.weight": torch.arange(4.0), "norm.num_batches_tracked": torch.tensor(3)}
-    fields = {"place": (1, 0, 7), "config": "a.py", "losses": {"loss": float("inf")}, "versions": versions()}
+    fields = {
+        "seed": 1,
+        "rank": 0,
+        "iteration": 7,
+        "config": "a.py",
+        "losses": {"loss": float("inf")},
+        "versions": versions(),
+    }
     beside = {"distiller": {"bridge.weight": torch.ones(2)}, "factors": {"loss_cfb": 0.5}}
     return Step(**{"batch": batch, "state_dict": weights, "training_only": beside, **fields, **others})
 
@@ -33,7 +40,8 @@ def _back(batch: Any, tmp_path: Path) -> Any:
 def test_all_of_a_step_comes_back(tmp_path: Path) -> None:
     write_step(tmp_path / "a.replay", _step((torch.ones(2), None, [1, 2.5, "x", True])))
     found = read_step(tmp_path / "a.replay")
-    assert (found.place, found.config, found.losses) == ((1, 0, 7), "a.py", {"loss": float("inf")})
+    assert (found.seed, found.rank, found.iteration, found.config) == (1, 0, 7, "a.py")
+    assert found.losses == {"loss": float("inf")}
     assert found.versions["torch"] == torch.__version__
     assert set(found.versions) == {"ibkd_mm", "torch", "mmengine", "mmdet"}
     assert list(found.state_dict) == ["conv.weight", "norm.num_batches_tracked"]
@@ -108,25 +116,25 @@ class _Hostile:
         ),
         (
             lambda path: torch.save({"state_dict": {}}, path),
-            "has not the entries batch, config, losses, place",
+            "has not the entries batch, config, iteration, losses",
         ),
         (
             lambda path: write_step(path, _step([], config="../a.py")),
             r"has the config '\.\./a\.py' instead of",
         ),
         (lambda path: write_step(path, _step([], config="/a.py")), "has the config '/a.py' instead of"),
-        (lambda path: write_step(path, _step([], place=(1, 2))), r"has the place \(1, 2\) instead of seed"),
+        (lambda path: write_step(path, _step([], rank="0")), "has '0' as rank instead of int"),
         (
             lambda path: write_step(path, _step([], state_dict={"a": 1})),
-            "has a state_dict that holds something",
+            "has a state_dict with values other than tensors",
         ),
         (
             lambda path: write_step(path, _step([], losses=[])),
-            "has 'losses' that is no dictionary",
+            r"has \[\] as losses instead of dict",
         ),
         (
             lambda path: write_step(path, _step({"_class": "os", "parts": ()})),
-            "is not one that a training left",
+            "is not one of a training",
         ),
         (lambda path: path.write_bytes(b""), "is empty"),
     ],
