@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ibkd_mm.benchmark.arguments import check_arguments
+from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings, Counts, unique_names
 from ibkd_mm.benchmark.compare import compare
 from ibkd_mm.benchmark.flops import Flops
 from ibkd_mm.benchmark.machine import all_versions, hardware, threads
 from ibkd_mm.benchmark.memory_process import measure_memory
 from ibkd_mm.benchmark.open_model import find_model, open_model, read_image
-from ibkd_mm.benchmark.subject import Counts, Settings, Subject, unique_names
-from ibkd_mm.benchmark.table import Circumstances, Row, Table
+from ibkd_mm.benchmark.table import BenchmarkTable, Environment, Row
 from ibkd_mm.utils.atomic import atomic_write
 from ibkd_mm.utils.cores import usable_cores
 
@@ -30,7 +30,7 @@ def benchmark(
     out: str | None = None,
     device: str = "cpu",
     memory: bool = True,
-) -> Table:
+) -> BenchmarkTable:
     """Time models side by side, and count their parameters, operations and memory.
 
     Args:
@@ -47,12 +47,12 @@ def benchmark(
         memory: whether to measure memory, each model in a process of its own.
     """
     cores = usable_cores() if thread_count is None else thread_count
-    settings = Settings(size, batch, cores, device, score)
+    settings = BenchmarkSettings(size, batch, cores, device, score)
     check_arguments(settings, rounds, warmup, out)
     for model in models:
         find_model(model)
     pixels, names = read_image(image), unique_names(models)
-    subjects: list[Subject] = []
+    subjects: list[BenchmarkModel] = []
     counts: list[Counts] = []
     grown: list[int | None] = []
     with threads(cores):
@@ -73,10 +73,10 @@ def benchmark(
         )
     ]
     machine = hardware(device), cores, device
-    table = Table(rows, Circumstances(*machine, rounds, warmup, pixels.shape[:2], all_versions()))
+    table = BenchmarkTable(rows, Environment(*machine, rounds, warmup, pixels.shape[:2], all_versions()))
     if out:
         with atomic_write(Path(out)) as partial:
-            partial.write_text(json.dumps(table.plain(), indent=1))
+            partial.write_text(json.dumps(table.to_dict(), indent=1))
         _log(f"Wrote {out}")
     return table
 

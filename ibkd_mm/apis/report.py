@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ibkd_mm.errors import UserError
-from ibkd_mm.report import Content, Evaluation, ap_table, as_text, group, read_runs, write
-from ibkd_mm.report.evaluation_runs import evaluate as run_models
-from ibkd_mm.report.fairness import unequal as name_differences
-from ibkd_mm.report.page import Table
-from ibkd_mm.report.style import LeftOutError
+from ibkd_mm.report import (
+    Content,
+    ModelResults,
+    TextTable,
+    ap_table,
+    check_comparable,
+    group_runs,
+    read_runs,
+    write_report,
+)
+from ibkd_mm.report.model_runs import run_models
+from ibkd_mm.report.plot_style import NoDataError
 
 
 @dataclass(frozen=True)
@@ -24,11 +31,11 @@ class Report:
     """
 
     page: Path
-    table: Table | None
+    table: TextTable | None
     unequal: Sequence[str]
 
     def __str__(self) -> str:
-        lines = [as_text(self.table)] if self.table is not None else []
+        lines = [str(self.table)] if self.table is not None else []
         if self.unequal:
             lines.append(f"Not a fair comparison: {len(self.unequal)} differences, which the page lists.")
         return "\n".join([*lines, f"Wrote {self.page}"])
@@ -55,21 +62,21 @@ def report(
     if not work_dirs:
         raise UserError("Expected the work dirs of trainings, found none.")
     folder = Path(out_dir)
-    groups = group(read_runs(work_dirs))
-    differences = name_differences(groups, allowed=unequal)
+    groups = group_runs(read_runs(work_dirs))
+    differences = check_comparable(groups, allowed=unequal)
     evaluation = (
         run_models(groups, folder, progress)
         if evaluate
-        else Evaluation(
-            lacking="The models were not run (--no-evaluate), so only what their logs tell is here."
+        else ModelResults(
+            missing="The models were not run (--no-evaluate), so the page shows only what the logs contain."
         )
     )
     flags = [*(["--unequal"] if unequal else []), *([] if evaluate else ["--no-evaluate"])]
     command = shlex.join(["ibkd", "report", *map(str, work_dirs), "--out-dir", str(folder), *flags])
     content = Content(groups, evaluation, differences, command)
-    page = write(folder, content)
+    page = write_report(folder, content)
     try:
         table = ap_table(groups, content.baseline, evaluation, "mask")
-    except LeftOutError:
+    except NoDataError:
         table = None
     return Report(page, table, differences)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from ibkd_mm.benchmark.subject import Settings
+from ibkd_mm.benchmark.benchmark_model import BenchmarkSettings
 from ibkd_mm.errors import UserError
 
 
-def check_arguments(settings: Settings, rounds: int, warmup: int, out: str | None) -> None:
+def check_arguments(settings: BenchmarkSettings, rounds: int, warmup: int, out: str | None) -> None:
     """Raise UserError for numbers below their minimum, a missing GPU, or an output that cannot be written."""
     minimums = {
         "--batch": (settings.batch, 1),

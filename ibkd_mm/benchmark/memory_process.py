@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-import ibkd_mm.register_all  # noqa: F401  (imported before the measurement, so that only the model counts)
+from ibkd_mm.benchmark.benchmark_model import BenchmarkSettings
 from ibkd_mm.benchmark.machine import threads
 from ibkd_mm.benchmark.memory import growth_during
 from ibkd_mm.benchmark.open_model import RUNTIME_PACKAGES, open_model, read_image
-from ibkd_mm.benchmark.subject import Settings
+from ibkd_mm.registry import MODELS
 from ibkd_mm.utils.optional_packages import require_package
 
 _CHILD = "from ibkd_mm.benchmark.memory_process import answer; answer()"
@@ -20,7 +20,7 @@ _RUNS = 3
 """The first runs allocate memory that later ones reuse."""
 
 
-def measure_memory(model: str, image: str | None, settings: Settings) -> int | None:
+def measure_memory(model: str, image: str | None, settings: BenchmarkSettings) -> int | None:
     """Return by how many bytes a process grows that loads and runs a model; None if that cannot be measured.
 
     Args:
@@ -41,9 +41,10 @@ def measure_memory(model: str, image: str | None, settings: Settings) -> int | N
 
 def answer() -> None:
     """Read a request of `measure_memory` from stdin, run the model and print the bytes."""
+    MODELS.import_from_location()  # before the measurement, so that only the model counts
     request = json.load(sys.stdin)
     model, image = request["model"], read_image(request["image"])
-    settings = Settings(**request["settings"])
+    settings = BenchmarkSettings(**request["settings"])
     if settings.size:
         settings = replace(settings, size=(settings.size[0], settings.size[1]))  # JSON has no tuples
     package = RUNTIME_PACKAGES.get(Path(model).suffix)

@@ -5,11 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ibkd_mm.benchmark.exported import as_subject
+from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings, Image
+from ibkd_mm.benchmark.exported import open_exported
 from ibkd_mm.benchmark.onnx_model import load_onnx
 from ibkd_mm.benchmark.openvino_model import load_openvino
-from ibkd_mm.benchmark.pytorch_model import open_torch
-from ibkd_mm.benchmark.subject import Picture, Settings, Subject
+from ibkd_mm.benchmark.pytorch_model import open_detector
 from ibkd_mm.config.load import prepare_config
 from ibkd_mm.config.read import find_config
 from ibkd_mm.config.user_errors import user_errors
@@ -54,18 +54,18 @@ def _find_exported(path: Path) -> Path:
     return path
 
 
-def open_model(model: str, image: Picture, settings: Settings) -> Subject:
+def open_model(model: str, image: Image, settings: BenchmarkSettings) -> BenchmarkModel:
     """Load a model and make it ready to run on an image."""
     path, weights = find_model(model)
     if path.suffix in _LOADERS:
-        return as_subject(_LOADERS[path.suffix](path, settings), image, settings)
+        return open_exported(_LOADERS[path.suffix](path, settings), image, settings)
     config = prepare_config(path, None, "test")
     with user_errors(config):
         state_dict = load_weights(weights)["state_dict"] if weights else None
-        return open_torch(config, state_dict, image, settings)
+        return open_detector(config, state_dict, image, settings)
 
 
-def read_image(file: str | None) -> Picture:
+def read_image(file: str | None) -> Image:
     """Read an image, or draw one of shapes, 640 wide and 480 high."""
     if file is None:
         return np.ascontiguousarray(ShapesSpec(size=640).scene("val", 0).image[:480])

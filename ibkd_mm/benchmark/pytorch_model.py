@@ -11,15 +11,14 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, init_default_scope
-from torch import Tensor, nn
+from torch import Tensor
 
 from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings, Counts, Image
 from ibkd_mm.benchmark.flops import count_flops
 from ibkd_mm.config.walk import walk
+from ibkd_mm.distill.interfaces import Exportable
 from ibkd_mm.engine import load_matching_weights
 from ibkd_mm.errors import UserError
-from ibkd_mm.yolov10.detector import YOLOv10
-from ibkd_mm.yolov10.export_graph import MOST_INSTANCES, DeployedStudent
 
 _GREY = 114
 
@@ -128,20 +127,11 @@ def _build(config: Config, weights: Mapping[str, Any] | None, settings: Benchmar
 def _make_network(
     detector: BaseDetector, preprocessor: Mapping[str, Any], batch: dict[str, Any]
 ) -> Callable[[], object]:
-    graph = _export_graph(detector)
-    if graph is None:
+    if not isinstance(detector, Exportable):
         return lambda: detector(batch["inputs"], batch["data_samples"], mode="tensor")
     pixels = _restore_pixels(detector.data_preprocessor, preprocessor, batch["inputs"])
+    graph = detector.export_graph()
     return lambda: graph(pixels)
-
-
-def _export_graph(detector: BaseDetector) -> nn.Module | None:
-    """Return the module that is exported, which takes RGB pixels from 0 to 255; None if there is none."""
-    # the only class known here by name; a method of the detector, `export_graph()`, should replace it
-    if not isinstance(detector, YOLOv10):
-        return None
-    limit = detector.bbox_head.predictor.max_per_img
-    return DeployedStudent(detector, max_instances=min(limit, MOST_INSTANCES))
 
 
 def _restore_pixels(preprocessor: Any, settings: Mapping[str, Any], inputs: Tensor) -> Tensor:

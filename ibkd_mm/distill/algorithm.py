@@ -15,6 +15,7 @@ from ibkd_mm.distill.teacher import FrozenTeacher, NullTeacher, TeacherLike, bui
 from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
+from ibkd_mm.stack.internals import MovesCompanions, state_dict_metadata
 from ibkd_mm.utils.rng import preserve_rng_state
 
 _STUDENT, _DISTILLER = "architecture.", "distiller."
@@ -22,7 +23,7 @@ _BLANK_SIDE = 128
 
 
 @MODELS.register_module()
-class FrozenTeacherDistill(BaseAlgorithm):
+class FrozenTeacherDistill(MovesCompanions, BaseAlgorithm):
     """Trains a student with losses against a teacher that is frozen and not part of the model.
 
     The teacher is in eval mode, runs without gradients and only as far as its recorders need, and sees the
@@ -154,10 +155,9 @@ class FrozenTeacherDistill(BaseAlgorithm):
         if with_factors:
             self.distiller.factors.update(state["factors"])
 
-    def _apply(self, *args: Any, **kwargs: Any) -> "FrozenTeacherDistill":
-        """Move the teacher along."""
-        self.teacher._apply(*args, **kwargs)
-        return super()._apply(*args, **kwargs)
+    def companions(self) -> list[nn.Module]:
+        """Return the teacher, which moves to the student's device and dtype."""
+        return [self.teacher]
 
 
 def _renamed(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -176,7 +176,7 @@ def _keep_student(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) ->
         value = state.pop(name)
         if name.startswith(prefix + _STUDENT):
             state[prefix + name.removeprefix(prefix + _STUDENT)] = value
-    metadata = getattr(state, "_metadata", {})
+    metadata = state_dict_metadata(state)
     for name in [name for name in metadata if name.startswith(prefix + _STUDENT)]:
         metadata[prefix + name.removeprefix(prefix + _STUDENT)] = metadata.pop(name)
 

@@ -109,7 +109,7 @@ def _shapes_folder(out: Path) -> Path:
 
 def _set_spec(config: Config, spec: dict[str, Any], former_images: int) -> None:
     """Change the spec of all Shapes datasets; the labelled share of the training images stays."""
-    for settings in dicts(config._cfg_dict):
+    for settings in dicts(config_dict_of(config)):
         if "spec" not in settings or "data_root" not in settings:
             continue
         settings["spec"] = dict(spec)

@@ -3,7 +3,7 @@
 Every function has one comment: what is missing upstream, and when the function can be removed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -65,6 +65,20 @@ def copy_state_dict_metadata(source: Mapping[str, Any], target: Any) -> None:
     # As for `state_dict_metadata`.
     if state_dict_metadata(source):
         target._metadata = state_dict_metadata(source)
+
+
+class MovesCompanions(nn.Module):
+    """A module whose `to`, `half` and so on also act on models that are not its children."""
+
+    def companions(self) -> Iterable[nn.Module]:
+        """Return these models."""
+        raise NotImplementedError
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        # All these methods end here. Can go when torch has a public hook for it.
+        for companion in self.companions():
+            companion._apply(*args, **kwargs)
+        return super()._apply(*args, **kwargs)
 
 
 def config_dict_of(config: Any) -> Any:

@@ -8,6 +8,7 @@ import torch
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
+from ibkd_mm.stack.preprocessors import read_normalisation
 from ibkd_mm.yolov10.anchors import make_anchors
 from ibkd_mm.yolov10.detections import detect
 
@@ -113,12 +114,13 @@ def cut_off(masks: Tensor, boxes: Tensor) -> Tensor:
     return masks + down.unsqueeze(3) + along.unsqueeze(2)
 
 
-def _normalisation(preprocessor: Any) -> tuple[Tensor, Tensor, bool]:
+def _normalisation(preprocessor: nn.Module) -> tuple[Tensor, Tensor, bool]:
     """Return mean and standard deviation, both (3, 1, 1), and whether the network takes RGB."""
+    found = read_normalisation(preprocessor)
     mean, std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
-    if preprocessor._enable_normalize:
-        mean, std = (value.cpu().expand(3, 1, 1) for value in (preprocessor.mean, preprocessor.std))
-    return mean, std, preprocessor._channel_conversion  # the pipeline loads images as BGR
+    if found.mean is not None and found.std is not None:
+        mean, std = (value.cpu()[:, None, None].expand(3, 1, 1) for value in (found.mean, found.std))
+    return mean, std, found.swaps_channels  # the pipeline loads images as BGR
 
 
 def _fold_pixels(network: SingleStageDetector) -> Tensor:

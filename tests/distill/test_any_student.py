@@ -1,6 +1,5 @@
 """Students that are no detectors learn from a teacher: with labels or without, with a head or without."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest

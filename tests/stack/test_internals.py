@@ -21,13 +21,6 @@ PACKAGE = ROOT / "ibkd_mm"
 # Public names that begin with an underscore: of the standard library and of namedtuples.
 PUBLIC = {"_exit", "_replace", "_asdict", "_fields"}
 
-# What is left to move into stack/. No file may be added.
-ALLOWED = {
-    "distill/algorithm.py": {"_apply", "_metadata"},  # internals.state_dict_metadata
-    "quickstart/recipe.py": {"_cfg_dict"},  # internals.config_dict_of
-    "yolov10/export_graph.py": {"_enable_normalize", "_channel_conversion"},  # preprocessors
-}
-
 
 def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__") and name not in PUBLIC
@@ -86,8 +79,7 @@ def test_private_names_of_other_packages_are_used_in_stack_alone() -> None:
     modules = [path for path in sorted(PACKAGE.rglob("*.py")) if PACKAGE / "stack" not in path.parents]
     assert len(modules) > 100
     found = {str(path.relative_to(PACKAGE)): set(private_names(path.read_text())) for path in modules}
-    violations = {file: sorted(names - ALLOWED.get(file, set())) for file, names in found.items()}
-    assert {file: names for file, names in violations.items() if names} == {}
+    assert {file: sorted(names) for file, names in found.items() if names} == {}
 
 
 def test_every_function_says_what_is_missing_upstream() -> None:

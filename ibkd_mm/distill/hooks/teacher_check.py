@@ -70,8 +70,8 @@ class TeacherCheckHook(Hook):
         if score < self.min_score:
             raise UserError(
                 f"{result}, expected at least {self.min_score} (TeacherCheckHook.min_score). Check its "
-                "weights (teacher_ckpt), its classes and their order, and that its data_preprocessor is the one "
-                "it was trained with. To distil the feature maps of a teacher with other classes, set "
+                "weights (teacher_ckpt), its classes and their order, and that its data_preprocessor is that "
+                "of its training. To distil the feature maps of a teacher with other classes, set "
                 "default_hooks.teacher_check=None."
             )
         runner.logger.info(f"{result}.")
