@@ -16,7 +16,6 @@ from torch import Tensor
 from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings, Counts, Image
 from ibkd_mm.benchmark.flops import count_flops
 from ibkd_mm.config.walk import walk
-from ibkd_mm.distill.interfaces import Exportable
 from ibkd_mm.engine import load_matching_weights
 from ibkd_mm.errors import UserError
 
@@ -127,7 +126,7 @@ def _build(config: Config, weights: Mapping[str, Any] | None, settings: Benchmar
 def _make_network(
     detector: BaseDetector, preprocessor: Mapping[str, Any], batch: dict[str, Any]
 ) -> Callable[[], object]:
-    if not isinstance(detector, Exportable):
+    if not hasattr(detector, "export_graph"):
         return lambda: detector(batch["inputs"], batch["data_samples"], mode="tensor")
     pixels = _restore_pixels(detector.data_preprocessor, preprocessor, batch["inputs"])
     graph = detector.export_graph()

@@ -11,6 +11,7 @@ from ibkd_mm.config.load import load_config
 from ibkd_mm.config.walk import dicts
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
 from ibkd_mm.quickstart.plan import ImageCounts
+from ibkd_mm.stack.internals import config_dict_of
 
 BASELINE = "ibkd_mm::yolov10/yolov10n-seg_shapes-hard_tenth.py"
 DISTILLED = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard_tenth.py"

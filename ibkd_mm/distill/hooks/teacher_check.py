@@ -95,7 +95,7 @@ class TeacherCheckHook(Hook):
         with TemporaryDirectory() as folder:
             evaluation = Evaluation(
                 predict,
-                model.data_preprocessor,
+                model.data_preprocessor,  # type: ignore[arg-type]
                 loader,
                 lambda dataset: _restricted(runner.cfg.val_evaluator, dataset, Path(folder)),
             )
