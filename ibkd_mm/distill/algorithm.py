@@ -64,7 +64,7 @@ class FrozenTeacherDistill(MovesCompanions, BaseAlgorithm):
         with preserve_rng_state():
             model = build_teacher(teacher, teacher_ckpt) if online else NullTeacher()
             super().__init__(student, data_preprocessor, init_cfg)
-            self.frozen = FrozenTeacher(model, self.data_preprocessor)
+            self.frozen = FrozenTeacher(model, self.data_preprocessor)  # type: ignore[arg-type]
             self.student_mode = student_mode
             self.calculate_student_loss = calculate_student_loss and student_mode == "loss"
             self.distiller = MODELS.build(distiller)
