@@ -56,10 +56,13 @@ class PasteInstances(MixTransform):
                 f"{target.image.shape[:2]} and {source.image.shape[:2]}. Use it in a MultiImageMixDataset "
                 "around one whose pipeline has LoadAnnotations(with_mask=True) and ends with MosaicAffine."
             )
-        candidates = np.flatnonzero(~source.ignored)
-        count = np.random.randint(min(len(candidates), self.max_pasted) + 1)
-        chosen = np.sort(np.random.choice(candidates, count, replace=False))
+        chosen = self._choose(source)
         return self._paste(target, source, chosen).write(results) if len(chosen) else results
+
+    def _choose(self, source: AnnotatedImage) -> NDArray[np.int64]:
+        candidates = np.flatnonzero(~source.ignored)
+        limit = min(len(candidates), self.max_pasted)
+        return np.sort(np.random.choice(candidates, np.random.randint(limit + 1), replace=False))
 
     def _paste(self, target: AnnotatedImage, source: AnnotatedImage, chosen: NDArray[Any]) -> AnnotatedImage:
         assert target.masks is not None
