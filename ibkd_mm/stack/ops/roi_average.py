@@ -60,7 +60,7 @@ def average_backward(grad_output: Tensor, rois: Tensor, shape: torch.Size, pooli
             bins = gradient[rows][window.rois]  # (G, bins, bins, C)
             columns = (window.vertical.mT @ bins.flatten(2)).unflatten(2, bins.shape[2:])
             part = window.horizontal.mT[:, None] @ columns  # (G, h, w, C)
-            if isinstance(window.rois, slice):
+            if isinstance(window.position[0], slice):
                 output[window.position].add_(part)
             else:  # windows may overlap
                 output.index_put_(window.position, part, accumulate=True)
