@@ -93,14 +93,12 @@ def max_backward(
     """Return the gradient of features of `shape` (B, C, H, W) from `grad_output` and the argmax positions."""
     dtype, (_, channels, height, width) = compute_dtype(grad_output), shape
     gradient = grad_output.detach().to(dtype)
-    y_low, y_high, y_fraction, y_inside = neighbours(argmax_y.to(dtype), height)
-    x_low, x_high, x_fraction, x_inside = neighbours(argmax_x.to(dtype), width)
+    rows, y_inside = neighbours(argmax_y.to(dtype), height)
+    columns, x_inside = neighbours(argmax_x.to(dtype), width)
     gradient = gradient * (y_inside & x_inside & (argmax_y != _NO_POINT))
     plane = rois[:, 0].long()[:, None] * channels + torch.arange(channels, device=rois.device)
     output = gradient.new_zeros(shape)
-    for (y, y_weight), (x, x_weight) in product(
-        ((y_low, 1 - y_fraction), (y_high, y_fraction)), ((x_low, 1 - x_fraction), (x_high, x_fraction))
-    ):
+    for (y, y_weight), (x, x_weight) in product(rows, columns):
         pixel = (plane[:, :, None, None] * height + y) * width + x
         output.view(-1).index_add_(0, pixel.flatten(), (gradient * y_weight * x_weight).flatten())
     return output
@@ -115,12 +113,10 @@ def _coordinates(side: Side, bins: int, max_points: int) -> Tensor:
 
 def _sample(features: Tensor, image: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """Sample features (B, H, W, C) at y (R, bins, I) and x (R, bins, J): (R, bins * I, bins * J, C)."""
-    y_low, y_high, y_fraction, y_inside = neighbours(y.flatten(1), features.size(1))
-    x_low, x_high, x_fraction, x_inside = neighbours(x.flatten(1), features.size(2))
+    vertical, y_inside = neighbours(y.flatten(1), features.size(1))
+    horizontal, x_inside = neighbours(x.flatten(1), features.size(2))
     total = features.new_zeros(())
-    for (rows, y_weight), (columns, x_weight) in product(
-        ((y_low, 1 - y_fraction), (y_high, y_fraction)), ((x_low, 1 - x_fraction), (x_high, x_fraction))
-    ):
+    for (rows, y_weight), (columns, x_weight) in product(vertical, horizontal):
         weight = (y_weight * y_inside)[:, :, None] * (x_weight * x_inside)[:, None]
         total = total + features[image[:, None, None], rows[:, :, None], columns[:, None]] * weight[..., None]
     return total

@@ -101,12 +101,12 @@ def _axis_weights(side: Side, bins: int, size: int, sampling_ratio: int) -> tupl
         first = (before - 2).nan_to_num(0).clamp(0, MAX_POINTS).long()[:, None]
     index = first + torch.arange(count, device=points.device)
     bin_index = (index // points).clamp(max=bins - 1)
-    low, high, high_weight, inside = neighbours(positions(side, bin_index, index % points), size)
+    around, inside = neighbours(positions(side, bin_index, index % points), size)
     inside = inside & (index < bins * side.points[:, None])
-    weight = inside.to(high_weight.dtype) / points
-    flat = high_weight.new_zeros(len(points), bins * size)
-    flat.scatter_add_(1, bin_index * size + low, weight * (1 - high_weight))
-    flat.scatter_add_(1, bin_index * size + high, weight * high_weight)
+    flat = side.start.new_zeros(len(points), bins * size)
+    for pixel, weight in around:
+        flat.scatter_add_(1, bin_index * size + pixel, inside.to(flat.dtype) / points * weight)
+    (low, _), (high, _) = around
     span = torch.stack([low.where(inside, size).amin(1), high.where(inside, -1).amax(1) + 1], dim=1)
     return flat.view(-1, bins, size), span
 

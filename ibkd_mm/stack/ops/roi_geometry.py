@@ -51,12 +51,13 @@ def positions(side: Side, bin_index: Tensor, point_index: Tensor) -> Tensor:
     return start + bin_index * bin_length + offset
 
 
-def neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the two pixels around each coordinate, the weight of the upper one, and whether it is inside.
+def neighbours(position: Tensor, size: int) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    """Return the lower and the upper pixel around each coordinate with weights, and whether it is inside.
 
     A coordinate up to one pixel outside the feature map counts as on its border; NaN counts as outside.
     """
     inside = (position >= -1) & (position <= size)
     position = position.where(inside, 0).clamp(0, size - 1)
     low = position.floor()
-    return low.long(), (low.long() + 1).clamp(max=size - 1), position - low, inside
+    weight, pixel = position - low, low.long()
+    return [(pixel, 1 - weight), ((pixel + 1).clamp(max=size - 1), weight)], inside
