@@ -11,7 +11,7 @@ from typing import Any
 
 
 class _LazyAttribute:
-    """Stand-in that imports its module when it is called or read from; no base class or type of anything."""
+    """Imports its module when it is called or read from. Neither a base class nor good for `isinstance`."""
 
     def __init__(self, module: str, name: str) -> None:
         self._module, self._name = module, name

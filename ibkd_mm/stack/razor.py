@@ -57,7 +57,7 @@ def _compatible_state() -> Iterator[None]:
         yield
     finally:
         mmcv.__version__ = version
-        sys.setrecursionlimit(limit)
+        sys.setrecursionlimit(limit)  # else endless recursion crashes Python instead of raising an error
 
 
 def install() -> None:

@@ -38,7 +38,7 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder; rename it to `path` at the end, or remove it on an error (after a kill: later)."""
+    """Yield a new folder beside `path`; rename it to `path` at the end, or remove it after an error."""
     with file_lock(path):
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             found = "a folder with files" if path.is_dir() else "a file"
