@@ -40,9 +40,10 @@ install: $(READY)
 quickstart: $(READY)
 	$(BIN)/ibkd quickstart $(ARGS)
 
-# Two processes in parallel, each with half of the cores. tests/deploy runs in a process of its own, as its
-# runtimes have crashed a process that had run the other tests before.
-APART := tests/deploy tests/configs tests/distill tests/engine tests/methods tests/offline tests/stack tests/yolov10
+# Two processes in parallel, each with half of the cores. The tests that run ONNX Runtime and OpenVINO have a process
+# of their own: the runtimes and a training after one another have crashed a process, in either order.
+RUNTIMES := tests/deploy tests/benchmark
+APART := tests/configs tests/distill tests/engine tests/methods tests/offline tests/stack tests/yolov10
 HALF := $(shell n=$$(( $$(nproc 2>/dev/null || echo 2) / 2 )); echo $$(( n > 1 ? n : 1 )))
 test: $(READY)
 ifdef ARGS
@@ -51,10 +52,10 @@ else
 	+@OMP_NUM_THREADS=$(HALF) $(MAKE) --no-print-directory -j2 --output-sync=line test-most test-apart
 endif
 test-most:
-	$(BIN)/pytest $(APART:%=--ignore %)
+	$(BIN)/pytest $(RUNTIMES:%=--ignore %) $(APART:%=--ignore %)
 test-apart:
-	$(BIN)/pytest $(firstword $(APART))
-	$(BIN)/pytest $(wordlist 2,9,$(APART))
+	$(BIN)/pytest $(RUNTIMES)
+	$(BIN)/pytest $(APART)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -13,12 +13,13 @@ INPUTS = (
     "setup.cfg",
 )
 
-APART = ("deploy", "configs", "distill", "engine", "methods", "offline", "stack", "yolov10")
+RUNTIMES = ("deploy", "benchmark")
+APART = ("configs", "distill", "engine", "methods", "offline", "stack", "yolov10")
 ALL_TESTS = sorted(
     [
-        "pytest " + " ".join(f"--ignore tests/{name}" for name in APART),
-        "pytest tests/deploy",
-        "pytest " + " ".join(f"tests/{name}" for name in APART[1:]),
+        "pytest " + " ".join(f"--ignore tests/{name}" for name in (*RUNTIMES, *APART)),
+        "pytest " + " ".join(f"tests/{name}" for name in RUNTIMES),
+        "pytest " + " ".join(f"tests/{name}" for name in APART),
     ]
 )
 
