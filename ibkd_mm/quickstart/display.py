@@ -1,14 +1,19 @@
 """Progress of a quickstart: a bar for each stage on a terminal, a line every 30 seconds elsewhere."""
 
+import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 
+from mmengine.logging import MMLogger
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, Task, TextColumn
 from rich.text import Text
 
+_PACKAGE = str(Path(__file__).parents[1])
 _LINE_SECONDS = 30.0
 _MIN_PERCENTAGE = 5.0
 """Progress of a stage from which on its speed predicts its end better than the plan."""
@@ -131,3 +136,30 @@ class Display:
 
 def _format_time(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+class PackageWarnings(logging.Handler):
+    """Pass on warnings that this package logs; users can do nothing about those of other packages."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._warn = warn
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass on a warning of this package."""
+        if record.pathname.startswith(_PACKAGE):
+            self._warn(record.getMessage())
+
+
+@contextmanager
+def redirect_output(file: Path, warn: Callable[[str], None]) -> Iterator[None]:
+    """Append everything that is printed or logged to a file; pass warnings of this package to `warn`."""
+    logger = MMLogger.get_current_instance()
+    former = list(logger.handlers)
+    to_files = [handler for handler in former if isinstance(handler, logging.FileHandler)]
+    with file.open("a", buffering=1) as output, redirect_stdout(output), redirect_stderr(output):
+        logger.handlers = [*to_files, logging.StreamHandler(output), PackageWarnings(warn)]
+        try:
+            yield
+        finally:
+            logger.handlers = former

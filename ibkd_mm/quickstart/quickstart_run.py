@@ -18,8 +18,7 @@ from ibkd_mm.config.edit import set_training_length, write_config
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline.store import CacheReader
-from ibkd_mm.quickstart.console import redirect_output
-from ibkd_mm.quickstart.display import Display, Groups
+from ibkd_mm.quickstart.display import Display, Groups, redirect_output
 from ibkd_mm.quickstart.plan import ImageCounts, Plan, RunLengths, lock_output_folder
 from ibkd_mm.quickstart.recipe import CACHE_FILE, DataSource, Recipe, ShapesSource
 from ibkd_mm.quickstart.time_budget import Pace, divide_time, measure, minimum_images, student_threads

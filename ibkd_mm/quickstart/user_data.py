@@ -2,13 +2,18 @@
 
 import hashlib
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from PIL import Image
+
+from ibkd_mm.data_check.images import ImageFile, read_header, read_image
 from ibkd_mm.datasets.image_folder import IMAGE_SUFFIXES
 from ibkd_mm.errors import UserError
 from ibkd_mm.quickstart.coco_input import (
@@ -18,7 +23,6 @@ from ibkd_mm.quickstart.coco_input import (
     read_coco,
     write_coco,
 )
-from ibkd_mm.quickstart.image_sizes import size_of
 from ibkd_mm.quickstart.plan import ImageCounts
 from ibkd_mm.utils.atomic import atomic_write
 from ibkd_mm.utils.digest import hash_of_file
@@ -168,3 +172,22 @@ def _in_order(images: Iterable[AnnotatedImage]) -> list[AnnotatedImage]:
 @cache
 def _without_annotations(file: Path) -> AnnotatedImage:
     return AnnotatedImage(file, *size_of(file))
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    """Return width and height of an image as the loader turns it, (0, 0) if it cannot be read.
+
+    The whole image is decoded only if its header is not enough, because that takes far longer.
+    """
+    return _size_from_header(file) or read_image(ImageFile(str(file))).size(apply_exif=True)
+
+
+def _size_from_header(file: Path) -> tuple[int, int] | None:
+    """Return the size that `read_image` finds by decoding; None if the header may not show it."""
+    with warnings.catch_warnings(), suppress(Exception):  # decoders raise exceptions of any type
+        warnings.simplefilter("ignore")  # about large images
+        with Image.open(file) as image:
+            if image.format == "PNG" and "exif" not in image.info:  # it may follow the pixels
+                return None if b"eXIf" in file.read_bytes() else image.size
+            return read_header(image).size(apply_exif=True)
+    return None
