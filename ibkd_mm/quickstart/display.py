@@ -15,29 +15,17 @@ from rich.text import Text
 
 _PACKAGE = str(Path(__file__).parents[1])
 _LINE_SECONDS = 30.0
-_MIN_PERCENTAGE = 5.0
-"""Progress of a stage from which on its speed predicts its end better than the plan."""
-_SPEED_SECONDS = 3600.0
-"""A stage's speed is its average over so long."""
-
-Groups = Sequence[Sequence[str]]
-"""Names of stages in order; the stages of one group run at the same time."""
+_MIN_PERCENTAGE = 5.0  # of a stage, from which on its speed predicts its end better than the plan
+_SPEED_SECONDS = 3600.0  # over which a stage's speed is averaged
 
 
 class Display:
-    """Shows the progress of all stages and the time that they still need.
-
-    Args:
-        titles: titles of the stages by their names.
-        groups: stages in order.
-        console: console to write to; else stderr.
-        now: clock, in seconds.
-    """
+    """Shows the progress of all stages and the time that they need; stages of a group run side by side."""
 
     def __init__(
         self,
         titles: Mapping[str, str],
-        groups: Groups,
+        groups: Sequence[Sequence[str]],
         console: Console | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -109,10 +97,9 @@ class Display:
 
     def message(self, text: str) -> None:
         """Print a line that stays."""
+        self._line(text)
         if self._live:
             self._console.print(Text(text))
-        else:
-            self._line(text)
 
     def _stage_remaining(self, stage: str) -> float:
         task, planned = self._tasks[stage], self._planned.get(stage, 0.0)
@@ -126,8 +113,7 @@ class Display:
         return "" if seconds is None else f"about {_format_time(seconds)} left in total"
 
     def _stage_line(self, task: Task, text: str) -> None:
-        parts = filter(None, [f"      {task.description}: {text}", self._remaining_text()])
-        self._line(", ".join(parts))
+        self._line(", ".join(filter(None, [f"      {task.description}: {text}", self._remaining_text()])))
 
     def _line(self, text: str) -> None:
         if not self._live:
@@ -138,7 +124,7 @@ def _format_time(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
-class PackageWarnings(logging.Handler):
+class _PackageWarnings(logging.Handler):
     """Pass on warnings that this package logs; users can do nothing about those of other packages."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -146,7 +132,6 @@ class PackageWarnings(logging.Handler):
         self._warn = warn
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass on a warning of this package."""
         if record.pathname.startswith(_PACKAGE):
             self._warn(record.getMessage())
 
@@ -155,10 +140,10 @@ class PackageWarnings(logging.Handler):
 def redirect_output(file: Path, warn: Callable[[str], None]) -> Iterator[None]:
     """Append everything that is printed or logged to a file; pass warnings of this package to `warn`."""
     logger = MMLogger.get_current_instance()
-    former = list(logger.handlers)
+    former = logger.handlers
     to_files = [handler for handler in former if isinstance(handler, logging.FileHandler)]
     with file.open("a", buffering=1) as output, redirect_stdout(output), redirect_stderr(output):
-        logger.handlers = [*to_files, logging.StreamHandler(output), PackageWarnings(warn)]
+        logger.handlers = [*to_files, logging.StreamHandler(output), _PackageWarnings(warn)]
         try:
             yield
         finally:
