@@ -15,13 +15,10 @@ _PLOTTED = ("AP", "AP50", "AP75")
 _SIZES = {"S": "small", "M": "medium", "L": "large"}
 _MAX_CLASSES, _MAX_TERMS = 24, 18
 _GROUP_WIDTH = 0.8
-_TITLE_LETTERS = 26
-"""Number of letters that fit above a panel at the full font size."""
-_STUDENT_PREFIX = "student."
-"""mmrazor's prefix of the losses that the student has without a teacher too."""
+_TITLE_LETTERS = 26  # that fit above a panel at the full font size
+_STUDENT_PREFIX = "student."  # mmrazor's, of the losses that the student has without a teacher too
 
-Bars = dict[str, dict[str, MeanStd]]
-"""Percentages, by model and tick label."""
+Bars = dict[str, dict[str, MeanStd]]  # percentages, by model and tick label
 
 
 def plot_learning_curves(

@@ -16,6 +16,7 @@ BASELINE, DISTILLED = "baseline", "distilled"
 
 SCHEDULE = ("train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks", "auto_scale_lr")
 DATA = ("train_dataloader", "val_dataloader", "val_evaluator")
+# on the result of a training; they change its speed or the times of its validations
 _HOOKS_WITHOUT_EFFECT = {
     *("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint", "visualization"),
     *("data_position", "preemption"),
@@ -24,7 +25,6 @@ _WITHOUT_EFFECT = {
     *("num_workers", "persistent_workers", "prefetch_factor", "pin_memory"),
     *("val_interval", "val_begin", "dynamic_intervals"),
 }
-"""Settings that change the speed of a training or the times of its validations, but not its result."""
 
 
 @dataclass(frozen=True)

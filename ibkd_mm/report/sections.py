@@ -36,10 +36,7 @@ _IMAGES_NOTE = (
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that a report shows; the baseline, if there is one, is the first group.
-
-    `differences` are settings, other than the teacher's, in which the groups differ.
-    """
+    """Everything that a report shows; `differences` are those of the groups besides the teacher."""
 
     groups: Sequence[Group]
     results: ModelResults
@@ -48,7 +45,7 @@ class Content:
 
     @property
     def baseline(self) -> Group | None:
-        """The group that the others are compared with."""
+        """The group that the others are compared with, which is the first."""
         return None if self.groups[0].distilled else self.groups[0]
 
     @property
@@ -148,8 +145,7 @@ def _losses(path: Path, content: Content) -> str:
 
 
 def _speed(content: Content) -> str:
-    table = page.table(tables.speed_table(content.results))
-    return table + page.note(
+    return page.table(tables.speed_table(content.results)) + page.note(
         "Medians over rounds in which each model runs once on the same validation image. Parameters are the "
         f"deployed model's. {content.model_sources}"
     )

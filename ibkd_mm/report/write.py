@@ -16,8 +16,6 @@ from ibkd_mm.utils.atomic import atomic_write
 _METRICS = [prefix + figure for prefix in KINDS.values() for figure in FIGURES.values()]
 PAGE, NUMBERS = "index.html", "report.json"
 
-_TITLE = "Did distillation help?"
-
 
 def write_report(folder: Path, content: Content) -> Path:
     """Write page, charts and numbers into a folder and return the path of the page."""
@@ -33,23 +31,22 @@ def write_report(folder: Path, content: Content) -> Path:
     with atomic_write(folder / NUMBERS) as partial:
         partial.write_text(json.dumps(_to_dict(content), indent=1))
     with atomic_write(folder / PAGE) as partial:
-        partial.write_text(page.page(_TITLE, sections))
+        partial.write_text(page.page("Did distillation help?", sections))
     return folder / PAGE
 
 
 def _introduction(content: Content) -> str:
     groups = [f"{group.label}: {group.first.name}, {format_seeds(group)}" for group in content.groups]
-    parts = [page.paragraph("; ".join(groups) + ".")]
+    parts = page.paragraph("; ".join(groups) + ".")
     if content.differences:
         title = "Not a fair comparison: more than the teacher differs."
-        parts.append(page.warning(title, content.differences))
+        parts += page.warning(title, content.differences)
     if content.results.missing:
-        parts.append(page.note(content.results.missing))
-    return "".join(parts)
+        parts += page.note(content.results.missing)
+    return parts
 
 
 def _to_dict(content: Content) -> dict[str, Any]:
-    """Return metrics, between 0 and 1, curves and sources of all models."""
     results = content.results
     return {
         "command": content.command,
