@@ -16,7 +16,7 @@ BASELINE, DISTILLED = "baseline", "distilled"
 
 SCHEDULE = ("train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks", "auto_scale_lr")
 DATA = ("train_dataloader", "val_dataloader", "val_evaluator")
-# on the result of a training; they change its speed or the times of its validations
+# These change the speed of a training or the times of its validations, but not its result.
 _HOOKS_WITHOUT_EFFECT = {
     *("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint", "visualization"),
     *("data_position", "preemption"),
