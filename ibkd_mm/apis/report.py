@@ -6,18 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ibkd_mm.errors import UserError
-from ibkd_mm.report import (
-    Content,
-    ModelResults,
-    TextTable,
-    ap_table,
-    check_comparable,
-    group_runs,
-    read_runs,
-    write_report,
-)
+from ibkd_mm.report.comparability import check_comparable
+from ibkd_mm.report.groups import group_runs
+from ibkd_mm.report.model_results import ModelResults
 from ibkd_mm.report.model_runs import run_models
 from ibkd_mm.report.plot_style import NoDataError
+from ibkd_mm.report.sections import Content
+from ibkd_mm.report.tables import TextTable, ap_table
+from ibkd_mm.report.training_run import read_runs
+from ibkd_mm.report.write import write_report
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def student_config(model: Any) -> Any:
     """
     model_class = model.get("type")
     if isinstance(model_class, str):
-        with suppress(RuntimeError):  # an unknown type, which building the model reports
+        with suppress(Exception):  # an unknown type or a failing import, which building the model reports
             model_class = MODELS.get(model_class)
     return model_class.student_config(model) if hasattr(model_class, "student_config") else model
 

@@ -11,8 +11,7 @@ from ibkd_mm.errors import UserError
 from ibkd_mm.quickstart.plan import PLAN_FILE
 
 COCO_LISTS = ("images", "annotations", "categories")
-_LOOKED_UP_IMAGES = 20
-_SHOWN_FILES = 5
+_LOOKED_UP_IMAGES, _SHOWN_FILES = 20, 5
 
 
 @dataclass(frozen=True)
@@ -60,20 +59,15 @@ def read_coco(file: Path) -> tuple[tuple[str, ...], list[AnnotatedImage]]:
                 raise UserError(f"{file}: expected a different id for each of the {name}, found one twice.")
         for each in content["annotations"]:
             if each["category_id"] not in categories or each["image_id"] not in annotations:
-                raise UserError(
-                    f"{file}: the category or image of annotation {each.get('id')} is missing in the file."
-                )
+                missing = f"the category or image of annotation {each.get('id')} is missing in the file."
+                raise UserError(f"{file}: {missing}")
             annotations[each["image_id"]].append({**each, "category": categories[each["category_id"]]})
         folder = _find_image_folder(file, [str(image["file_name"]) for image in content["images"]])
-        images = [
-            AnnotatedImage(
-                _absolute(folder / image["file_name"]),
-                int(image["width"]),
-                int(image["height"]),
-                annotations[image["id"]],
-            )
-            for image in content["images"]
-        ]
+        images = []
+        for each in content["images"]:
+            # not resolved, which would follow a link to the image: unlabelled images lie next to the link
+            path, size = folder / each["file_name"], (int(each["width"]), int(each["height"]))
+            images.append(AnnotatedImage(path.parent.resolve() / path.name, *size, annotations[each["id"]]))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file} is not in COCO format: {type(error).__name__}: {error}.") from error
     names = tuple(categories.values())
@@ -131,8 +125,3 @@ def _find_image_folder(file: Path, names: Sequence[str]) -> Path:
             f"{', '.join(map(str, dict.fromkeys(folders)))}."
         )
     return folder
-
-
-def _absolute(file: Path) -> Path:
-    """Make a path absolute without following a link to the image: unlabelled images lie next to the link."""
-    return file.parent.resolve() / file.name

@@ -1,38 +1,31 @@
 """Progress of a quickstart: a bar for each stage on a terminal, a line every 30 seconds elsewhere."""
 
+import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 
+from mmengine.logging import MMLogger
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, Task, TextColumn
 from rich.text import Text
 
+_PACKAGE = str(Path(__file__).parents[1])
 _LINE_SECONDS = 30.0
-_MIN_PERCENTAGE = 5.0
-"""Progress of a stage from which on its speed predicts its end better than the plan."""
-_SPEED_SECONDS = 3600.0
-"""A stage's speed is its average over so long."""
-
-Groups = Sequence[Sequence[str]]
-"""Names of stages in order; the stages of one group run at the same time."""
+_MIN_PERCENTAGE = 5.0  # of a stage, from which on its speed predicts its end better than the plan
+_SPEED_SECONDS = 3600.0  # over which a stage's speed is averaged
 
 
 class Display:
-    """Shows the progress of all stages and the time that they still need.
-
-    Args:
-        titles: titles of the stages by their names.
-        groups: stages in order.
-        console: console to write to; else stderr.
-        now: clock, in seconds.
-    """
+    """Shows the progress of all stages and the time that they need; stages of a group run side by side."""
 
     def __init__(
         self,
         titles: Mapping[str, str],
-        groups: Groups,
+        groups: Sequence[Sequence[str]],
         console: Console | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -104,10 +97,9 @@ class Display:
 
     def message(self, text: str) -> None:
         """Print a line that stays."""
+        self._line(text)
         if self._live:
             self._console.print(Text(text))
-        else:
-            self._line(text)
 
     def _stage_remaining(self, stage: str) -> float:
         task, planned = self._tasks[stage], self._planned.get(stage, 0.0)
@@ -121,8 +113,7 @@ class Display:
         return "" if seconds is None else f"about {_format_time(seconds)} left in total"
 
     def _stage_line(self, task: Task, text: str) -> None:
-        parts = filter(None, [f"      {task.description}: {text}", self._remaining_text()])
-        self._line(", ".join(parts))
+        self._line(", ".join(filter(None, [f"      {task.description}: {text}", self._remaining_text()])))
 
     def _line(self, text: str) -> None:
         if not self._live:
@@ -131,3 +122,29 @@ class Display:
 
 def _format_time(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+class _PackageWarnings(logging.Handler):
+    """Pass on warnings that this package logs; users can do nothing about those of other packages."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._warn = warn
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.pathname.startswith(_PACKAGE):
+            self._warn(record.getMessage())
+
+
+@contextmanager
+def redirect_output(file: Path, warn: Callable[[str], None]) -> Iterator[None]:
+    """Append everything that is printed or logged to a file; pass warnings of this package to `warn`."""
+    logger = MMLogger.get_current_instance()
+    former = logger.handlers
+    to_files = [handler for handler in former if isinstance(handler, logging.FileHandler)]
+    with file.open("a", buffering=1) as output, redirect_stdout(output), redirect_stderr(output):
+        logger.handlers = [*to_files, logging.StreamHandler(output), _PackageWarnings(warn)]
+        try:
+            yield
+        finally:
+            logger.handlers = former

@@ -10,10 +10,8 @@ from typing import Any
 from ibkd_mm.errors import UserError
 from ibkd_mm.utils.atomic import atomic_write, file_lock
 
-PLAN_FILE = "quickstart.json"
-_LOCK_PREFIX = ".quickstart."
-_CHECKPOINT_SECONDS = 40.0
-"""Seconds between two checkpoints: the most that a killed training loses."""
+PLAN_FILE, _LOCK_PREFIX = "quickstart.json", ".quickstart."
+_CHECKPOINT_SECONDS = 40.0  # between two checkpoints: the most that a killed training loses
 
 
 @dataclass(frozen=True)
@@ -32,14 +30,7 @@ class ImageCounts:
 
 @dataclass(frozen=True)
 class RunLengths:
-    """Amount of work of a quickstart.
-
-    Args:
-        steps: training steps of each student.
-        teacher_steps: training steps of the teacher, 0 if it is not trained.
-        images: numbers of images.
-        seconds: expected duration of each stage.
-    """
+    """Steps of each student and of the teacher (0 if it is not trained), expected seconds of each stage."""
 
     steps: int
     teacher_steps: int
@@ -54,29 +45,27 @@ class RunLengths:
         """Return the number of steps between two checkpoints of a training stage."""
         return max(1, int(_CHECKPOINT_SECONDS * self.training_steps(stage) / self.seconds[stage]))
 
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any]) -> "RunLengths":
-        """Make it from `dataclasses.asdict`'s output."""
-        return cls(**{**settings, "images": ImageCounts(**settings["images"])})
-
 
 class Plan:
-    """The plan file in the output folder. A folder that was filled with other inputs raises a UserError.
+    """The plan file in the output folder: `inputs` are the options and all else that the result depends on.
 
-    Args:
-        out: output folder.
-        inputs: the user's options and everything else that the result depends on.
+    A folder that was filled with other inputs raises a UserError.
     """
 
     def __init__(self, out: Path, inputs: dict[str, Any]) -> None:
         self._file = out / PLAN_FILE
         self._inputs = json.loads(json.dumps(inputs))
-        found = _read(self._file)
-        self.lengths = RunLengths.from_dict(found["lengths"]) if found and found["lengths"] else None
-        if found is None:
+        former, lengths = _read(self._file) or (None, None)
+        images = ImageCounts(**lengths["images"]) if lengths else None
+        self.lengths = RunLengths(**{**lengths, "images": images}) if lengths else None
+        if former is None:
             self._write(None)
-        else:
-            _check_same_inputs(out, found["inputs"], self._inputs)
+        elif names := [
+            each for each in {**former, **self._inputs} if former.get(each) != self._inputs.get(each)
+        ]:
+            lines = [f"  {name}: then {former.get(name)}, now {self._inputs.get(name)}" for name in names]
+            head, remedy = "was started with other options or data:", "Give another --out-dir, or remove"
+            raise UserError("\n".join([f"{out} {head}", *lines, f"{remedy} {out}."]))
 
     def set_lengths(self, lengths: RunLengths) -> None:
         """Store the lengths, which every later start follows."""
@@ -93,45 +82,27 @@ def lock_output_folder(out: Path) -> Iterator[None]:
     """Make the output folder and refuse other content and a second quickstart in it."""
     if out.exists() and not out.is_dir():
         raise UserError(f"Expected an output folder, found the file {out}. Give another --out-dir.")
-    if not (out / PLAN_FILE).is_file():
-        _check_empty(out)
+    if out.is_dir() and not (out / PLAN_FILE).is_file():
+        others = sorted(path.name for path in out.iterdir() if not path.name.startswith(_LOCK_PREFIX))
+        if others:
+            found = f"{out} holds other files ({', '.join(others[:3])}), and no {PLAN_FILE}."
+            raise UserError(f"{found} Give another --out-dir.")
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
             stack.enter_context(file_lock(out / PLAN_FILE, wait=False))
         except OSError as error:
-            raise UserError(
-                f"Another quickstart is running in {out}. Wait for its end, or give another --out-dir."
-            ) from error
+            remedy = "Wait for its end, or give another --out-dir."
+            raise UserError(f"Another quickstart is running in {out}. {remedy}") from error
         yield
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
     try:
         content = json.loads(file.read_text())
-        return {"inputs": dict(content["inputs"]), "lengths": content["lengths"]}
+        return dict(content["inputs"]), content["lengths"]
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{file} is not the plan of a quickstart ({error}). Give another --out-dir, or remove the file."
-        ) from error
-
-
-def _check_empty(out: Path) -> None:
-    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    others = [name for name in names if not name.startswith(_LOCK_PREFIX)]
-    if others:
-        raise UserError(
-            f"{out} holds other files ({', '.join(others[:3])}), and no {PLAN_FILE}. Give another --out-dir."
-        )
-
-
-def _check_same_inputs(out: Path, former: dict[str, Any], inputs: dict[str, Any]) -> None:
-    names = [name for name in {**former, **inputs} if former.get(name) != inputs.get(name)]
-    if names:
-        lines = [f"  {name}: then {former.get(name)}, now {inputs.get(name)}" for name in names]
-        raise UserError(
-            "\n".join([f"{out} was started with other options or data:", *lines])
-            + f"\nGive another --out-dir, or remove {out}."
-        )
+        remedy = "Give another --out-dir, or remove the file."
+        raise UserError(f"{file} is not the plan of a quickstart ({error}). {remedy}") from error

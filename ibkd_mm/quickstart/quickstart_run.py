@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -18,10 +18,9 @@ from ibkd_mm.config.edit import set_training_length, write_config
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline.store import CacheReader
-from ibkd_mm.quickstart.console import redirect_output
-from ibkd_mm.quickstart.display import Display, Groups
+from ibkd_mm.quickstart.display import Display, redirect_output
 from ibkd_mm.quickstart.plan import ImageCounts, Plan, RunLengths, lock_output_folder
-from ibkd_mm.quickstart.recipe import CACHE_FILE, DataSource, Recipe, ShapesSource
+from ibkd_mm.quickstart.recipe import CACHE_FILE, Recipe, ShapesSource
 from ibkd_mm.quickstart.time_budget import Pace, divide_time, measure, minimum_images, student_threads
 from ibkd_mm.quickstart.user_configs import UserDataSource
 from ibkd_mm.quickstart.worker_pool import Training, run_trainings
@@ -42,6 +41,8 @@ _SEED = 0
 _RESULT_FILE, _CONSOLE_FILE = "result.txt", "console.txt"
 _FEW_STEPS = 50
 _ALREADY_DONE = "already done"
+
+Source: TypeAlias = ShapesSource | UserDataSource
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,7 @@ def run(
         raise UserError("--teacher and --teacher-weights need --data: Shapes come with a teacher.")
     out = Path(out_dir)
     with lock_output_folder(out):
-        source: DataSource = (
-            UserDataSource(Path(data), teacher, teacher_weights) if data else ShapesSource(spec)
-        )
+        source: Source = UserDataSource(Path(data), teacher, teacher_weights) if data else ShapesSource(spec)
         plan = Plan(out, {"minutes": float(minutes), "seed": _SEED, **source.inputs})
         if result := _read_result(out, plan, source.advice):
             return result
@@ -100,7 +99,7 @@ def run(
 class QuickstartRun:
     """One start of a quickstart that may take so many seconds; it skips what former starts have done."""
 
-    def __init__(self, out: Path, source: DataSource, plan: Plan, display: Display, seconds: float) -> None:
+    def __init__(self, out: Path, source: Source, plan: Plan, display: Display, seconds: float) -> None:
         self._out, self._source, self._plan, self._display = out, source, plan, display
         self._deadline = perf_counter() + seconds
 
@@ -112,9 +111,8 @@ class QuickstartRun:
         if recipe.teacher:
             self._train(["teacher"], lengths, usable_cores())
         self._cache(recipe, lengths)
-        for group in self._display.groups:
-            if set(group) & set(_STUDENTS):
-                self._train(group, lengths, student_threads())
+        for group in (group for group in self._display.groups if set(group) & set(_STUDENTS)):
+            self._train(group, lengths, student_threads())
         self._report()
         result = _read_result(self._out, self._plan, self._source.advice)
         assert result is not None
@@ -134,14 +132,13 @@ class QuickstartRun:
             set_training_length(config, lengths.training_steps(stage), lengths.checkpoint_interval(stage))
             write_config(config, self._out / f"{stage}.py")
         self._display.plan(lengths.seconds)
-        self._display.end("pace", _describe(lengths))
+        teacher = f"{lengths.teacher_steps:,} steps of the teacher, " if lengths.teacher_steps else ""
+        images = f"{lengths.images.training:,} training images"
+        self._display.end("pace", f"{images}, {teacher}{lengths.steps:,} steps of each student")
         return recipe, lengths
 
     def _make_plan(self) -> RunLengths:
-        """Time this machine, choose the images that there is time for, and store the lengths of all stages.
-
-        Reading all images of a user may take long: the first ones are enough for timing.
-        """
+        """Plan all stages after timing this machine on the first images, as reading all may take long."""
         available, can_be_reduced = self._source.images, self._source.can_be_reduced
         self._display.begin("data")
         recipe, _ = self._prepare_data(minimum_images(available) if can_be_reduced else available)
@@ -157,16 +154,13 @@ class QuickstartRun:
             self._display.message(warning)
         lengths = self._divide_time(pace, images)  # checking has taken some of the time
         if lengths.steps < _FEW_STEPS:
-            self._display.message(
-                f"There is only time for {lengths.steps} steps, in which a student learns little. Give more "
-                "--minutes."
-            )
+            few = f"There is only time for {lengths.steps} steps, in which a student learns little."
+            self._display.message(f"{few} Give more --minutes.")
         self._source.prepare(self._out, lengths.images)
         self._plan.set_lengths(lengths)
         return lengths
 
     def _prepare_data(self, images: ImageCounts) -> tuple[Recipe, list[str]]:
-        """Write that many images, read them all, and return their configs and warnings about them."""
         self._source.prepare(self._out, images)
         recipe = self._source.recipe(self._out, images)
         return recipe, self._source.check(recipe)
@@ -177,9 +171,10 @@ class QuickstartRun:
 
     def _cache(self, recipe: Recipe, lengths: RunLengths) -> None:
         file = self._out / CACHE_FILE
-        if _is_cached(file, lengths.images.training):
-            self._display.end("cache", _ALREADY_DONE)
-            return
+        with suppress(UserError), CacheReader(file) as reader:  # `cache` reports a broken file
+            if reader.counts()[0] >= lengths.images.training:
+                self._display.end("cache", _ALREADY_DONE)
+                return
         self._display.begin("cache")
         cache(recipe.distilled, out=str(file), progress=partial(self._display.advance, "cache"))
         self._display.end("cache")
@@ -214,7 +209,7 @@ class QuickstartRun:
             file.write_text("\n".join(str(written).splitlines()[:-1]))  # without the path of the page
 
 
-def _stages(*, trains_teacher: bool) -> Groups:
+def _stages(*, trains_teacher: bool) -> list[list[str]]:
     """Return the stages in order; the students train side by side on CPUs, one at a time on a GPU."""
     students = [[stage] for stage in _STUDENTS] if torch.cuda.is_available() else [list(_STUDENTS)]
     teacher = [["teacher"]] if trains_teacher else []
@@ -229,15 +224,3 @@ def _read_result(out: Path, plan: Plan, advice: Sequence[str]) -> QuickstartResu
     files = out / "distilled.py", out / "distilled" / f"iter_{plan.lengths.steps}.pth", out / "student.onnx"
     last = [f"Wrote {page}", f"Next: ibkd export {shlex.join(map(str, files))}"]
     return QuickstartResult(page, "\n".join([*advice, *result.read_text().splitlines(), *last]))
-
-
-def _describe(lengths: RunLengths) -> str:
-    teacher = f"{lengths.teacher_steps:,} steps of the teacher, " if lengths.teacher_steps else ""
-    return f"{lengths.images.training:,} training images, {teacher}{lengths.steps:,} steps of each student"
-
-
-def _is_cached(file: Path, images: int) -> bool:
-    """Return whether a cache has that many images; `cache` reports a broken file."""
-    with suppress(UserError), CacheReader(file) as reader:
-        return reader.counts()[0] >= images
-    return False

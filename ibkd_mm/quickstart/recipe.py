@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mmengine.config import Config
 
@@ -17,8 +17,7 @@ BASELINE = "ibkd_mm::yolov10/yolov10n-seg_shapes-hard_tenth.py"
 DISTILLED = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard_tenth.py"
 CACHE_FILE = "teacher.sqlite"
 
-_TRAINING_IMAGES = 500
-"""In a few minutes a student memorises a tenth of these, so that more labels would help it."""
+_TRAINING_IMAGES = 500  # in a few minutes a student memorises a tenth, so that more labels would help it
 
 
 @dataclass(frozen=True)
@@ -35,43 +34,18 @@ class Recipe:
         return {**teacher, "baseline": self.baseline, "distilled": self.distilled}
 
 
-class DataSource(Protocol):
-    """Images, and the configs that train on them."""
-
-    inputs: dict[str, Any]
-    """Everything that the data and configs depend on, to compare with a former start."""
-    images: ImageCounts
-    """Available images."""
-    can_be_reduced: bool
-    """Whether images may be left out if there is no time for them."""
-    messages: list[str]
-    """What the user should know about the data."""
-    advice: list[str]
-    """What the user should know about the result."""
-
-    def prepare(self, out: Path, images: ImageCounts) -> None:
-        """Write that many images or their annotations to the output folder, unless they are there."""
-
-    def recipe(self, out: Path, images: ImageCounts) -> Recipe:
-        """Return the configs for the prepared data."""
-
-    def check(self, recipe: Recipe) -> list[str]:
-        """Raise a UserError if the prepared data have errors; return warnings about them."""
-
-
 class ShapesSource:
-    """Generated Shapes as in the two shipped configs, a tenth of them labelled.
+    """Generated Shapes as in the two shipped configs, a tenth labelled; `spec` overrides their settings.
 
-    Args:
-        spec: settings of `ShapesSpec` that differ from those of the configs.
+    `inputs` is all that the data and configs depend on, to compare with a former start. `messages` are about
+    the data, `advice` is about the result. If `can_be_reduced`, images may be left out for lack of time.
     """
 
     can_be_reduced = False
     advice: list[str] = []
 
     def __init__(self, spec: dict[str, Any] | None = None) -> None:
-        self._baseline, self._distilled = load_config(BASELINE), load_config(DISTILLED)
-        configs = self._baseline, self._distilled
+        configs = self._baseline, self._distilled = load_config(BASELINE), load_config(DISTILLED)
         dataset = self._baseline.train_dataloader.dataset
         former_images = dataset.spec.train
         self._spec = {**dataset.spec, "train": _TRAINING_IMAGES, **(spec or {})}
@@ -96,11 +70,10 @@ class ShapesSource:
             self._distilled.teacher_cache.path: str(out.resolve() / CACHE_FILE),
             self._baseline.train_dataloader.dataset.data_root: str(_shapes_folder(out)),
         }
-        configs = (replace_path_prefixes(each, prefixes) for each in (self._baseline, self._distilled))
-        return Recipe(*configs)
+        return Recipe(*(replace_path_prefixes(each, prefixes) for each in (self._baseline, self._distilled)))
 
     def check(self, recipe: Recipe) -> list[str]:
-        """Do nothing: generated images have no errors."""
+        """Return no warnings: generated images have no errors."""
         return []
 
 

@@ -23,32 +23,19 @@ from ibkd_mm.utils.cores import usable_cores
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
-_MIN_STEPS = 2
-_MIN_IMAGES = 20
-"""Labelled and validation images that are used even if there is no time for them."""
-_TIMED_STEPS = 3
-_START_SECONDS, _FIGURES_SECONDS = 15.0, 25.0
-"""Time in which a training starts, and in which a report times the models and draws its figures."""
-_SIDE_BY_SIDE = 1.2
-"""Duration of a step next to another training, with distillation, over that of one alone on as many cores."""
-_SCORING = 1.5
-"""Duration of an evaluation over that of its predictions."""
-_TEACHER_SHARE = 0.4
-"""Share of the training time that is the teacher's."""
-_CACHE_SHARE, _VALIDATION_SHARE = 0.25, 0.2
-"""Shares of all time; images for which they are not enough are left out."""
+_TIMED_STEPS, _MIN_STEPS = 3, 2
+_MIN_IMAGES = 20  # labelled and validation images that are used even if there is no time for them
+_START_SECONDS = 15.0  # in which a training starts
+_FIGURES_SECONDS = 25.0  # in which a report times the models and draws its figures
+_SIDE_BY_SIDE = 1.2  # duration of a distilled step next to another training over one alone on as many cores
+_SCORING = 1.5  # duration of an evaluation over that of its predictions
+_TEACHER_SHARE = 0.4  # of the training time
+_CACHE_SHARE, _VALIDATION_SHARE = 0.25, 0.2  # of all time; images for which they are not enough are left out
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Measured seconds.
-
-    Args:
-        step: a training step of both students.
-        teacher_step: a training step of the teacher, 0 if it is not trained.
-        teacher_image: prediction of an image by the teacher.
-        student_image: prediction of an image by the student.
-    """
+    """Measured seconds; a step is that of both students, the teacher's is 0 if it is not trained."""
 
     step: float
     teacher_step: float
@@ -73,21 +60,17 @@ def measure(recipe: Recipe) -> Pace:
     preprocessor = student.data_preprocessor
     student_image = _time_image(partial(student, mode="predict"), preprocessor, baseline)
     torch.set_num_threads(all_threads)
-    teacher_image = _time_image(FrozenTeacher(_teacher(recipe), preprocessor).predict, preprocessor, baseline)
+    if recipe.teacher:  # which is as fast before its training
+        teacher = MODELS.build(recipe.teacher.model).to(DEVICE).eval()
+    else:
+        model = recipe.distilled.model
+        teacher = build_teacher(model.teacher, model.get("teacher_ckpt")).to(DEVICE)
+    teacher_image = _time_image(FrozenTeacher(teacher, preprocessor).predict, preprocessor, baseline)
     teacher_step = _time_step(recipe.teacher) if recipe.teacher else 0.0
     return Pace(step, teacher_step, teacher_image, student_image)
 
 
-def _teacher(recipe: Recipe) -> Any:
-    """Build the teacher; one that will be trained is as fast before its training."""
-    if recipe.teacher:
-        return MODELS.build(recipe.teacher.model).to(DEVICE).eval()
-    model = recipe.distilled.model
-    return build_teacher(model.teacher, model.get("teacher_ckpt")).to(DEVICE)
-
-
 def _time_step(config: Config) -> float:
-    """Time training steps after one that fills caches."""
     dataset = DATASETS.build(config.train_dataloader.dataset)
     model = MODELS.build(config.model).to(DEVICE).train()
     to_memory_format(model, config.get("memory_format"))
@@ -153,7 +136,6 @@ def minimum_images(available: ImageCounts) -> ImageCounts:
 
 
 def _reduce(seconds: float, pace: Pace, available: ImageCounts) -> ImageCounts:
-    """Return the numbers of images that there is time for; labelled images come first."""
     training = max(_MIN_IMAGES, int(_CACHE_SHARE * seconds / pace.teacher_image))
     labelled = min(available.labelled, training)
     # the student is evaluated after its training and twice in the report, the teacher once in each

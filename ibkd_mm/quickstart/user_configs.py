@@ -33,8 +33,7 @@ TEACHER = "ibkd_mm::mask2former/mask2former_tiny_nuclei.py"
 _MAX_SIDE = 640 if torch.cuda.is_available() else 320
 _DIVISOR = 32
 _PSEUDO_LABEL_THR = 0.5
-_MIN_LABELLED_SHARE = 1 / 4
-"""Minimum share of labelled images among those that a distilled student trains on."""
+_MIN_LABELLED_SHARE = 1 / 4  # of the images that a distilled student trains on
 _SHOWN_FOLDERS, _SHOWN_CLASSES = 5, 10
 _WEAK_TEACHER = (
     "Teacher: a small Mask2Former, trained first. After so few minutes it is a WEAK teacher, and a student "
@@ -44,13 +43,7 @@ _WEAK_TEACHER = (
 
 
 class UserDataSource:
-    """COCO data of a user, and configs of YOLOv10-N and a Mask2Former that fit them.
-
-    Args:
-        path: a COCO JSON, or a folder with one.
-        teacher: config of a Mask2Former for the same classes; else a small one is trained first.
-        weights: checkpoint of that teacher.
-    """
+    """COCO data of a user, and configs of YOLOv10-N and a Mask2Former that fit them; see `ShapesSource`."""
 
     can_be_reduced = True
 
@@ -60,8 +53,8 @@ class UserDataSource:
         data = read_user_data(path)
         self._teacher, self._weights = _absolute(teacher), _absolute(weights)
         if self._teacher and self._weights:
-            classes = _require_teacher_classes(self._teacher, self._weights, data.classes)
-            data = dataclasses.replace(data, classes=classes)
+            ordered = _require_teacher_classes(self._teacher, self._weights, data.classes)
+            data = dataclasses.replace(data, classes=ordered)
         self._data, self.images = data, data.counts
         configs = {name: load_config(name) for name in (STUDENT, DISTILLED, self._teacher or TEACHER)}
         self.inputs = {
@@ -74,7 +67,12 @@ class UserDataSource:
             "configs": hash_configs(configs),
         }
         self.advice = [] if teacher else [_WEAK_TEACHER]
-        self.messages = [_describe(data, path), *_describe_ignored(data, path), *self.advice]
+        count, classes = data.counts, ", ".join(data.classes[:_SHOWN_CLASSES])
+        description = (
+            f"Data: {path}: {count.labelled:,} labelled and {count.unlabelled:,} unlabelled training images, "
+            f"{count.validation:,} validation images; {len(data.classes)} classes: {classes}."
+        )
+        self.messages = [description, *_describe_ignored(data, path), *self.advice]
 
     def prepare(self, out: Path, images: ImageCounts) -> None:
         """Write annotation files for that many images."""
@@ -105,17 +103,7 @@ class UserDataSource:
         return [f"`ibkd check` has {warnings:,} warnings about the data."] if warnings else []
 
 
-def _describe(data: UserData, path: Path) -> str:
-    count = data.counts
-    return (
-        f"Data: {path}: {count.labelled:,} labelled and {count.unlabelled:,} unlabelled training images, "
-        f"{count.validation:,} validation images; {len(data.classes)} classes: "
-        f"{', '.join(data.classes[:_SHOWN_CLASSES])}."
-    )
-
-
 def _describe_ignored(data: UserData, path: Path) -> list[str]:
-    """Name the folders whose images are not used, those with most images first."""
     if not data.ignored_folders:
         return []
     ordered = sorted(data.ignored_folders.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -162,13 +150,11 @@ def _config_classes(config: Config) -> tuple[str, ...]:
 
 
 def _image_side(data: UserData) -> int:
-    """Return the side of the square images to train on, in pixels."""
     longest = max(max(image.width, image.height) for image in (*data.labelled, *data.validation))
     return min(_MAX_SIDE, -(-longest // _DIVISOR) * _DIVISOR)
 
 
 def _fit_to_data(config: Config, folder: Path, data: UserData, images: ImageCounts) -> Config:
-    """Copy a config with its image size, datasets and metrics replaced by those of the data."""
     former, side = tuple(config.size), _image_side(data)
 
     def resize(value: Any) -> Any:
@@ -192,7 +178,6 @@ def _fit_to_data(config: Config, folder: Path, data: UserData, images: ImageCoun
 
 
 def _add_distillation(baseline: Config, distillation: Config, cache: str, images: ImageCounts) -> Config:
-    """Copy the student's config and add the teacher, losses and cached instances of the distillation."""
     config = Config(baseline.to_dict())
     config.model = ConfigDict({**distillation.model, "architecture": config.model})
     config.default_hooks = {**(baseline.get("default_hooks") or {}), **distillation.default_hooks}
@@ -204,13 +189,10 @@ def _add_distillation(baseline: Config, distillation: Config, cache: str, images
     if not images.unlabelled:
         mosaic.dataset = labelled
         return config
-    load_image, *_ = mosaic.dataset.pipeline
     pseudo_labels = {**load_instances, "pseudo_label_thr": _PSEUDO_LABEL_THR}
-    unlabelled = {
-        **mosaic.dataset,
-        "pipeline": [load_image, {"type": "ibkd_mm.NoAnnotations"}, pseudo_labels],
-        "indices": list(range(images.labelled, images.training)),
-    }
+    pipeline = [mosaic.dataset.pipeline[0], {"type": "ibkd_mm.NoAnnotations"}, pseudo_labels]
+    indices = list(range(images.labelled, images.training))
+    unlabelled = {**mosaic.dataset, "pipeline": pipeline, "indices": indices}
     ratio = _MIN_LABELLED_SHARE / (1 - _MIN_LABELLED_SHARE)
     times = max(1, round(ratio * images.unlabelled / images.labelled))
     repeated = {"type": "RepeatDataset", "times": times, "dataset": labelled}

@@ -2,13 +2,18 @@
 
 import hashlib
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from PIL import Image
+
+from ibkd_mm.data_check.images import ImageFile, read_header, read_image
 from ibkd_mm.datasets.image_folder import IMAGE_SUFFIXES
 from ibkd_mm.errors import UserError
 from ibkd_mm.quickstart.coco_input import (
@@ -18,7 +23,6 @@ from ibkd_mm.quickstart.coco_input import (
     read_coco,
     write_coco,
 )
-from ibkd_mm.quickstart.image_sizes import size_of
 from ibkd_mm.quickstart.plan import ImageCounts
 from ibkd_mm.utils.atomic import atomic_write
 from ibkd_mm.utils.digest import hash_of_file
@@ -26,24 +30,13 @@ from ibkd_mm.utils.digest import hash_of_file
 TRAIN_FILE, VAL_FILE = "train.json", "val.json"
 
 _UNLABELLED_FOLDER = re.compile("unlabell?ed", re.IGNORECASE)
-"""Matches folders whose images are used without labels."""
 _VALIDATION_SHARE = 0.2
-_MAX_TRAINING, _MAX_VALIDATION = 4000, 500
-"""More images than any quickstart has time for. The file names decide which ones are used."""
+_MAX_TRAINING, _MAX_VALIDATION = 4000, 500  # more than any quickstart has time for; file names decide which
 
 
 @dataclass(frozen=True)
 class UserData:
-    """A user's images, each kind in the order in which it is used.
-
-    Args:
-        classes: names of the classes in the order of their labels.
-        labelled: labelled training images.
-        unlabelled: unlabelled training images, for which the teacher's predictions are the labels.
-        validation: validation images.
-        annotation_files: the user's annotation files.
-        ignored_folders: folders whose images are not used, with their numbers of images.
-    """
+    """A user's images in the order of use, classes in that of their labels, and numbers of ignored images."""
 
     classes: tuple[str, ...]
     labelled: Sequence[AnnotatedImage]
@@ -70,8 +63,7 @@ class UserData:
 def read_user_data(path: Path) -> UserData:
     """Read a COCO JSON, or a folder with such annotations and more images.
 
-    Images without annotations and, in a folder, images next to the listed ones are unlabelled. Without a
-    validation file, a fifth of the labelled images is held out.
+    Images without annotations and, in a folder, images next to the listed ones are unlabelled.
     """
     train, val = find_annotation_files(path)
     classes, images = read_coco(train)
@@ -106,9 +98,9 @@ def read_user_data(path: Path) -> UserData:
 
 
 def _find_unlisted(path: Path, listed: Iterable[AnnotatedImage]) -> tuple[set[Path], Counter[Path]]:
-    """Find images next to listed ones and in folders named "unlabelled", and count those in other folders.
+    """Find images next to listed ones and in folders named "unlabelled".
 
-    Images in other folders are not used because many are label maps or drawings.
+    Images in other folders are only counted because many are label maps or drawings.
     """
     if not path.is_dir():
         return set(), Counter()
@@ -168,3 +160,15 @@ def _in_order(images: Iterable[AnnotatedImage]) -> list[AnnotatedImage]:
 @cache
 def _without_annotations(file: Path) -> AnnotatedImage:
     return AnnotatedImage(file, *size_of(file))
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    """Return width and height of an image as the loader turns it, (0, 0) if it cannot be read."""
+    with warnings.catch_warnings(), suppress(Exception):  # decoders raise exceptions of any type
+        warnings.simplefilter("ignore")  # about large images
+        with Image.open(file) as image:
+            if image.format != "PNG" or "exif" in image.info:
+                return read_header(image).size(apply_exif=True)
+            if b"eXIf" not in file.read_bytes():  # it may follow the pixels
+                return image.size
+    return read_image(ImageFile(str(file))).size(apply_exif=True)  # decodes all, which takes far longer

@@ -27,15 +27,12 @@ sys.exit(main())
 """
 COMMAND = (sys.executable, "-c", _MAIN, "train")
 _POLL_SECONDS = 0.5
-_STOP_SECONDS = 60.0
-"""Time that a stopped training has for its last checkpoint."""
+_STOP_SECONDS = 60.0  # that a stopped training has for its last checkpoint
 _SHOWN_LINES = 15
 _ERROR = "ibkd train: error: "
-_FIRST_STEP = "Checkpoints will be saved to"
-"""Starts the message that mmengine logs right before the first step."""
+_FIRST_STEP = "Checkpoints will be saved to"  # logged by mmengine right before the first step
 _WARNING = re.compile(r" - WARNING - (.+)\n")
 _LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -79,15 +76,7 @@ def run_trainings(
     warn: Callable[[str], None],
     command: Sequence[str] = COMMAND,
 ) -> None:
-    """Run trainings side by side to their ends; if one fails or on Ctrl-C, all save a checkpoint and stop.
-
-    Args:
-        trainings: trainings to start or to resume.
-        on_step: called with a training and the step that it has reached.
-        on_end: called with a training that has ended.
-        warn: called with each warning of a training.
-        command: command that trains, without its arguments.
-    """
+    """Run trainings side by side to their ends; if one fails or on Ctrl-C, all save a checkpoint and stop."""
     processes: list[_Process] = []
     try:
         for training in trainings:
@@ -95,7 +84,7 @@ def run_trainings(
         running = list(processes)
         while running:
             time.sleep(_POLL_SECONDS)
-            ended = [process for process in running if process.has_ended()]
+            ended = [process for process in running if process.popen.poll() is not None]
             for process in running:
                 process.report(on_step, warn)
             for process in ended:
@@ -104,14 +93,15 @@ def run_trainings(
                 running.remove(process)
     finally:
         for process in processes:
-            process.stop()
+            process.popen.terminate()
         for process in processes:
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                process.popen.wait(_STOP_SECONDS)
+            process.popen.kill()
+            process.popen.wait()
 
 
 class _Process:
-    """The running process of a training."""
-
     def __init__(self, training: Training, command: Sequence[str]) -> None:
         training.work_dir.mkdir(parents=True, exist_ok=True)
         self.training = training
@@ -122,7 +112,7 @@ class _Process:
             _remove_unvalidated_checkpoint(training)
             self._former_starts = len(training.scalar_files())
             self._start = console.tell()
-            self._process = subprocess.Popen(
+            self.popen = subprocess.Popen(
                 [*command, str(training.config), "--work-dir", str(training.work_dir), "--resume"],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -131,9 +121,6 @@ class _Process:
                 start_new_session=True,  # Ctrl-C reaches this process only, which then stops the trainings
                 preexec_fn=partial(_stop_with_parent, os.getpid()) if sys.platform == "linux" else None,
             )
-
-    def has_ended(self) -> bool:
-        return self._process.poll() is not None
 
     def report(self, on_step: Callable[[Training, int], None], warn: Callable[[str], None]) -> None:
         """Pass on a new step and new warnings. Warnings before the first step are those of other packages."""
@@ -148,28 +135,15 @@ class _Process:
         self._warnings = len(warnings)
 
     def check_exit_code(self) -> None:
-        """Raise a UserError if the training failed."""
-        if self._process.returncode == 0:
+        if self.popen.returncode == 0:
             return
         output, folder = self._output().rstrip(), self.training.work_dir
         _, is_explained, error = output.rpartition(_ERROR)
         if is_explained:
             raise UserError(f"The training in {folder} stopped: {error}")
-        lines = output.splitlines()[-_SHOWN_LINES:]
-        code, console = self._process.returncode, self.training.console
+        code, console = self.popen.returncode, self.training.console
         message = f"The training in {folder} ended with exit code {code}. The last lines of {console}:"
-        raise UserError("\n".join([message, *lines]))
-
-    def stop(self) -> None:
-        """Ask it to save a checkpoint and exit."""
-        self._process.terminate()
-
-    def wait(self) -> None:
-        """Wait for its end; kill it if that takes too long."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_SECONDS)
-        self._process.kill()
-        self._process.wait()
+        raise UserError("\n".join([message, *output.splitlines()[-_SHOWN_LINES:]]))
 
     def _output(self) -> str:
         with self.training.console.open("rb") as console:
@@ -178,10 +152,9 @@ class _Process:
 
 
 def _remove_unvalidated_checkpoint(training: Training) -> None:
-    """Remove the final checkpoint of a training that was killed during its validation.
+    """Repeat the last steps of a training killed during its validation, which follows a training step only.
 
-    A validation follows a training step, so the last steps are repeated. A training that a signal stops keeps
-    a checkpoint of its own, `preempted.pth`, which is validated on resuming.
+    A training that a signal stops keeps a checkpoint of its own, `preempted.pth`, validated on resuming.
     """
     last = last_checkpoint(training.work_dir)
     if last and last.name == training.final_checkpoint.name and not training.is_complete():
@@ -190,6 +163,6 @@ def _remove_unvalidated_checkpoint(training: Training) -> None:
 
 def _stop_with_parent(parent: int) -> None:
     """Make Linux send SIGTERM to this process when its parent ends, however that happens."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:  # it ended before the call
         os._exit(os.EX_TEMPFAIL)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.dataset import RepeatDataset
+from mmengine.registry import Registry
 
 from ibkd_mm.config.walk import DROP, changed, leaf_datasets, walk
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import DATASETS, TRANSFORMS
-from ibkd_mm.report.groups import DATA, SCHEDULE, Group, configured_class, effective
+from ibkd_mm.report.groups import DATA, SCHEDULE, Group, effective
 from ibkd_mm.report.training_run import UNKNOWN
 
 _MAX_LINES = 20
@@ -20,7 +21,13 @@ def check_comparable(groups: Sequence[Group], *, allowed: bool) -> list[str]:
 
     Raises UserError if there are any and `allowed` is False.
     """
-    found = [line for other in groups[1:] for line in differences(groups[0], other)] + unfinished(groups)
+    found = [line for other in groups[1:] for line in differences(groups[0], other)]
+    found += [
+        f"{run.work_dir}: last validated at {run.unit} {run.log.reached} of {run.end} ({group.label})"
+        for group in groups
+        for run in group.runs
+        if run.log.reached < run.end
+    ]
     if found and not allowed:
         shown = [f"  {line}" for line in found[:_MAX_LINES]]
         more = [f"  and {len(found) - _MAX_LINES} more"] if len(found) > _MAX_LINES else []
@@ -44,18 +51,7 @@ def differences(first: Group, second: Group) -> list[str]:
     ]
 
 
-def unfinished(groups: Sequence[Group]) -> list[str]:
-    """Return the trainings that were not validated at their end, one line each."""
-    return [
-        f"{run.work_dir}: last validated at {run.unit} {run.log.reached} of {run.end} ({group.label})"
-        for group in groups
-        for run in group.runs
-        if run.log.reached < run.end
-    ]
-
-
 def _compared_settings(group: Group) -> dict[str, Any]:
-    """Return the settings that must be equal, by dotted path."""
     run = group.first
     settings = effective({key: run.config.get(key) for key in (*SCHEDULE, *DATA)})
     if run.unit == "step":  # in epochs, more images make the training longer
@@ -67,11 +63,7 @@ def _compared_settings(group: Group) -> dict[str, Any]:
         **changed(settings, _drop_teacher_transform),
         "student": effective(group.student),
     }
-    return {
-        path: value
-        for path, value in walk(compared)
-        if not isinstance(value, dict | list | tuple) or not value
-    }
+    return {key: leaf for key, leaf in walk(compared) if not (leaf and isinstance(leaf, dict | list | tuple))}
 
 
 def _labelled_images(settings: Any) -> Any:
@@ -80,11 +72,15 @@ def _labelled_images(settings: Any) -> Any:
     def change(node: Any, _: Any) -> Any:
         if not isinstance(node, dict):
             return node
-        kind = configured_class(DATASETS, node)
+        kind = _configured_class(DATASETS, node)
         if isinstance(kind, type) and issubclass(kind, RepeatDataset):
             return _labelled_images(node["dataset"])
         datasets = node.get("datasets", [])
-        labelled = [dataset for dataset in datasets if not _is_unlabelled(dataset)]
+        labelled = [
+            dataset
+            for dataset in datasets
+            if not (all(map(_removes_labels, leaf_datasets(dataset))) or _removes_labels(dataset))
+        ]
         if len(labelled) == 1:
             return _labelled_images(labelled[0])
         if len(labelled) < len(datasets):
@@ -92,10 +88,6 @@ def _labelled_images(settings: Any) -> Any:
         return node
 
     return changed(settings, change)
-
-
-def _is_unlabelled(dataset: dict[str, Any]) -> bool:
-    return all(map(_removes_labels, leaf_datasets(dataset))) or _removes_labels(dataset)
 
 
 def _removes_labels(dataset: dict[str, Any]) -> bool:
@@ -107,4 +99,13 @@ def _drop_teacher_transform(node: Any, _: Any) -> Any:
 
 
 def _has_mark(step: dict[str, Any], mark: str) -> bool:
-    return bool(getattr(configured_class(TRANSFORMS, step), mark, False))
+    return bool(getattr(_configured_class(TRANSFORMS, step), mark, False))
+
+
+def _configured_class(registry: Registry, settings: dict[str, Any]) -> Any:
+    """Return the class that `type` names; None if it is unknown here, as a user's own class may be."""
+    kind = settings.get("type")
+    try:
+        return registry.get(kind) if isinstance(kind, str) else kind
+    except Exception:  # looking for the class imports its package, which may fail in any way
+        return None

@@ -1,7 +1,7 @@
 """Run the models of a report: predictions and metrics on the validation set, and speed."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,10 +37,6 @@ from ibkd_mm.utils.silence import quiet
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 _ROUNDS, _WARMUP = 20, 3
-_CLASS_AP = "_precision"
-
-OnProgress = Callable[[int], None]
-"""Called with the number of images that a model has predicted."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,6 @@ def _to_rle(mask: Any, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _make_palette(count: int) -> list[tuple[int, int, int]]:
-    """Return colours that are evenly spaced in hue."""
     hues = np.array([[[180 * index // count, 200, 230] for index in range(count)]], np.uint8)
     return [tuple(map(int, color)) for color in cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[0]]  # type: ignore[misc]
 
@@ -143,18 +138,21 @@ def open_teacher(teacher: Any, checkpoint: str | None, student: dict[str, Any]) 
     return OpenedModel(settings, model, FrozenTeacher(model, preprocessor).predict, preprocessor)
 
 
-def evaluate(model: OpenedModel, validation: ValidationSet, on_progress: OnProgress) -> ModelResult:
-    """Evaluate a model on the validation set."""
-    evaluation = Evaluation(model.predict, model.preprocessor, validation.loader, validation.evaluator)
+def evaluate(model: OpenedModel, data: ValidationSet, on_progress: Callable[[int], None]) -> ModelResult:
+    """Evaluate a model on the validation set; the progress is the number of predicted images."""
+    evaluation = Evaluation(model.predict, model.preprocessor, data.loader, data.evaluator)
     predictions: list[list[Instance]] = []
     for samples in evaluation:
         for sample in samples:
-            limit = len(validation.images[len(predictions)].ground_truth)
+            limit = len(data.images[len(predictions)].ground_truth)
             predictions.append(_most_confident(sample.pred_instances, limit))
         on_progress(len(predictions))
     with quiet(MMLogger.get_current_instance()):
-        metrics = evaluation.metrics()
-    return _make_result(metrics, predictions, validation.classes)
+        # -1 and NaN mean that there was no instance
+        metrics = {name: float(value) for name, value in evaluation.metrics().items() if value >= 0}
+    class_keys = {f"coco/{name}_precision": name for name in data.classes}
+    class_ap = {name: metrics.pop(key) for key, name in class_keys.items() if key in metrics}
+    return ModelResult(metrics, class_ap, predictions)
 
 
 def _most_confident(instances: Any, limit: int) -> list[Instance]:
@@ -167,19 +165,6 @@ def _most_confident(instances: Any, limit: int) -> list[Instance]:
         Instance(_to_rle(mask, mask["size"]), int(label), float(score))
         for mask, label, score in zip(masks, chosen.labels, chosen.scores, strict=True)
     ]
-
-
-def _make_result(
-    metrics: dict[str, Any], predictions: list[list[Instance]], classes: Sequence[str]
-) -> ModelResult:
-    """Separate AP by class from the other metrics; drop -1 and NaN, which mean that there was no instance."""
-    valid = {name: float(value) for name, value in metrics.items() if value >= 0}
-    class_keys = {f"coco/{name}{_CLASS_AP}": name for name in classes}
-    return ModelResult(
-        {name: value for name, value in valid.items() if name not in class_keys},
-        {name: valid[key] for key, name in class_keys.items() if key in valid},
-        predictions,
-    )
 
 
 def time_models(models: dict[str, OpenedModel], validation: ValidationSet) -> list[Speed]:

@@ -1,23 +1,22 @@
 """Groups of training runs that differ in their seed alone."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from mmengine.registry import Registry
-
 from ibkd_mm.benchmark.benchmark_model import unique_names
+from ibkd_mm.config.load import student_config
 from ibkd_mm.config.walk import DROP, changed
 from ibkd_mm.errors import UserError
-from ibkd_mm.registry import MODELS
 from ibkd_mm.report.training_run import Run
 
 BASELINE, DISTILLED = "baseline", "distilled"
 
 SCHEDULE = ("train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks", "auto_scale_lr")
 DATA = ("train_dataloader", "val_dataloader", "val_evaluator")
+# These change the speed of a training or the times of its validations, but not its result.
 _HOOKS_WITHOUT_EFFECT = {
     *("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint", "visualization"),
     *("data_position", "preemption"),
@@ -26,7 +25,6 @@ _WITHOUT_EFFECT = {
     *("num_workers", "persistent_workers", "prefetch_factor", "pin_memory"),
     *("val_interval", "val_begin", "dynamic_intervals"),
 }
-"""Settings that change the speed of a training or the times of its validations, but not its result."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,12 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     for run in sorted(runs, key=lambda run: _role(run) != BASELINE):
         recipes.setdefault(_recipe(run), []).append(run)
     groups = [sorted(recipe, key=lambda run: (run.seed is None, run.seed)) for recipe in recipes.values()]
-    for group in groups:
-        _check_different_seeds(group)
+    for first, second in (pair for group in groups for pair in pairwise(group)):
+        if first.seed == second.seed is not None:
+            raise UserError(
+                f"Expected one run per seed, found {first.work_dir} and {second.work_dir} with the same "
+                f"settings and the same seed, {first.seed}. Leave one of them out."
+            )
     labels = [label for role in (BASELINE, DISTILLED) for label in _labels(groups, role)]
     return [Group(label, tuple(group)) for label, group in zip(labels, groups, strict=True)]
 
@@ -72,21 +74,6 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 def effective(settings: Any) -> Any:
     """Copy settings without those that have no effect on the result."""
     return changed(settings, lambda value, key: DROP if key in _WITHOUT_EFFECT else value)
-
-
-def configured_class(registry: Registry, settings: Mapping[str, Any]) -> Any:
-    """Return the class that `type` names; None if it is unknown here, as a user's own class may be."""
-    kind = settings.get("type")
-    try:
-        return registry.get(kind) if isinstance(kind, str) else kind
-    except Exception:  # looking for the class imports its package, which may fail in any way
-        return None
-
-
-def student_config(model: Any) -> Any:
-    """Return the student's config in that of a distillation; the config of any other model as it is."""
-    find = getattr(configured_class(MODELS, model), "student_config", None)
-    return model if find is None else find(model)
 
 
 def _role(run: Run) -> str:
@@ -101,15 +88,6 @@ def _recipe(run: Run) -> str:
         name: hook for name, hook in hooks.items() if name not in _HOOKS_WITHOUT_EFFECT
     }
     return json.dumps([effective(recipe), run.load_from, run.processes], sort_keys=True, default=str)
-
-
-def _check_different_seeds(runs: Sequence[Run]) -> None:
-    for first, second in pairwise(runs):
-        if first.seed == second.seed is not None:
-            raise UserError(
-                f"Expected one run per seed, found {first.work_dir} and {second.work_dir} with the same "
-                f"settings and the same seed, {first.seed}. Leave one of them out."
-            )
 
 
 def _labels(groups: Sequence[Sequence[Run]], role: str) -> list[str]:

@@ -13,16 +13,12 @@ from ibkd_mm.visual.overlay import Image, overlay
 
 MAX_IMAGES = 6
 GROUND_TRUTH = "ground truth"
-_MAX_SIDE = 320
-"""Longest side of a drawn image, in pixels; small images are enlarged."""
+_MAX_SIDE = 320  # of a drawn image, in pixels; small images are enlarged
 
 
 @dataclass(frozen=True)
 class ComparedImage:
-    """One image with the ground truth and each model's predictions, by caption.
-
-    `iou` is the mean best mask IoU of each model; `labels` are the indices of all drawn classes.
-    """
+    """One image with ground truth and predictions by caption, each model's mean IoU, and drawn classes."""
 
     name: str
     drawings: dict[str, Image]
@@ -32,8 +28,6 @@ class ComparedImage:
 
 def mean_best_iou(predictions: Sequence[Instance], ground_truth: Sequence[Instance]) -> float:
     """Return the best mask IoU of a prediction of the same class, averaged over the ground truth."""
-    if not ground_truth:
-        raise ValueError("The mean needs at least one ground truth instance.")
     if not predictions:
         return 0.0
     masks = [[instance.mask for instance in instances] for instances in (predictions, ground_truth)]
@@ -55,9 +49,7 @@ def rank_by_difference(results: ModelResults, baseline: str, distilled: Sequence
     return [index for index in sorted(gaps, key=lambda index: -gaps[index]) if gaps[index] > 0][:MAX_IMAGES]
 
 
-def compare_images(
-    results: ModelResults, baseline: str | None, distilled: Sequence[str]
-) -> list[ComparedImage]:
+def compare_images(results: ModelResults, baseline: str, distilled: Sequence[str]) -> list[ComparedImage]:
     """Draw the images that differ most: ground truth, teachers, baseline, distilled students."""
     students = [label for label in distilled if label in results.models]
     if baseline not in results.models or not students:
@@ -89,8 +81,7 @@ def _draw(image: Image, instances: Sequence[Instance], results: ModelResults) ->
     """Draw instances without class names, which would overlap; the most confident on top."""
     instances = sorted(instances, key=lambda instance: instance.score)
     height, width = image.shape[:2]
-    masks = np.array([rle.decode(instance.mask) for instance in instances], np.uint8)
-    masks = masks.reshape(-1, height, width)
+    masks = np.array([rle.decode(each.mask) for each in instances], np.uint8).reshape(-1, height, width)
     scale = _MAX_SIDE // max(height, width)
     if not scale:  # shrink before drawing, so that outlines are as thin as in other images
         shrink = _MAX_SIDE / max(height, width)

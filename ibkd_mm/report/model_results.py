@@ -5,15 +5,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-Rle = dict[str, Any]
-"""A mask in COCO's format: `size` and compressed `counts` as a str."""
-
 
 @dataclass(frozen=True)
 class Instance:
-    """A ground truth or predicted instance."""
+    """A ground truth or predicted instance; its mask is COCO's RLE with compressed `counts` as a str."""
 
-    mask: Rle
+    mask: dict[str, Any]
     label: int
     score: float = 1.0
 
@@ -28,12 +25,9 @@ class ValidationImage:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """Metrics and predictions of one model on the whole validation set.
+    """Metrics by name and mask AP by class, between 0 and 1, and predictions of one model.
 
-    Args:
-        metrics: metrics by the evaluator's names, between 0 and 1.
-        class_ap: mask AP by class name; empty if the evaluator does not report it.
-        predictions: for each image as many instances as its ground truth has, the most confident first.
+    Of each image it has as many predictions as there is ground truth, the most confident first.
     """
 
     metrics: dict[str, float]
@@ -54,29 +48,21 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class Speed:
-    """Size of a model, and its time for one image."""
+    """Size of a model, its time for one image, and the ratio of its network's time to the first model's."""
 
     name: str
     parameters: int
     network_ms: float
     pipeline_ms: float | None
     ratio: float
-    """Time of the network relative to the first model's."""
 
 
 @dataclass(frozen=True)
 class ModelResults:
-    """Results of all models of a report.
+    """Results of all models of a report, by the labels of groups and teachers.
 
-    Args:
-        models: results by the labels of groups and teachers.
-        teacher_of: label of the teacher by the label of the distilled group.
-        images: the validation images.
-        classes: class names.
-        palette: one RGB colour per class.
-        speeds: speeds of the models, measured in the same rounds.
-        hardware: the hardware they ran on.
-        missing: reason why results are missing, if any are.
+    `teacher_of` has the teacher's label of each distilled group, `palette` an RGB colour for each class, and
+    `missing` the reason why results are missing, if any are.
     """
 
     models: dict[str, ModelResult] = field(default_factory=dict)

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from functools import cache
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,17 +52,16 @@ class _Model(NamedTuple):
     open: Callable[[], OpenedModel]
 
 
+@dataclass(frozen=True)
 class _ModelRuns:
-    def __init__(
-        self,
-        config: dict[str, Any],
-        validation: ValidationSet,
-        folder: Path,
-        on_progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self._config, self._validation, self._folder = config, validation, folder
-        self._on_progress = on_progress
-        self._data = config["val_dataloader"]["dataset"], config["val_evaluator"], validation.digest
+    config: dict[str, Any]
+    validation: ValidationSet
+    folder: Path
+    on_progress: Callable[[int, int], None] | None
+
+    @property
+    def data(self) -> tuple[Any, ...]:
+        return self.config["val_dataloader"]["dataset"], self.config["val_evaluator"], self.validation.digest
 
     def run(self, groups: Sequence[Group]) -> ModelResults:
         teacher_of = _label_teachers(groups)
@@ -73,16 +72,16 @@ class _ModelRuns:
         failures = []
         for label, model in models.items():
             try:
-                with user_errors(Config(self._config)):
+                with user_errors(Config(self.config)):
                     results[label] = self._result(label, model, list(models))
             except UserError as error:
                 failures.append(f"The {label} was not evaluated: {error}")
         return ModelResults(
             models=results,
             teacher_of=teacher_of,
-            images=self._validation.images,
-            classes=self._validation.classes,
-            palette=self._validation.palette,
+            images=self.validation.images,
+            classes=self.validation.classes,
+            palette=self.validation.palette,
             speeds=self._speeds({label: models[label] for label in results}),
             hardware=hardware(evaluate_models.DEVICE),
             missing=" ".join(failures),
@@ -90,31 +89,29 @@ class _ModelRuns:
 
     def _result(self, label: str, model: _Model, labels: list[str]) -> ModelResult:
         def evaluate() -> dict[str, Any]:
-            opened, total, on_progress = model.open(), len(self._validation.images), self._on_progress
+            total, on_progress = len(self.validation.images), self.on_progress
+            run = partial(evaluate_models.evaluate, model.open(), self.validation)
             if on_progress is not None:
                 before, work = total * labels.index(label), total * len(labels)
-                return evaluate_models.evaluate(
-                    opened, self._validation, lambda done: on_progress(before + done, work)
-                ).to_dict()
+                return run(lambda done: on_progress(before + done, work)).to_dict()
             with Progress(f"Evaluating the {label}", total) as progress:
-                return evaluate_models.evaluate(opened, self._validation, progress.update).to_dict()
+                return run(progress.update).to_dict()
 
-        return ModelResult.from_dict(self._cached("", [model.identity(), self._data], evaluate))
+        return ModelResult.from_dict(self._cached("", [model.identity(), self.data], evaluate))
 
     def _speeds(self, models: dict[str, _Model]) -> list[Speed]:
         def measure() -> list[dict[str, Any]]:
             opened = {label: model.open() for label, model in models.items()}
-            return [asdict(speed) for speed in evaluate_models.time_models(opened, self._validation)]
+            return [asdict(speed) for speed in evaluate_models.time_models(opened, self.validation)]
 
         if not models:
             return []
         identities = [[label, model.identity()] for label, model in models.items()]
-        identity = [identities, self._data, hardware(evaluate_models.DEVICE)]
+        identity = [identities, self.data, hardware(evaluate_models.DEVICE)]
         return [Speed(**speed) for speed in self._cached("speed_", identity, measure)]
 
     def _cached(self, prefix: str, identity: Any, compute: Callable[[], Any]) -> Any:
-        """Return the stored value of this identity; compute and store it if there is none."""
-        file = self._folder / f"{prefix}{hash_of_value([__version__, identity])[:16]}.json"
+        file = self.folder / f"{prefix}{hash_of_value([__version__, identity])[:16]}.json"
         if not file.is_file():
             content = json.dumps(compute())
             with atomic_write(file) as partial:

@@ -18,8 +18,7 @@ _GROUP_STYLES: dict[str, tuple[Any, ...]] = {
 TEACHER_COLOR = "#4D4D4D"
 _TEACHER_LINES = (":", (0, (1, 3)), (0, (1, 5)))
 _WIDTH, _DPI = 6.4, 200
-_LEGEND_LETTERS, _HANDLE_LETTERS = 90, 7
-"""Letters that fit into the width of a legend, and the width of a label's line, in letters."""
+_LEGEND_LETTERS, _HANDLE_LETTERS = 90, 7  # widths of a legend and of a label's line, in letters
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -55,15 +54,9 @@ def teacher_style(index: int) -> dict[str, Any]:
 def panels(
     path: Path, description: str, count: int, columns: int, height: float, legend: Sequence[str]
 ) -> Iterator[list[Axes]]:
-    """Yield the axes of a figure to draw into, then write it with one legend above all of them.
+    """Yield the axes of `count` panels to draw into, then write them as PNG with one legend above all.
 
-    Args:
-        path: the PNG file.
-        description: text stored inside the PNG.
-        count: number of panels.
-        columns: number of panels in a row.
-        height: height of a row, in inches.
-        legend: labels in their order.
+    `description` is stored in the file, `height` is that of a row in inches, `legend` is the order of labels.
     """
     rows = -(-count // columns)
     with rc_context(_RC):
@@ -77,16 +70,7 @@ def panels(
         for axes in all_axes[:count]:
             handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         labels = [label for label in legend if label in handles]
-        figure.legend(
-            [handles[label] for label in labels],
-            labels,
-            loc="outside upper center",
-            ncols=_legend_columns(labels),
-        )
+        widths = [len(label) + _HANDLE_LETTERS for label in labels]
+        fitting = len(labels) if sum(widths) <= _LEGEND_LETTERS else max(1, _LEGEND_LETTERS // max(widths))
+        figure.legend([handles[label] for label in labels], labels, loc="outside upper center", ncols=fitting)
         figure.savefig(path, dpi=_DPI, metadata={"Description": description})
-
-
-def _legend_columns(labels: Sequence[str]) -> int:
-    """Return how many labels fit into one row of a legend."""
-    widths = [len(label) + _HANDLE_LETTERS for label in labels]
-    return len(labels) if sum(widths) <= _LEGEND_LETTERS else max(1, _LEGEND_LETTERS // max(widths))

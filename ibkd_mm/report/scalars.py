@@ -3,17 +3,16 @@
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-Curve = dict[int, float]
-"""Values by step, in order."""
+Curve = dict[int, float]  # values by step, in order
 Curves = dict[str, Curve]
 
 _COUNTERS = ("step", "iter", "epoch")
-_NO_INSTANCES = -1.0
-"""COCO's value for a size without ground truth."""
+_NO_INSTANCES = -1.0  # COCO's value for a size without ground truth
 
 
 @dataclass
@@ -38,12 +37,12 @@ def read_log(files: Sequence[Path], *, by_epoch: bool, interval: int, end: int) 
     log = Log()
     for file in files:
         records = _read_records(file)
-        first = next((record for record in records if _is_training(record)), None)
+        first = next((record for record in records if "lr" in record), None)
         if first is not None:
-            _drop_from(log.training, first["step"])
-            _drop_from(log.validation, first["epoch"] if by_epoch else first["step"])
+            log.training = _before(log.training, first["step"])
+            log.validation = _before(log.validation, first["epoch" if by_epoch else "step"])
         for record in records:
-            if _is_training(record):
+            if "lr" in record:
                 _add(log.training, record, record["step"])
             else:
                 _add(log.validation, record, record["step"] or _infer_step(log, interval, end))
@@ -51,25 +50,16 @@ def read_log(files: Sequence[Path], *, by_epoch: bool, interval: int, end: int) 
 
 
 def _read_records(file: Path) -> list[dict[str, Any]]:
-    """Read the complete lines: the last one may still be being written."""
     records = []
     for line in file.read_text().splitlines():
-        try:
+        with suppress(json.JSONDecodeError):  # the last line may still be being written
             records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
     return [record for record in records if "step" in record]
 
 
-def _is_training(record: dict[str, Any]) -> bool:
-    return "lr" in record
-
-
-def _drop_from(curves: Curves, start: int) -> None:
-    for name, curve in list(curves.items()):
-        curves[name] = {step: value for step, value in curve.items() if step < start}
-        if not curves[name]:
-            del curves[name]
+def _before(curves: Curves, end: int) -> Curves:
+    kept = {name: {step: curve[step] for step in curve if step < end} for name, curve in curves.items()}
+    return {name: curve for name, curve in kept.items() if curve}
 
 
 def _infer_step(log: Log, interval: int, end: int) -> int:

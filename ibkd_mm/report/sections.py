@@ -1,17 +1,18 @@
-"""Sections of a report's page: tables and charts with their notes."""
+"""Content of a report, and the sections of its page: tables and charts with their notes."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
 from ibkd_mm.report import page, tables
-from ibkd_mm.report.bar_charts import plot_ap_by_class, plot_ap_by_size
+from ibkd_mm.report.charts import plot_ap_by_class, plot_ap_by_size, plot_learning_curves, plot_loss_terms
 from ibkd_mm.report.comparison import KINDS
-from ibkd_mm.report.content import Content
+from ibkd_mm.report.groups import Group
 from ibkd_mm.report.image_comparison import GROUND_TRUTH, compare_images
-from ibkd_mm.report.line_charts import plot_learning_curves, plot_loss_terms
+from ibkd_mm.report.model_results import ModelResults
 from ibkd_mm.report.plot_style import NoDataError
 
 _CURVES, _SIZES, _CLASSES, _LOSSES = "learning_curves.png", "sizes.png", "classes.png", "losses.png"
@@ -33,6 +34,38 @@ _IMAGES_NOTE = (
 )
 
 
+@dataclass(frozen=True)
+class Content:
+    """Everything that a report shows; `differences` are those of the groups besides the teacher."""
+
+    groups: Sequence[Group]
+    results: ModelResults
+    differences: Sequence[str]
+    command: str
+
+    @property
+    def baseline(self) -> Group | None:
+        """The group that the others are compared with, which is the first."""
+        return None if self.groups[0].distilled else self.groups[0]
+
+    @property
+    def log_sources(self) -> str:
+        """Seeds, length, hardware and folders of all groups."""
+        return " ".join(map(_describe_runs, self.groups))
+
+    @property
+    def model_sources(self) -> str:
+        """Checkpoints and hardware of the results of models."""
+        files = "; ".join(f"{group.label}: {group.first.checkpoint}" for group in self.groups)
+        return f"Last checkpoint of the first seed ({files}). Evaluated on: {self.results.hardware}."
+
+
+def format_seeds(group: Group) -> str:
+    """Format the seeds of a group."""
+    known = [str(seed) for seed in group.seeds if seed is not None]
+    return f"seed{'s' if len(known) > 1 else ''} {', '.join(known)}" if known else "seed unknown"
+
+
 def find_old_images(folder: Path) -> list[Path]:
     """Return the PNG files of an earlier report in a folder; other files there are not touched."""
     charts = [folder / name for name in (_CURVES, _SIZES, _CLASSES, _LOSSES)]
@@ -52,6 +85,15 @@ def page_sections(folder: Path, content: Content) -> dict[str, Callable[[], str]
         "Loss terms": lambda: _losses(folder / _LOSSES, content),
         "Training runs": lambda: _runs(content),
     }
+
+
+def _describe_runs(group: Group) -> str:
+    run = group.first
+    folders = ", ".join(str(run.work_dir) for run in group.runs)
+    hardware = "; ".join(dict.fromkeys(run.hardware for run in group.runs))
+    length = f"{run.log.reached:,} {run.unit}s with {run.batch} images per step"
+    label = group.label[0].upper() + group.label[1:]
+    return f"{label}: {format_seeds(group)}, {length}, on {hardware}, from {folders}."
 
 
 def _results(content: Content) -> str:
@@ -103,8 +145,7 @@ def _losses(path: Path, content: Content) -> str:
 
 
 def _speed(content: Content) -> str:
-    table = page.table(tables.speed_table(content.results))
-    return table + page.note(
+    return page.table(tables.speed_table(content.results)) + page.note(
         "Medians over rounds in which each model runs once on the same validation image. Parameters are the "
         f"deployed model's. {content.model_sources}"
     )

@@ -12,18 +12,12 @@ from ibkd_mm.errors import UserError
 from ibkd_mm.report.scalars import Curves, Log, read_log
 
 _SCALARS, _CONFIG = "vis_data/scalars.json", "vis_data/config.py"
-_TOTAL = "loss"
-
 UNKNOWN = "unknown: resumed from another folder"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training with one seed.
-
-    `name` is that of its config file, `config` that of the newest log. `load_from` are the initial weights,
-    also of a resumed training; `UNKNOWN` if no log names them.
-    """
+    """One training with one seed; `load_from` are the initial weights, or `UNKNOWN` if no log names them."""
 
     work_dir: Path
     name: str
@@ -59,7 +53,7 @@ class Run:
     @property
     def losses(self) -> Curves:
         """Curves of the loss terms, which mmengine recognises by their names, without the total."""
-        return {name: curve for name, curve in self.log.training.items() if "loss" in name and name != _TOTAL}
+        return {name: curve for name, curve in self.log.training.items() if "loss" in name and name != "loss"}
 
     @property
     def step_seconds(self) -> float | None:
@@ -88,13 +82,17 @@ def read_run(work_dir: str | Path) -> Run:
         interval=length.get("val_interval", 1),
         end=length.get("max_epochs") or length["max_iters"],
     )
+    copied = sorted(folder.glob("*.py"), key=lambda file: file.stat().st_mtime)  # by mmengine, at each start
+    configs = (read_config(each / _CONFIG) for each in reversed(logs))
+    # a resumed training has the checkpoint in `load_from` instead of its initial weights
+    load_from = next((each.get("load_from") for each in configs if not each.get("resume")), UNKNOWN)
     environment = _read_environment(logs[-1])
     seed = (config.get("randomness") or {}).get("seed")
     return Run(
         work_dir=folder,
-        name=_config_name(folder),
+        name=copied[-1].stem if copied else folder.name,
         config=config,
-        load_from=_initial_weights(logs),
+        load_from=load_from,
         seed=_number(environment, "numpy_random_seed") if seed is None else seed,
         processes=_number(environment, "GPU number") or 1,
         hardware=_hardware(environment),
@@ -110,18 +108,6 @@ def read_runs(work_dirs: Sequence[str | Path]) -> list[Run]:
         if resolved.count(path) > 1:
             raise UserError(f"Expected each work dir once, found {folder} several times.")
     return [read_run(folder) for folder in work_dirs]
-
-
-def _config_name(folder: Path) -> str:
-    """Return the name of the newest config that mmengine copied into the work dir."""
-    configs = sorted(folder.glob("*.py"), key=lambda file: file.stat().st_mtime)
-    return configs[-1].stem if configs else folder.name
-
-
-def _initial_weights(logs: Sequence[Path]) -> str | None:
-    """Read `load_from` of the newest log that was not resumed: a resumed one names the checkpoint instead."""
-    configs = (read_config(folder / _CONFIG) for folder in reversed(logs))
-    return next((config.get("load_from") for config in configs if not config.get("resume")), UNKNOWN)
 
 
 def _read_environment(logs: Path) -> dict[str, str]:

@@ -17,9 +17,9 @@ from mmengine.registry import MODELS
 from ibkd_mm import cli
 from ibkd_mm.apis import load_config
 from ibkd_mm.apis.report import report
-from ibkd_mm.report import ModelResult
 from ibkd_mm.report import evaluate_models as report_models
 from ibkd_mm.report.evaluate_models import ValidationSet
+from ibkd_mm.report.model_results import ModelResult
 
 TEACHER = "ibkd_mm::mask2former/mask2former_tiny_shapes.py"
 WEIGHTS = "ibkd_mm::mask2former_tiny_shapes.safetensors"

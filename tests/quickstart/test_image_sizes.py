@@ -8,8 +8,8 @@ from PIL import Image
 from PIL import ImageFile as PILImageFile
 
 from ibkd_mm.data_check.images import ImageFile, read_image
-from ibkd_mm.quickstart import image_sizes
-from ibkd_mm.quickstart.image_sizes import size_of
+from ibkd_mm.quickstart import user_data
+from ibkd_mm.quickstart.user_data import size_of
 
 
 def write(kind: str, orientation: int | None = None) -> Path:
@@ -26,7 +26,7 @@ def _nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("decoded")
 
     monkeypatch.setattr(PILImageFile.ImageFile, "load", refuse)
-    monkeypatch.setattr(image_sizes, "read_image", refuse)
+    monkeypatch.setattr(user_data, "read_image", refuse)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "WEBP", "TIFF"])

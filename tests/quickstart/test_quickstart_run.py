@@ -24,7 +24,7 @@ from ibkd_mm.datasets.shapes import CLASSES
 from ibkd_mm.engine import load_weights
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline import CacheReader
-from ibkd_mm.quickstart import QuickstartResult, image_sizes, quickstart_run, recipe, run
+from ibkd_mm.quickstart import QuickstartResult, quickstart_run, recipe, run, user_data
 from ibkd_mm.quickstart.display import Display
 from ibkd_mm.quickstart.plan import ImageCounts, Plan
 from ibkd_mm.quickstart.quickstart_run import QuickstartRun
@@ -207,7 +207,7 @@ def test_only_user_images_that_there_is_time_for_are_read(
         read.append(file.path)
         return read_image(file)
 
-    for module in (check_images, image_sizes):
+    for module in (check_images, user_data):
         monkeypatch.setattr(module, "read_image", noted)
     timed: list[int] = []
 

@@ -5,7 +5,9 @@ import copy
 import pytest
 
 from ibkd_mm.errors import UserError
-from ibkd_mm.report import check_comparable, group_runs, read_runs
+from ibkd_mm.report.comparability import check_comparable
+from ibkd_mm.report.groups import group_runs
+from ibkd_mm.report.training_run import read_runs
 
 
 @pytest.fixture

@@ -2,9 +2,12 @@
 
 import pytest
 
-from ibkd_mm.report import ModelResult, ModelResults, ap_table, group_runs, read_runs
 from ibkd_mm.report.comparison import MeanStd, closed_ratio, final_metric, gain, mean_curve, mean_std
+from ibkd_mm.report.groups import group_runs
+from ibkd_mm.report.model_results import ModelResult, ModelResults
 from ibkd_mm.report.plot_style import NoDataError
+from ibkd_mm.report.tables import ap_table
+from ibkd_mm.report.training_run import read_runs
 
 AP = "coco/segm_mAP"
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from ibkd_mm.report import Instance, ModelResult, ModelResults, ValidationImage
 from ibkd_mm.report.image_comparison import MAX_IMAGES, compare_images, mean_best_iou, rank_by_difference
+from ibkd_mm.report.model_results import Instance, ModelResult, ModelResults, ValidationImage
 from ibkd_mm.report.plot_style import NoDataError
 from ibkd_mm.visual.overlay import overlay
 

@@ -1,5 +1,5 @@
-from ibkd_mm.report import TextTable
 from ibkd_mm.report.page import table
+from ibkd_mm.report.tables import TextTable
 
 
 def test_a_table_has_its_header_and_its_rows_escaped() -> None:

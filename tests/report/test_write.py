@@ -10,17 +10,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from ibkd_mm.report import (
-    Content,
-    Instance,
-    ModelResult,
-    ModelResults,
-    Speed,
-    ValidationImage,
-    group_runs,
-    read_runs,
-    write_report,
-)
+from ibkd_mm.report.groups import group_runs
+from ibkd_mm.report.model_results import Instance, ModelResult, ModelResults, Speed, ValidationImage
+from ibkd_mm.report.sections import Content
+from ibkd_mm.report.training_run import read_runs
+from ibkd_mm.report.write import write_report
 
 TERMS = {"one_to_one.loss_cls": 2.0, "one_to_one.loss_mask": 1.0}
 
@@ -236,7 +230,7 @@ def test_other_files_stay(content, tmp_path):
 
 
 def test_a_term_that_only_distillation_has_is_never_omitted(content, made, tmp_path):
-    from ibkd_mm.report.line_charts import plot_loss_terms
+    from ibkd_mm.report.charts import plot_loss_terms
 
     both = content(seeds=(0,)).groups
     for run in both[0].runs + both[1].runs:
