@@ -11,7 +11,6 @@ from ibkd_mm.deploy.runtime import PREFIX
 from ibkd_mm.errors import UserError
 
 ONNX, OPENVINO = ".onnx", ".xml"
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 Forward = Callable[..., dict[str, np.ndarray]]
 """Takes the inputs of a file in its order, returns its outputs by name."""
@@ -21,7 +20,7 @@ def packages_for(path: Path) -> tuple[str, ...]:
     """Return the packages that are needed to write and check a file; refuse an unknown suffix."""
     if path.suffix not in (ONNX, OPENVINO):
         raise UserError(f"Expected an output ending in .onnx or .xml (OpenVINO), found {path}.")
-    return (*_PACKAGES, "openvino") if path.suffix == OPENVINO else _PACKAGES
+    return "onnx", "onnxscript", "onnxruntime", *(["openvino"] if path.suffix == OPENVINO else [])
 
 
 def files_of(path: Path) -> list[Path]:
