@@ -1,8 +1,6 @@
-"""`python tools/benchmark.py ...`, the same as `ibkd benchmark ...`."""
-
-import sys
+"""The same as `ibkd benchmark`."""
 
 from ibkd_mm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["benchmark", *sys.argv[1:]]))
+    raise SystemExit(main(command="benchmark"))

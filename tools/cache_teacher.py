@@ -1,8 +1,6 @@
-"""`python tools/cache_teacher.py ...`, the same as `ibkd cache ...`."""
-
-import sys
+"""The same as `ibkd cache`."""
 
 from ibkd_mm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["cache", *sys.argv[1:]]))
+    raise SystemExit(main(command="cache"))

@@ -1,8 +1,6 @@
-"""`python tools/check_dataset.py ...`, the same as `ibkd check ...`."""
-
-import sys
+"""The same as `ibkd check`."""
 
 from ibkd_mm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["check", *sys.argv[1:]]))
+    raise SystemExit(main(command="check"))

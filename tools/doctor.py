@@ -1,8 +1,6 @@
-"""`python tools/doctor.py ...`, the same as `ibkd doctor ...`."""
-
-import sys
+"""The same as `ibkd doctor`."""
 
 from ibkd_mm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["doctor", *sys.argv[1:]]))
+    raise SystemExit(main(command="doctor"))

@@ -1,8 +1,6 @@
-"""`python tools/export.py ...`, the same as `ibkd export ...`."""
-
-import sys
+"""The same as `ibkd export`."""
 
 from ibkd_mm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["export", *sys.argv[1:]]))
+    raise SystemExit(main(command="export"))

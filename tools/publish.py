@@ -1,8 +1,6 @@
-"""`python tools/publish.py ...`, the same as `ibkd publish ...`."""
-
-import sys
+"""The same as `ibkd publish`."""
 
 from ibkd_mm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["publish", *sys.argv[1:]]))
+    raise SystemExit(main(command="publish"))

@@ -1,8 +1,6 @@
-"""`python tools/quickstart.py ...`, the same as `ibkd quickstart ...`."""
-
-import sys
+"""The same as `ibkd quickstart`."""
 
 from ibkd_mm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["quickstart", *sys.argv[1:]]))
+    raise SystemExit(main(command="quickstart"))

@@ -1,8 +1,6 @@
-"""`python tools/replay.py ...`, the same as `ibkd replay ...`."""
-
-import sys
+"""The same as `ibkd replay`."""
 
 from ibkd_mm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["replay", *sys.argv[1:]]))
+    raise SystemExit(main(command="replay"))

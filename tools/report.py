@@ -1,8 +1,6 @@
-"""`python tools/report.py ...`, the same as `ibkd report ...`."""
-
-import sys
+"""The same as `ibkd report`."""
 
 from ibkd_mm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["report", *sys.argv[1:]]))
+    raise SystemExit(main(command="report"))

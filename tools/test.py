@@ -1,8 +1,6 @@
-"""`python tools/test.py ...`, the same as `ibkd test ...`."""
-
-import sys
+"""The same as `ibkd test`."""
 
 from ibkd_mm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["test", *sys.argv[1:]]))
+    raise SystemExit(main(command="test"))

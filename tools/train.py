@@ -1,8 +1,6 @@
-"""`python tools/train.py ...`, the same as `ibkd train ...`."""
-
-import sys
+"""The same as `ibkd train`."""
 
 from ibkd_mm.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    raise SystemExit(main(command="train"))

@@ -37,43 +37,33 @@ def command_names() -> list[str]:
 def build_parser(command: str) -> ArgumentParser:
     """Build the parser of one command."""
     module = import_module(f"ibkd_mm.cli.{command}")
-    parser = ArgumentParser(
-        prog=f"ibkd {command}",
-        description=module.__doc__,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ArgumentParser(f"ibkd {command}", description=module.__doc__, allow_abbrev=False)
+    parser.formatter_class = RawDescriptionHelpFormatter
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of every error")
     return parser
 
 
-def usage() -> str:
-    """Return the text of `ibkd --help`."""
-    summaries = {name: import_module(f"ibkd_mm.cli.{name}").__doc__ or "" for name in command_names()}
-    lines = [f"  {name:<12}{text.splitlines()[0].rstrip('.')}" for name, text in summaries.items()]
-    return _USAGE.format(commands="\n".join(lines))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 success, 1 failure, 2 wrong input."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
+    """Run `command` or, if it is None, that of the first argument; return its exit code."""
+    arguments = [*filter(None, [command]), *(sys.argv[1:] if argv is None else argv)]
+    names = command_names()
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
+        summaries = {name: import_module(f"ibkd_mm.cli.{name}").__doc__ or "" for name in names}
+        lines = [f"  {name:<12}{text.splitlines()[0].rstrip('.')}" for name, text in summaries.items()]
+        print(_USAGE.format(commands="\n".join(lines)))
         return 0 if arguments else USER_ERROR
     if arguments[0] == "--version":
         print(__version__)
         return 0
-    command, names = arguments[0], command_names()
-    if command not in names:
-        hint = did_you_mean(command, names)
-        print(f"ibkd: no command '{command}'.{hint} Commands: {', '.join(names)}.", file=sys.stderr)
+    if arguments[0] not in names:
+        hint = did_you_mean(arguments[0], names)
+        print(f"ibkd: no command '{arguments[0]}'.{hint} Commands: {', '.join(names)}.", file=sys.stderr)
         return USER_ERROR
-    return _run(command, build_parser(command).parse_args(arguments[1:]))
+    return _run(arguments[0], build_parser(arguments[0]).parse_args(arguments[1:]))
 
 
 def _run(command: str, args: Namespace) -> int:
-    """Run a command and print its result; wrong input and a broken installation are one message."""
     _set_environment(args)
     try:
         result = import_module(f"ibkd_mm.cli.{command}").run(args)

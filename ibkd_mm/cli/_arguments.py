@@ -1,36 +1,28 @@
 """Arguments that several commands share."""
 
 import os
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
+from typing import Any
 
 TRUST = "IBKD_TRUST_CHECKPOINT"
-LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
 def add_config(parser: ArgumentParser, *, optional: bool = False) -> None:
     """Add the config and the options that override it."""
     add = parser.add_argument
-    path = "config file, or one in a package: mmdet::folder/name.py, ibkd_mm::..."
-    override = "override settings of the config: key.of.setting=value; lists as key=1,2 or key='[1,2]', an "
-    override += "element of a list as key.0.name=value"
-    add("config", nargs="?" if optional else None, help=path)
-    add(
-        "--cfg-options",
-        nargs="+",
-        action="extend",
-        type=_option,
-        default=[],
-        metavar="KEY=VALUE",
-        help=override,
-    )
+    text = "config file, or one in a package: mmdet::folder/name.py, ibkd_mm::..."
+    add("config", nargs="?" if optional else None, help=text)
+    text = "override settings of the config: key.of.setting=value; lists as key=1,2 or key='[1,2]', an "
+    text += "element of a list as key.0.name=value"
+    add("--cfg-options", nargs="+", action="extend", type=_option, default=[], metavar="KEY=VALUE", help=text)
 
 
 def add_run(parser: ArgumentParser) -> None:
     """Add the arguments of commands that run a config."""
     add_config(parser)
-    work_dir = "folder for logs and checkpoints (default: ./work_dirs/<config name>)"
-    parser.add_argument("--work-dir", help=work_dir)
+    text = "folder for logs and checkpoints (default: ./work_dirs/<config name>)"
+    parser.add_argument("--work-dir", help=text)
     add_launcher(parser)
     add_trust(parser)
 
@@ -38,16 +30,21 @@ def add_run(parser: ArgumentParser) -> None:
 def add_launcher(parser: ArgumentParser) -> None:
     """Add the arguments of commands that run as several processes."""
     add = parser.add_argument
-    add("--launcher", choices=LAUNCHERS, default="none", help="how the processes were started")
+    launchers = "none", "pytorch", "slurm", "mpi"
+    add("--launcher", choices=launchers, default="none", help="how the processes were started")
     add("--local-rank", "--local_rank", type=int, default=0, help="set by old launchers")
 
 
 def add_trust(parser: ArgumentParser) -> None:
     """Add the option that lets the code in a checkpoint run."""
-    trust = f"let the code in this checkpoint run if it is refused ({TRUST}=PATH does the same); repeatable"
-    parser.add_argument(
-        "--trust-checkpoint", action="append", type=_file, default=[], metavar="PATH", help=trust
-    )
+    add = parser.add_argument
+    text = f"let the code in this checkpoint run if it is refused ({TRUST}=PATH does the same); repeatable"
+    add("--trust-checkpoint", action="append", type=_file, default=[], metavar="PATH", help=text)
+
+
+def select(args: Namespace, *names: str) -> dict[str, Any]:
+    """Return the arguments of these names."""
+    return {name: getattr(args, name) for name in names}
 
 
 def _file(text: str) -> str:

@@ -8,7 +8,7 @@ example: ibkd benchmark student.onnx student.xml CONFIG,CHECKPOINT --size 640 64
 
 from argparse import ArgumentParser, Namespace
 
-from ibkd_mm.cli._arguments import add_trust
+from ibkd_mm.cli._arguments import add_trust, select
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,8 +35,7 @@ def run(args: Namespace) -> object:
     return benchmark(
         args.models,
         size=tuple(args.size) if args.size else None,
-        **{name: getattr(args, name) for name in ("batch", "rounds", "warmup", "score", "image", "out")},
         thread_count=args.threads,
-        device=args.device,
         memory=not args.no_memory,
+        **select(args, "batch", "rounds", "warmup", "score", "image", "out", "device"),
     )

@@ -11,7 +11,7 @@ examples:
 
 from argparse import ArgumentParser, Namespace
 
-from ibkd_mm.cli._arguments import add_config, add_launcher, add_trust
+from ibkd_mm.cli._arguments import add_config, add_launcher, add_trust, select
 from ibkd_mm.errors import UserError
 
 
@@ -35,11 +35,5 @@ def run(args: Namespace) -> object:
         return cache_info(args.info)
     if not args.config:
         raise UserError("Expected a CONFIG with a teacher to run, or --info FILE.")
-    return cache(
-        args.config,
-        options=args.cfg_options,
-        out=args.out,
-        images=args.images,
-        launcher=args.launcher,
-        check=args.verify,
-    )
+    chosen = select(args, "out", "images", "launcher")
+    return cache(args.config, options=args.cfg_options, check=args.verify, **chosen)

@@ -11,7 +11,7 @@ examples:
 
 from argparse import ArgumentParser, Namespace
 
-from ibkd_mm.cli._arguments import add_config, add_trust
+from ibkd_mm.cli._arguments import add_config, add_trust, select
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -37,7 +37,5 @@ def run(args: Namespace) -> object:
     from ibkd_mm.apis.export import ExportSettings, export
 
     names = ("batch", "dynamic", "half", "int8", "max_instances", "check", "check_images", "runtime")
-    settings = ExportSettings(
-        size=tuple(args.size) if args.size else None, **{name: getattr(args, name) for name in names}
-    )
+    settings = ExportSettings(size=tuple(args.size) if args.size else None, **select(args, *names))
     return export(args.config, args.checkpoint, args.out, options=args.cfg_options, settings=settings)

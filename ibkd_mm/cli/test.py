@@ -8,7 +8,7 @@ examples:
 
 from argparse import ArgumentParser, Namespace
 
-from ibkd_mm.cli._arguments import add_run
+from ibkd_mm.cli._arguments import add_run, select
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,15 +27,5 @@ def run(args: Namespace) -> object:
     """Evaluate."""
     from ibkd_mm.apis.test import test
 
-    return test(
-        args.config,
-        args.checkpoint,
-        options=args.cfg_options,
-        work_dir=args.work_dir,
-        out=args.out,
-        show=args.show,
-        show_dir=args.show_dir,
-        wait_time=args.wait_time,
-        tta=args.tta,
-        launcher=args.launcher,
-    )
+    chosen = select(args, "work_dir", "out", "show", "show_dir", "wait_time", "tta", "launcher")
+    return test(args.config, args.checkpoint, options=args.cfg_options, **chosen)

@@ -9,7 +9,7 @@ examples:
 
 from argparse import ArgumentParser, Namespace
 
-from ibkd_mm.cli._arguments import add_run
+from ibkd_mm.cli._arguments import add_run, select
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,12 +27,5 @@ def run(args: Namespace) -> object:
     """Train."""
     from ibkd_mm.apis.train import train
 
-    return train(
-        args.config,
-        options=args.cfg_options,
-        work_dir=args.work_dir,
-        resume=args.resume,
-        amp=args.amp,
-        auto_scale_lr=args.auto_scale_lr,
-        launcher=args.launcher,
-    )
+    chosen = select(args, "work_dir", "resume", "amp", "auto_scale_lr", "launcher")
+    return train(args.config, options=args.cfg_options, **chosen)

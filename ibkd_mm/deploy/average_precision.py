@@ -32,10 +32,8 @@ class AveragePrecision:
         return self.float32 - self.quantised <= ALLOWED_LOSS
 
     def __str__(self) -> str:
-        return (
-            f"  {self.name}  {self.float32:.4f} in float32, {self.quantised:.4f} in int8 "
-            f"(allowed: {ALLOWED_LOSS:g} less)"
-        )
+        measured = f"{self.float32:.4f} in float32, {self.quantised:.4f} in int8"
+        return f"  {self.name}  {measured} (allowed: {ALLOWED_LOSS:g} less)"
 
 
 def check_average_precision(float32: Forward, quantised: Forward, task: ExportTask) -> Checked:
@@ -47,18 +45,12 @@ def check_average_precision(float32: Forward, quantised: Forward, task: ExportTa
             f"int8 is checked by average precision, but the test data are missing: {error}. Put them "
             "there, or skip the check: --no-check"
         ) from error
-    (name, before), (_, after) = (
-        average_precision(forward, task, images) for forward in (float32, quantised)
-    )
+    (name, before), (_, after) = (average_precision(each, task, images) for each in (float32, quantised))
     return Checked(AveragePrecision(name, before, after), len(images), images.source)
 
 
 def average_precision(forward: Forward, task: ExportTask, images: CheckImages) -> tuple[str, float]:
-    """Evaluate a file on test images with the first metric of the config's `test_evaluator`.
-
-    Returns:
-        name and value of the mAP, of masks if there are any.
-    """
+    """Return name and value of the mAP, of masks if there are any, by the config's first test metric."""
     info, evaluator = task.info, task.config.test_evaluator
     with quiet():
         metric = METRICS.build(evaluator[0] if isinstance(evaluator, list) else evaluator)
@@ -68,11 +60,10 @@ def average_precision(forward: Forward, task: ExportTask, images: CheckImages) -
         inputs, frame = letterbox(image, info)
         batch = forward(np.repeat(inputs, task.settings.batch, axis=0))
         outputs = {name: each[0] for name, each in batch.items()}
-        instances = to_instances(outputs, frame, info, info.score_threshold)
-        image_id = images.dataset.get_data_info(index)["img_id"]
-        metric.img_ids.append(image_id)
-        sample = {"img_id": image_id, "ori_shape": image.shape[:2]}
-        metric.process({}, [{**sample, "pred_instances": _to_tensors(instances, image.shape[:2])}])
+        found = _to_tensors(to_instances(outputs, frame, info, info.score_threshold), image.shape[:2])
+        metric.img_ids.append(images.dataset.get_data_info(index)["img_id"])
+        sample = {"img_id": metric.img_ids[-1], "ori_shape": image.shape[:2], "pred_instances": found}
+        metric.process({}, [sample])
     with quiet(MMLogger.get_current_instance()):
         metrics = metric.evaluate(len(images))
     values = {name.rpartition("/")[2]: value for name, value in metrics.items()}
@@ -81,7 +72,6 @@ def average_precision(forward: Forward, task: ExportTask, images: CheckImages) -
 
 
 def _to_tensors(instances: list[Instance], size: tuple[int, ...]) -> InstanceData:
-    """Convert the instances of an image of `size` into what mmdet's metrics take."""
     data = InstanceData(
         bboxes=torch.from_numpy(np.array([each.box for each in instances], np.float32).reshape(-1, 4)),
         scores=torch.tensor([each.score for each in instances]),

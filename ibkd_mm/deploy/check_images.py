@@ -29,23 +29,8 @@ class CheckImages:
             yield np.ascontiguousarray(self.dataset[index]["img"][..., ::-1])
 
 
-class SyntheticDataset:
-    """Generated images of shapes, square and not."""
-
-    spec = ShapesSpec(size=192)
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return {"img": self.spec.scene("val", index).image[: 192 if index % 2 else 128]}
-
-
 def load_images(config: Config, split: str, count: int) -> CheckImages:
-    """Choose images of a split at equal intervals; they are loaded as the test pipeline does.
-
-    Args:
-        config: with `{split}_dataloader`.
-        split: 'train', 'val' or 'test'.
-        count: maximum number of images.
-    """
+    """Choose at most `count` images of a split at equal intervals, loaded as the test pipeline does."""
     loading = innermost_dataset(config.test_dataloader.dataset)["pipeline"][:1]
     settings = dict(innermost_dataset(config[f"{split}_dataloader"].dataset))
     with quiet():
@@ -59,5 +44,6 @@ def load_check_images(config: Config, count: int) -> CheckImages:
     try:
         return load_images(config, "test", count)
     except FileNotFoundError:
-        source = "synthetic images, as the config's dataset is missing"
-        return CheckImages(SyntheticDataset(), range(count), source)
+        scenes = (ShapesSpec(size=192).scene("val", index).image for index in range(count))
+        images = [{"img": image[: 192 if index % 2 else 128]} for index, image in enumerate(scenes)]
+        return CheckImages(images, range(count), "synthetic images, as the config's dataset is missing")

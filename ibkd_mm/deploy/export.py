@@ -1,13 +1,16 @@
 """Export a model: trace it, write the file, and check it before it gets its name."""
 
+import gc
 import inspect
+import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
 
 from ibkd_mm.deploy import runtime as runtime_module
@@ -19,10 +22,13 @@ from ibkd_mm.deploy.parity import PARITY_RULES
 from ibkd_mm.deploy.quantise import quantise
 from ibkd_mm.deploy.runtime import letterbox
 from ibkd_mm.deploy.task import Checked, ExportSettings, ExportTask
-from ibkd_mm.deploy.trace import trace
 from ibkd_mm.distill.interfaces import Exportable, ExportGraph
 from ibkd_mm.errors import UserError
 from ibkd_mm.utils.atomic import PARTIAL, atomic_write, commit
+from ibkd_mm.utils.silence import quiet
+
+OPSET = 18
+"""The version that PyTorch's translations are written in; ONNX Runtime supports it since 1.14 (2023)."""
 
 _RUNTIME_FILE = "runtime.py"
 
@@ -35,17 +41,9 @@ def export_model(
     config: Config | None = None,
     classes: Sequence[str] = (),
 ) -> tuple[dict[str, Any], Checked | None]:
-    """Export a model and check the file; a file that fails the check is removed.
+    """Write and check a file, remove it if it fails; return its metadata and the result of the check.
 
-    Args:
-        model: offers `export_graph`; it stays as it is.
-        out: the file; for OpenVINO the one that ends in .xml.
-        settings: of the export.
-        config: of the model and its datasets; may be None if the graph is not about images.
-        classes: names of the classes.
-
-    Returns:
-        the metadata of the file, and the result of the check.
+    `config` may be None if the graph is not about images.
     """
     options = {} if settings.max_instances is None else {"max_instances": settings.max_instances}
     graph = _export_graph(model, **options)
@@ -78,7 +76,6 @@ def check_output_free(out: Path, settings: ExportSettings) -> None:
 
 
 def _export_graph(model: Exportable, **options: Any) -> ExportGraph:
-    """Build the graph; refuse options that the model does not take."""
     try:
         inspect.signature(model.export_graph).bind(**options)
     except TypeError as error:
@@ -87,15 +84,48 @@ def _export_graph(model: Exportable, **options: Any) -> ExportGraph:
 
 
 def _write(task: ExportTask, graph: ExportGraph, draft: Path) -> None:
-    """Write the file and, for int8, also the one in float32 that it is quantised from."""
-    model = trace(graph, lengths=task.lengths)
+    model, parts = trace(graph, lengths=task.lengths), draft.with_name("parts")
     if task.settings.int8:
-        save_onnx(model, task.metadata, _part(draft, "float32.onnx"))
-        model = quantise(model, _calibration_inputs(task), _part(draft, "int8.onnx"))
+        save_onnx(model, task.metadata, parts / "float32.onnx")
+        model = quantise(model, _calibration_inputs(task), parts / "int8.onnx")
     if draft.suffix == OPENVINO:
-        save_openvino(model, task.metadata, draft, _part(draft, "source.onnx"))
+        save_openvino(model, task.metadata, draft, parts / "source.onnx")
     else:
         save_onnx(model, task.metadata, draft)
+
+
+def trace(graph: ExportGraph, *, lengths: Mapping[str, int]) -> Any:
+    """Translate a graph into an `onnx.ModelProto`, with fixed `lengths` of the axes that are named there."""
+    axes = {name: _dim(name, valid) for name, valid in graph.dynamic_axes.items() if name not in lengths}
+    dynamic = tuple(
+        {place: axes[side] for place, side in enumerate(shape) if side in axes}
+        for shape, _ in graph.inputs.values()
+    )
+    was_on = gc.isenabled()
+    gc.disable()  # with so many objects in use, collecting takes seven eighths of the time
+    try:
+        with quiet(*map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir"))):
+            program = torch.onnx.export(
+                graph,  # type: ignore[arg-type]
+                graph.example_inputs(lengths),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(graph.inputs),
+                output_names=list(graph.outputs),
+                dynamic_shapes=dynamic if axes else None,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        if was_on:
+            gc.enable()
+    assert program is not None
+    return program.model_proto
+
+
+def _dim(name: str, valid: range) -> Any:
+    dim = torch.export.Dim(name, min=valid[0] // valid.step, max=valid[-1] // valid.step)
+    return dim if valid.step == 1 else valid.step * dim
 
 
 def _calibration_inputs(task: ExportTask) -> Iterator[dict[str, np.ndarray]]:
@@ -106,25 +136,18 @@ def _calibration_inputs(task: ExportTask) -> Iterator[dict[str, np.ndarray]]:
 
 
 def _check(task: ExportTask, draft: Path) -> Checked:
-    """Compare the file with the model or, for int8, its average precision with that of float32."""
     if task.settings.int8:
-        return check_average_precision(open_model(_part(draft, "float32.onnx")), open_model(draft), task)
+        float32 = open_model(draft.with_name("parts") / "float32.onnx")
+        return check_average_precision(float32, open_model(draft), task)
     return PARITY_RULES[task.graph.parity_rule](open_model(draft), task)
-
-
-def _part(draft: Path, name: str) -> Path:
-    """Name an intermediate file, in a folder of its own because the output may have any name."""
-    folder = draft.parent / "parts"
-    folder.mkdir(exist_ok=True)
-    return folder / name
 
 
 @contextmanager
 def _draft(out: Path) -> Iterator[Path]:
-    """Yield a file of the same name in a temporary folder beside `out`, which is removed afterwards."""
+    """Yield a file of the same name in a temporary folder, which has a folder for intermediate files."""
     folder = out.with_name(f".{out.name}{PARTIAL}")
     shutil.rmtree(folder, ignore_errors=True)  # left by a killed export
-    folder.mkdir(parents=True)
+    (folder / "parts").mkdir(parents=True)
     try:
         yield folder / out.name
     finally:

@@ -11,7 +11,6 @@ from ibkd_mm.deploy.runtime import PREFIX
 from ibkd_mm.errors import UserError
 
 ONNX, OPENVINO = ".onnx", ".xml"
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 Forward = Callable[..., dict[str, np.ndarray]]
 """Takes the inputs of a file in its order, returns its outputs by name."""
@@ -21,7 +20,7 @@ def packages_for(path: Path) -> tuple[str, ...]:
     """Return the packages that are needed to write and check a file; refuse an unknown suffix."""
     if path.suffix not in (ONNX, OPENVINO):
         raise UserError(f"Expected an output ending in .onnx or .xml (OpenVINO), found {path}.")
-    return (*_PACKAGES, "openvino") if path.suffix == OPENVINO else _PACKAGES
+    return "onnx", "onnxscript", "onnxruntime", *(["openvino"] if path.suffix == OPENVINO else [])
 
 
 def files_of(path: Path) -> list[Path]:
@@ -43,14 +42,7 @@ def save_onnx(model: Any, metadata: Mapping[str, Any], path: Path) -> None:
 
 
 def save_openvino(model: Any, metadata: Mapping[str, Any], path: Path, source: Path) -> None:
-    """Write an `onnx.ModelProto` as OpenVINO files, with metadata in `rt_info`.
-
-    Args:
-        model: the model.
-        metadata: values by name; weights are compressed if `precision` is 'fp16'.
-        path: main file, ending in .xml.
-        source: temporary ONNX file.
-    """
+    """Write an `onnx.ModelProto` as OpenVINO files, by way of `source`, a temporary ONNX file."""
     import openvino
 
     save_onnx(model, metadata, source)
@@ -63,7 +55,12 @@ def save_openvino(model: Any, metadata: Mapping[str, Any], path: Path, source: P
 def open_model(path: Path) -> Forward:
     """Open a file to run it on the CPU, in the precision that it has."""
     if path.suffix == OPENVINO:
-        return _open_openvino(path)
+        import openvino
+
+        settings = {"INFERENCE_PRECISION_HINT": "f32"}  # else it uses bfloat16 on processors that have it
+        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+        outputs = [port.get_any_name() for port in compiled.outputs]
+        return lambda *arrays: dict(zip(outputs, compiled(arrays).values(), strict=True))
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -72,19 +69,3 @@ def open_model(path: Path) -> Forward:
     return lambda *arrays: dict(
         zip(outputs, session.run(outputs, dict(zip(inputs, arrays, strict=True))), strict=True)
     )
-
-
-def _open_openvino(path: Path) -> Forward:
-    import openvino
-
-    # on processors with bfloat16 OpenVINO would use it by default
-    settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    inputs = [port.get_any_name() for port in compiled.inputs]
-    outputs = [port.get_any_name() for port in compiled.outputs]
-
-    def forward(*arrays: np.ndarray) -> dict[str, np.ndarray]:
-        results = compiled(dict(zip(inputs, arrays, strict=True)))
-        return {name: results[name] for name in outputs}
-
-    return forward

@@ -16,9 +16,6 @@ from ibkd_mm.distill.interfaces import ExportGraph
 
 Outputs = Mapping[str, np.ndarray]
 
-_OTHER_CLASS = 1e3
-"""Cost of matching two instances of different classes."""
-
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -34,7 +31,10 @@ TOLERANCES = {"fp32": Tolerance(1e-4, 1e-4, 0.99), "fp16": Tolerance(5e-3, 5e-2,
 
 @dataclass(frozen=True)
 class InstanceParity:
-    """The largest differences between the instances of a file and of the model, over all images."""
+    """The largest differences between the instances of a file and of the model, over all images.
+
+    `full_masks` were compared at image size: those of instances whose score counts in an evaluation.
+    """
 
     tolerance: Tolerance
     boxes: float = 0.0
@@ -44,7 +44,6 @@ class InstanceParity:
     instances: int = 0
     missing: int = 0
     full_masks: int = 0
-    """Masks compared at image size: those of instances whose score counts in an evaluation."""
 
     @property
     def passed(self) -> bool:
@@ -68,14 +67,12 @@ class InstanceParity:
             )
         limit = self.tolerance
         missing = f", {self.missing} without a counterpart" if self.missing else ""
-        return "\n".join(
-            [
-                f"  instances  {self.instances} compared{missing}",
-                f"  boxes      {self.boxes:.1e} of the input size at most (allowed: {limit.boxes:g})",
-                f"  scores     {self.scores:.1e} at most (allowed: {limit.probabilities:g})",
-                f"  masks      {self.masks:.1e} in probability at most (allowed: {limit.probabilities:g}); "
-                f"IoU of {self.full_masks} at image size {self.iou:.4f} at least (allowed: {limit.iou:g})",
-            ]
+        return (
+            f"  instances  {self.instances} compared{missing}\n"
+            f"  boxes      {self.boxes:.1e} of the input size at most (allowed: {limit.boxes:g})\n"
+            f"  scores     {self.scores:.1e} at most (allowed: {limit.probabilities:g})\n"
+            f"  masks      {self.masks:.1e} in probability at most (allowed: {limit.probabilities:g}); "
+            f"IoU of {self.full_masks} at image size {self.iou:.4f} at least (allowed: {limit.iou:g})"
         )
 
 
@@ -89,16 +86,9 @@ def check_instances(forward: Forward, task: ExportTask) -> Checked:
 def compare_files(
     forward: Forward, graph: ExportGraph, info: ModelInfo, images: Iterable[np.ndarray], batch: int
 ) -> InstanceParity:
-    """Compare a file with the model on images.
+    """Compare a file with the model on images, (height, width, 3) uint8 RGB, which may be iterated twice.
 
     If all scores are tied in every image, as before training, only instances that both chose are compared.
-
-    Args:
-        forward: runs the file.
-        graph: the model in float32.
-        info: metadata of the file.
-        images: (height, width, 3) uint8, RGB; may be iterated twice.
-        batch: batch size of the file; if it is dynamic, each image is run together with its mirror image.
     """
     for tied in (False, True):
         parity = InstanceParity(TOLERANCES[info.precision])
@@ -119,7 +109,7 @@ def compare_files(
 def _batches(
     images: Iterable[np.ndarray], info: ModelInfo, batch: int
 ) -> Iterator[tuple[np.ndarray, list[Frame]]]:
-    """Make input batches of images; the last image is repeated to fill the last batch."""
+    """Fill batches with the last image; if their size is dynamic, pair each image with its mirror image."""
     rest = iter(images)
     while group := list(islice(rest, 1 if info.dynamic else batch)):
         if info.dynamic:
@@ -137,24 +127,15 @@ def compare_instances(
 
     Two differences are allowed: the order of instances whose scores are nearly equal, and the choice among
     those that are nearly tied with the last one. Instances with values that are not finite count as missing.
-
-    Args:
-        result: outputs of the file.
-        expected: outputs of the model.
-        frame: position of the image in the input.
-        info: metadata of the file.
-        size: longer side of the input.
-        tied: compare the pairs that are within the tolerance, even if tied with the last one.
+    `size` is the longer side of the input; `tied` compares the pairs that are within the tolerance instead.
     """
     tolerance = TOLERANCES[info.precision]
-    finite = np.logical_and.reduce(
-        [np.isfinite(each).reshape(len(each), -1).all(1) for each in result.values()]
-    )
+    finite = np.all([np.isfinite(each).reshape(len(each), -1).all(1) for each in result.values()], axis=0)
     result = _select(result, np.flatnonzero(finite))
     boxes = np.abs(result["boxes"][:, None] - expected["boxes"][None]).max(2) / size
     scores = np.abs(result["scores"][:, None] - expected["scores"][None])
     is_other = result["labels"][:, None] != expected["labels"][None]
-    pairs = rows, columns = linear_sum_assignment(boxes + scores + _OTHER_CLASS * is_other)
+    pairs = rows, columns = linear_sum_assignment(boxes + scores + 1e3 * is_other)
     last = result["scores"].min(initial=1) + tolerance.probabilities
     is_sure = np.maximum(result["scores"][rows], expected["scores"][columns]) > last
     unmatched = np.setdiff1d(np.flatnonzero(expected["scores"] > last), columns)
@@ -164,16 +145,9 @@ def compare_instances(
     chosen = same & (is_near if tied else is_sure)
     pairs = rows, columns = rows[chosen], columns[chosen]
     masks, ious = _compare_masks(_select(result, rows), _select(expected, columns), frame, info)
-    return InstanceParity(
-        tolerance,
-        boxes=float(boxes[pairs].max(initial=0)),
-        scores=float(scores[pairs].max(initial=0)),
-        masks=masks,
-        iou=min(ious, default=1.0),
-        instances=len(rows),
-        missing=missing,
-        full_masks=len(ious),
-    )
+    box, score = (float(each[pairs].max(initial=0)) for each in (boxes, scores))
+    iou = min(ious, default=1.0)
+    return InstanceParity(tolerance, box, score, masks, iou, len(rows), missing, full_masks=len(ious))
 
 
 def _select(outputs: Outputs, places: np.ndarray) -> dict[str, np.ndarray]:

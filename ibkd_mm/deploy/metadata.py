@@ -17,14 +17,7 @@ from ibkd_mm.version import __version__
 def plan_export(
     graph: ExportGraph, settings: ExportSettings, config: Config | None, classes: Sequence[str]
 ) -> ExportTask:
-    """Choose the fixed axes of a file and collect its metadata.
-
-    Args:
-        graph: what is exported, in float32.
-        settings: of the export.
-        config: of the model and its test pipeline.
-        classes: names of the classes.
-    """
+    """Choose the fixed axes of a file and collect its metadata."""
     axes = graph.dynamic_axes
     for axis, is_set, flag in (("batch", settings.batch != 1, "--batch"), ("rows", settings.size, "--size")):
         if is_set and axis not in axes:
@@ -49,21 +42,14 @@ def find_resize(config: Config | None) -> dict[str, Any]:
 
 
 def class_names(config: Config, count: int, checkpoint_meta: Any) -> list[str]:
-    """Find the names of a model's classes in its config, its dataset class, or its checkpoint.
-
-    Args:
-        config: of the model.
-        count: number of classes; other lists of names are skipped.
-        checkpoint_meta: `meta` of the checkpoint, or None.
-    """
+    """Find `count` names in a config, its dataset class, or the `meta` of a checkpoint, or make some up."""
     dataset = innermost_dataset(config.test_dataloader.dataset)
     sources = (
         dataset.get("metainfo"),
         getattr(DATASETS.get(dataset["type"]), "METAINFO", None),
         (checkpoint_meta or {}).get("dataset_meta"),
     )
-    for source in sources:
-        names = (source or {}).get("classes")
+    for names in ((source or {}).get("classes") for source in sources):
         if isinstance(names, list | tuple) and len(names) == count:
             return [str(name) for name in names]
     return [f"class {index}" for index in range(count)]
@@ -72,7 +58,6 @@ def class_names(config: Config, count: int, checkpoint_meta: Any) -> list[str]:
 def _choose_size(
     size: Sequence[int] | None, resize: dict[str, Any], axes: Mapping[str, range]
 ) -> tuple[int, int]:
-    """Return height and width: `size`, or that of the test pipeline."""
     source = "--size"
     if size is None:
         if "scale" not in resize:

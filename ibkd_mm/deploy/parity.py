@@ -39,9 +39,8 @@ def check_tensors(forward: Forward, task: ExportTask) -> Checked:
     """Compare all outputs on example inputs; if the batch size is dynamic, also with batches of one."""
     graph, count = task.graph, task.check_images
     alone = {"batch": 1} if "batch" in graph.dynamic_axes and "batch" not in task.lengths else {}
-    inputs = (
-        graph.example_inputs({**task.lengths, **(alone if seed % 2 else {})}, seed) for seed in range(count)
-    )
+    lengths = task.lengths, task.lengths | alone
+    inputs = (graph.example_inputs(lengths[seed % 2], seed) for seed in range(count))
     parity = compare_tensors(forward, graph, inputs, TOLERANCES[task.settings.precision])
     return Checked(parity, count, "example inputs")
 

@@ -13,25 +13,15 @@ QUANTISED = ("Conv", "ConvTranspose", "MaxPool", "Concat", "Add", "Mul", "Sigmoi
 
 
 def quantise(model: Any, inputs: Iterable[Mapping[str, np.ndarray]], path: Path) -> Any:
-    """Quantise with ONNX Runtime: weights per channel, activations by their ranges on calibration data.
-
-    Args:
-        model: an `onnx.ModelProto` in float32.
-        inputs: calibration data, inputs by name.
-        path: temporary file.
-
-    Returns:
-        an `onnx.ModelProto`.
-    """
+    """Quantise an `onnx.ModelProto` by the ranges on calibration `inputs`; `path` is a temporary file."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.rest = iter(inputs)
+    rest = iter(inputs)
 
+    class Reader(CalibrationDataReader):
         def get_next(self) -> Mapping[str, np.ndarray] | None:
-            return next(self.rest, None)
+            return next(rest, None)
 
     model = onnx.shape_inference.infer_shapes(model)
     with quiet(logging.getLogger()):  # it logs advice to the root logger
@@ -50,10 +40,7 @@ def quantise(model: Any, inputs: Iterable[Mapping[str, np.ndarray]], path: Path)
 
 
 def unquantised_nodes(model: Any) -> list[str]:
-    """Return the names of nodes that keep float32: the last convolutions, which predict, and all after them.
-
-    These are the nodes that are not before any other convolution.
-    """
+    """Return the names of nodes that are before no convolution: the last ones, which predict, and later."""
     producers = {output: node for node in model.graph.node for output in node.output}
     queue = [node for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")]
     before: set[str] = set()

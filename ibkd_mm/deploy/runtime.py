@@ -24,29 +24,26 @@ PREFIX = "ibkd_mm."
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The metadata of a model's file."""
+    """The metadata of a model's file, whose `precision` is fp32, fp16 or int8.
+
+    Images are fitted into `size` (height, width) and padded with the pixel `pad`. If `dynamic`, other batch
+    sizes, and sizes in multiples of `stride`, are possible. A mask's cell has a side of `mask_stride` pixels
+    of the input. Evaluations use instances with scores above `score_threshold`.
+    """
 
     format: int
     version: str
-    """Version of ibkd_mm that wrote the file."""
     precision: str
-    """fp32, fp16 or int8."""
     classes: list[str]
     size: list[int]
-    """Height and width that images are fitted into."""
     dynamic: bool
-    """Whether other sizes and batch sizes are possible."""
     keep_ratio: bool
     stride: int
-    """Heights and widths are multiples of this."""
     mask_stride: int
-    """Side of a mask's cell in pixels of the input."""
     pixels: str
     normalisation: str
     pad: list[float]
-    """Pixel to pad images with, below and to the right."""
     score_threshold: float
-    """Evaluations use instances with higher scores."""
     mask_threshold: float
 
     @classmethod
@@ -73,16 +70,16 @@ class Frame:
 
 @dataclass(frozen=True)
 class Instance:
-    """One predicted instance."""
+    """One predicted instance; `box` is x1, y1, x2, y2 in pixels of the image, `name` that of the class.
+
+    `mask` is (height, width) of the image, bool, or None if the model predicts boxes only.
+    """
 
     box: np.ndarray
-    """(4,): x1, y1, x2, y2 in pixels of the image."""
     score: float
     label: int
     name: str
-    """Name of the class."""
     mask: np.ndarray | None
-    """(height, width) of the image, bool. None if the model predicts boxes only."""
 
 
 class InstanceSegmenter:
@@ -119,11 +116,9 @@ class InstanceSegmenter:
             raise ValueError(f"Expected a model with batch size 1, found batch size {batch}.")
 
     def __call__(self, image: np.ndarray | str | Path) -> list[Instance]:
-        """Find instances, the highest score first.
+        """Find instances, the highest score first, in a file or an image (height, width, 3) uint8.
 
-        Args:
-            image: (height, width, 3) uint8, RGB as Pillow returns it (from OpenCV: `image[..., ::-1]`), or a
-                file.
+        It is RGB as Pillow returns it (from OpenCV: `image[..., ::-1]`).
         """
         if not isinstance(image, np.ndarray):
             image = read_image(image)
@@ -134,14 +129,9 @@ class InstanceSegmenter:
 
 
 def letterbox(image: np.ndarray, info: ModelInfo) -> tuple[np.ndarray, Frame]:
-    """Fit an image into the model's size and pad it below and to the right.
+    """Fit an image (height, width, 3) uint8, RGB into the model's size, padded below and to the right.
 
-    Args:
-        image: (height, width, 3) uint8, RGB.
-        info: of the model.
-
-    Returns:
-        (1, 3, H, W) float32, and the position of the image in it.
+    Returns (1, 3, H, W) float32, and the position of the image in it.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"Expected an image (height, width, 3) uint8, found {image.shape} {image.dtype}.")
@@ -159,7 +149,6 @@ def letterbox(image: np.ndarray, info: ModelInfo) -> tuple[np.ndarray, Frame]:
 
 
 def _fitted_size(height: int, width: int, info: ModelInfo) -> tuple[int, int]:
-    """Return the height and width that an image takes in the input."""
     rows, columns = info.size
     if not info.keep_ratio:
         return rows, columns
@@ -185,13 +174,9 @@ def resize(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
 def to_instances(
     outputs: Mapping[str, np.ndarray], frame: Frame, info: ModelInfo, score: float
 ) -> list[Instance]:
-    """Convert the model's outputs for one image, without the batch dimension, into instances.
+    """Convert the model's outputs for one image into instances; those with scores above `score` are kept.
 
-    Args:
-        outputs: boxes (N, 4), scores (N,), labels (N,) and perhaps masks (N, h, w), the best first.
-        frame: position of the image in the input.
-        info: of the model.
-        score: instances with higher scores are returned.
+    `outputs` are boxes (N, 4), scores (N,), labels (N,) and perhaps masks (N, h, w), the best first.
     """
     kept = slice(int((outputs["scores"] > score).sum()))
     boxes = outputs["boxes"][kept] / np.array(frame.scale * 2, np.float32)
@@ -236,17 +221,7 @@ class _Taps:
 
 
 def enlarge(masks: np.ndarray, boxes: np.ndarray, frame: Frame, info: ModelInfo) -> np.ndarray:
-    """Enlarge masks to the image with bilinear interpolation, only inside their boxes.
-
-    Args:
-        masks: (N, h, w), logits.
-        boxes: (N, 4), in the image.
-        frame: position of the image in the input.
-        info: of the model.
-
-    Returns:
-        (N, height, width) of the image, bool.
-    """
+    """Enlarge masks (N, h, w), logits, inside their boxes (N, 4) in the image: (N, height, width), bool."""
     rows = _Taps.along(frame.height, masks.shape[1], frame.scale[1] / info.mask_stride)
     columns = _Taps.along(frame.width, masks.shape[2], frame.scale[0] / info.mask_stride)
     enlarged = np.zeros((len(masks), frame.height, frame.width), bool)

@@ -20,7 +20,6 @@ class ExportSettings:
 
     Args:
         size: height and width; None for those of the config's test pipeline.
-        batch: batch size.
         dynamic: leave batch size, height and width dynamic.
         half: compute the network in half precision.
         int8: quantise, calibrated on this number of training images; 0 for no quantisation.
@@ -54,20 +53,15 @@ class ExportSettings:
 
     @property
     def precision(self) -> str:
-        """The precision as it is written in the metadata."""
+        """As it is written in the metadata."""
         return "int8" if self.int8 else "fp16" if self.half else "fp32"
 
 
 @dataclass(frozen=True)
 class ExportTask:
-    """What is exported.
+    """What is exported: a graph in float32, with fixed `lengths` of the named axes that are not dynamic.
 
-    Args:
-        graph: the model in float32, which the file is compared with.
-        lengths: lengths of the named axes that are fixed in the file; the others are dynamic.
-        metadata: written into the file.
-        settings: of the export.
-        config: of the model and its datasets; None if the graph is not about images.
+    `config` is None if the graph is not about images.
     """
 
     graph: ExportGraph

@@ -17,12 +17,12 @@ from ibkd_mm.apis.export import export
 from ibkd_mm.deploy import export as export_module
 from ibkd_mm.deploy import runtime
 from ibkd_mm.deploy.average_precision import AveragePrecision, check_average_precision
+from ibkd_mm.deploy.export import OPSET
 from ibkd_mm.deploy.formats import open_model
 from ibkd_mm.deploy.instance_parity import InstanceParity, Tolerance
 from ibkd_mm.deploy.quantise import unquantised_nodes
 from ibkd_mm.deploy.runtime import ModelInfo
 from ibkd_mm.deploy.task import ExportSettings
-from ibkd_mm.deploy.trace import OPSET
 from ibkd_mm.errors import UserError
 from ibkd_mm.yolov10.export_graph import DeployedStudent
 
