@@ -5,13 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ibkd_mm.benchmark.arguments import check_arguments
-from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings, Counts, unique_names
+from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings, Counts, Flops, unique_names
 from ibkd_mm.benchmark.compare import compare
-from ibkd_mm.benchmark.flops import Flops
 from ibkd_mm.benchmark.machine import all_versions, hardware, threads
 from ibkd_mm.benchmark.memory_process import measure_memory
-from ibkd_mm.benchmark.open_model import find_model, open_model, read_image
+from ibkd_mm.benchmark.open_model import check_arguments, find_model, open_model, read_image
 from ibkd_mm.benchmark.table import BenchmarkTable, Environment, Row
 from ibkd_mm.utils.atomic import atomic_write
 from ibkd_mm.utils.cores import usable_cores

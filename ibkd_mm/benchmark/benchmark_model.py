@@ -6,11 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ibkd_mm.benchmark.flops import Flops
-
 Shape = tuple[int, ...]
-Image = np.ndarray
-"""(H, W, 3) bytes in BGR."""
+Image = np.ndarray  # (H, W, 3) bytes in BGR
+
+
+class Flops(NamedTuple):
+    """Floating-point operations: two for each multiply-add; element-wise operations do not count.
+
+    `weights` are those of convolutions and of products with a weight, which published figures count;
+    `products` are those of two activations, as in attention.
+    """
+
+    weights: int
+    products: int
 
 
 class Counts(NamedTuple):
@@ -23,17 +31,9 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """Settings that are the same for all models of a benchmark.
+    """Settings that are the same for all models of a benchmark; see `ibkd_mm.apis.benchmark`."""
 
-    Args:
-        size: height and width of the network's input; None for each model's own.
-        batch: images in a forward pass.
-        threads: number of threads of each runtime.
-        device: 'cpu' or 'cuda'.
-        score: minimum score of an instance in the whole pipeline; None for each model's own.
-    """
-
-    size: tuple[int, int] | None = None
+    size: tuple[int, int] | None = None  # height and width; None for each model's own, as for the score
     batch: int = 1
     threads: int = 1
     device: str = "cpu"
@@ -44,14 +44,9 @@ class BenchmarkSettings:
 class BenchmarkModel:
     """A loaded model.
 
-    Args:
-        runtime: name of the runtime.
-        inputs: shapes of the inputs of `forward`.
-        batch: images in these inputs.
-        forward: runs the network alone; on a GPU it waits for the end.
-        pipeline: predicts one image in memory, with masks in its size, and returns the number of instances;
-            None if only the network can be run.
-        count: counts parameters and FLOPs, and runs the network if that is necessary.
+    `forward` runs the network alone on `batch` images; on a GPU it waits for the end. `pipeline` predicts one
+    image in memory, with masks in its size, and returns the number of instances; None if only the network can
+    be run. `count` runs the network if that is necessary.
     """
 
     runtime: str
@@ -76,5 +71,4 @@ def unique_names(models: Sequence[str]) -> list[str]:
 
 
 def _path_end(model: str, depth: int) -> str:
-    """Return the last parts of a path, or of each path of `CONFIG,WEIGHTS`."""
     return ",".join("/".join(path.split("/")[-depth:]) for path in model.split(","))

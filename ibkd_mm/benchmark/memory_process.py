@@ -16,17 +16,13 @@ from ibkd_mm.registry import MODELS
 from ibkd_mm.utils.optional_packages import require_package
 
 _CHILD = "from ibkd_mm.benchmark.memory_process import answer; answer()"
-_RUNS = 3
-"""The first runs allocate memory that later ones reuse."""
+_RUNS = 3  # the first ones allocate memory that later ones reuse
 
 
 def measure_memory(model: str, image: str | None, settings: BenchmarkSettings) -> int | None:
     """Return by how many bytes a process grows that loads and runs a model; None if that cannot be measured.
 
-    Args:
-        model: as for `open_model`.
-        image: as for `read_image`.
-        settings: of the benchmark. On a GPU its memory is measured instead of the process.
+    On a GPU its memory is measured instead of the process.
     """
     request = json.dumps({"model": model, "image": image, "settings": asdict(settings)})
     child = subprocess.run(

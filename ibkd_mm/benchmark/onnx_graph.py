@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ibkd_mm.benchmark.benchmark_model import Shape
-from ibkd_mm.benchmark.flops import Flops
+from ibkd_mm.benchmark.benchmark_model import Flops, Shape
 from ibkd_mm.benchmark.onnx_shapes import find_shapes
 
 _FACTORS = {
@@ -17,9 +16,7 @@ _FACTORS = {
 }
 """Positions of the two inputs that are multiplied."""
 _UNSUPPORTED = {"Attention", "DeformConv", "Einsum", "GRU", "If", "Loop", "LSTM", "RNN", "Scan"}
-_KNOWN_DOMAINS = ("", "ai.onnx")
-_INDEX_TYPES = {"BOOL", "INT64", "STRING"}
-"""Types of constants that hold shapes and indices, not weights."""
+_INDEX_TYPES = {"BOOL", "INT64", "STRING"}  # of constants that hold shapes and indices, not weights
 
 
 def read_graph(path: Path) -> Any:
@@ -72,7 +69,9 @@ def _multiplying_nodes(model: Any) -> list[tuple[Any, bool]] | None:
     for node in model.graph.node:
         if constants.issuperset(name for name in node.input if name):
             constants.update(node.output)  # computed once, from weights alone
-        elif node.op_type in _UNSUPPORTED or not _is_known(node):
+        elif node.op_type in _UNSUPPORTED or not (
+            node.domain in ("", "ai.onnx") or node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        ):
             return None
         elif node.op_type in _FACTORS:
             found.append((node, not constants.isdisjoint(_factors(node))))
@@ -82,10 +81,6 @@ def _multiplying_nodes(model: Any) -> list[tuple[Any, bool]] | None:
 def _factors(node: Any) -> tuple[str, str]:
     first, second = _FACTORS[node.op_type]
     return node.input[first], node.input[second]
-
-
-def _is_known(node: Any) -> bool:
-    return node.domain in _KNOWN_DOMAINS or node.op_type in ("QuantizeLinear", "DequantizeLinear")
 
 
 def _count_multiplications(node: Any, first: Shape, second: Shape, out: Shape) -> int:

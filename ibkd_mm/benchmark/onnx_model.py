@@ -25,20 +25,19 @@ def load_onnx(path: Path, settings: BenchmarkSettings) -> ExportedFile:
     def run(inputs: Arrays) -> Arrays:
         return dict(zip(names, session.run(names, inputs), strict=True))
 
+    def count(inputs: Arrays) -> Counts:
+        model = read_graph(path)
+        flops = count_graph_flops(model, inputs, path.parent)
+        return Counts(count_parameters(model), bytes_on_disk(model, path), flops)
+
     return ExportedFile(
         path=path,
         runtime="ONNX Runtime",
         inputs=[_read_input(path, declared) for declared in session.get_inputs()],
         metadata=session.get_modelmeta().custom_metadata_map,
         prepare=lambda shapes: run,
-        count=lambda inputs: _count(path, inputs),
+        count=count,
     )
-
-
-def _count(path: Path, inputs: Arrays) -> Counts:
-    model = read_graph(path)
-    flops = count_graph_flops(model, inputs, path.parent)
-    return Counts(count_parameters(model), bytes_on_disk(model, path), flops)
 
 
 def _start_session(onnxruntime: Any, path: Path, settings: BenchmarkSettings) -> Any:

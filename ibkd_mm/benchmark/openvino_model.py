@@ -64,5 +64,4 @@ def _read_input(declared: Any) -> InputSpec:
 
 
 def _is_weight(constant: Any) -> bool:
-    """Return whether a constant is a weight, and not a shape or an index."""
     return constant.element_type.is_real() or constant.element_type.bitwidth == 8

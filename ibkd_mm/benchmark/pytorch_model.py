@@ -12,9 +12,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings, Counts, Image
-from ibkd_mm.benchmark.flops import count_flops
+from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings, Counts, Flops, Image
 from ibkd_mm.config.walk import walk
 from ibkd_mm.engine import load_matching_weights
 from ibkd_mm.errors import UserError
@@ -28,13 +28,8 @@ def open_detector(
     """Build a detector and prepare it for timing.
 
     A model that can be exported is fused, and its network is the exported graph. The network of others is
-    what mmdet runs to count FLOPs, `mode="tensor"`, without the post-processing.
-
-    Args:
-        config: config with `model` and `test_dataloader`.
-        weights: a state_dict; None keeps the initial weights.
-        image: the image to run the model on.
-        settings: size, batch, device and score.
+    what mmdet runs to count FLOPs, `mode="tensor"`, without the post-processing. `weights` is a state_dict;
+    None keeps the initial weights.
     """
     init_default_scope(config.get("default_scope") or "mmdet")
     detector = _build(config, weights, settings)
@@ -76,6 +71,16 @@ def open_detector(
         pipeline=pipeline if settings.batch == 1 else None,
         count=count,
     )
+
+
+def count_flops(forward: Callable[[], object]) -> Flops:
+    """Run a function once and count its FLOPs."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        forward()
+    counts = {str(kind).lower(): count for kind, count in counter.get_flop_counts().get("Global", {}).items()}
+    products = sum(count for kind, count in counts.items() if "bmm" in kind or "attention" in kind)
+    return Flops(sum(counts.values()) - products, products)
 
 
 def test_transforms(config: Config, size: tuple[int, int] | None) -> list[dict[str, Any]]:

@@ -7,15 +7,7 @@ from torch import Tensor
 
 
 def make_anchors(levels: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
-    """Return x, y and stride, in pixels, of the anchors of all levels, from fine to coarse.
-
-    Args:
-        levels: (B, C, H/s, W/s) feature maps, of which only the sizes are used.
-        strides: of the levels.
-
-    Returns:
-        (A, 3).
-    """
+    """Return x, y and stride in pixels of the anchors of (B, C, H/s, W/s) levels, fine to coarse: (A, 3)."""
     anchors = []
     for level, stride in zip(levels, strides, strict=True):
         rows, columns = (torch.arange(side, device=level.device) + 0.5 for side in level.shape[-2:])

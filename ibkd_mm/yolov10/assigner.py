@@ -10,12 +10,7 @@ from ibkd_mm.yolov10.structures import Assignment, GroundTruth, IgnoreRegions, P
 
 
 def pairs_inside(points: Tensor, truth: GroundTruth | IgnoreRegions) -> Pairs:
-    """Pair each instance with the anchors strictly inside its box.
-
-    Args:
-        points: (A, 2), x and y of the anchors.
-        truth: the instances, or ignore regions.
-    """
+    """Pair each instance with the anchors strictly inside its box; `points` are their x and y, (A, 2)."""
     x, y = points.T
     left, top, right, bottom = truth.boxes.unsqueeze(-1).unbind(dim=1)
     inside = (x > left) & (x < right) & (y > top) & (y < bottom)
@@ -25,14 +20,7 @@ def pairs_inside(points: Tensor, truth: GroundTruth | IgnoreRegions) -> Pairs:
 def ignored_anchors(
     points: Tensor, ignore_regions: IgnoreRegions | None, assigned: Assignment, batch: int
 ) -> Tensor | None:
-    """Mark the anchors in ignore regions that are assigned to no instance, (B, A); None without regions.
-
-    Args:
-        points: (A, 2), x and y of the anchors.
-        ignore_regions: of the batch.
-        assigned: the assignment.
-        batch: B.
-    """
+    """Mark the anchors in ignore regions that are assigned to no instance, (B, A); None without regions."""
     if ignore_regions is None:
         return None
     region, anchor = pairs_inside(points, ignore_regions)
@@ -64,14 +52,7 @@ class TaskAlignedAssigner(nn.Module):
 
     @torch.no_grad()
     def forward(self, class_logits: Tensor, boxes: Tensor, truth: GroundTruth, pairs: Pairs) -> Assignment:
-        """Assign.
-
-        Args:
-            class_logits: (B, classes, A).
-            boxes: (B, A, 4), predicted.
-            truth: the instances.
-            pairs: candidate anchors of each instance.
-        """
+        """Assign candidate `pairs`, given (B, classes, A) logits and (B, A, 4) predicted boxes."""
         instance, anchor = pairs
         image = truth.image[instance]
         score = class_logits[image, truth.labels[instance], anchor].sigmoid()
@@ -83,12 +64,8 @@ class TaskAlignedAssigner(nn.Module):
         chosen = best[rank_within(place, overlap[best]) == 0]
         instance, alignment, overlap = instance[chosen], alignment[chosen], overlap[chosen]
         highest_alignment, highest_overlap = (
-            _maximum_per_instance(values, instance, len(truth.boxes)) for values in (alignment, overlap)
+            values.new_zeros(len(truth.boxes)).scatter_reduce(0, instance, values, "amax")[instance]
+            for values in (alignment, overlap)
         )
         target = alignment / highest_alignment * highest_overlap
         return Assignment(image[chosen], anchor[chosen], instance, target)
-
-
-def _maximum_per_instance(values: Tensor, instance: Tensor, instances: int) -> Tensor:
-    """Return the highest value among the positives of the same instance, (N,) -> (N,)."""
-    return values.new_zeros(instances).scatter_reduce(0, instance, values, "amax")[instance]

@@ -1,6 +1,7 @@
 """The backbone: from images to feature maps at strides 8, 16 and 32."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from mmengine.model import BaseModule
@@ -23,9 +24,6 @@ class YOLOv10Backbone(BaseModule):
         compact_stages: the stages, of 1 to 4, made of compact inverted blocks: those whose features the paper
             found redundant, which depends on the model's size.
         large_kernel: whether compact blocks have a 7x7 kernel.
-        norm_cfg: norm layer.
-        act_cfg: activation layer.
-        init_cfg: initial weights, as in mmengine.
     """
 
     stem_channels = 64
@@ -46,20 +44,15 @@ class YOLOv10Backbone(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         layers = Layers(norm_cfg, act_cfg)
+        c2f = partial(make_c2f, layers, shortcut=True, large_kernel=large_kernel)
 
         def stage(number: int, inputs: int, outputs: int, repeats: int) -> nn.Sequential:
             # at strides 16 and 32, with many channels, size and channels change in separate layers
             shrink = SCDown(layers, inputs, outputs) if number > 2 else layers.conv(inputs, outputs, 3, 2)
-            blocks = make_c2f(
-                layers,
-                outputs,
-                outputs,
-                repeats=scaled_repeats(repeats, deepen_factor),
-                shortcut=True,
-                compact=number in compact_stages,
-                large_kernel=large_kernel,
+            repeats = scaled_repeats(repeats, deepen_factor)
+            return nn.Sequential(
+                shrink, c2f(outputs, outputs, repeats=repeats, compact=number in compact_stages)
             )
-            return nn.Sequential(shrink, blocks)
 
         widths = [self.stem_channels, *(nominal for nominal, _ in self.stages)]
         widths = [scaled_channels(nominal, widen_factor, max_channels) for nominal in widths]

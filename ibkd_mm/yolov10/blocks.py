@@ -77,12 +77,7 @@ class CompactInvertedBlock(nn.Module):
 class C2f(nn.Module):
     """A chain of blocks on one half of the channels; a 1x1 convolution joins the outputs of all of them.
 
-    Args:
-        layers: builds convolutions.
-        inputs: input channels.
-        outputs: output channels; each block has half of them.
-        repeats: number of blocks.
-        block: builds a block from its number of channels.
+    `block` builds a block from its number of channels, which is half of the outputs.
     """
 
     def __init__(

@@ -44,11 +44,7 @@ def _aspect_angle(size: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class CompleteIoULoss(nn.Module):
-    """One minus the complete IoU.
-
-    Args:
-        loss_weight: weight of the loss.
-    """
+    """One minus the complete IoU."""
 
     def __init__(self, *, loss_weight: float) -> None:
         super().__init__()

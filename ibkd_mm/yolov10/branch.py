@@ -16,12 +16,7 @@ _MAX_CLASS_CHANNELS = 100
 class PredictionBranch(nn.Module):
     """Towers of convolutions for each level. Those for classes are light: classification is the easier task.
 
-    Args:
-        layers: builds convolutions.
-        in_channels: channels of the levels, from fine to coarse.
-        num_classes: number of classes.
-        bins: number of values in the distribution of a distance.
-        prototypes: number of mask prototypes; 0 for boxes only.
+    `bins` is the number of values in the distribution of a distance; `prototypes` is 0 for boxes only.
     """
 
     def __init__(
@@ -57,13 +52,11 @@ class PredictionBranch(nn.Module):
 
 
 def _plain(layers: Layers, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Build two full convolutions and a prediction layer."""
     first, second = layers.conv(inputs, hidden, 3), layers.conv(hidden, hidden, 3)
     return nn.Sequential(first, second, nn.Conv2d(hidden, outputs, 1))
 
 
 def _light(layers: Layers, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Build two convolutions, each split into depth-wise and 1x1, and a prediction layer."""
     first = layers.depthwise(inputs, 3), layers.conv(inputs, hidden)
     second = layers.depthwise(hidden, 3), layers.conv(hidden, hidden)
     return nn.Sequential(*first, *second, nn.Conv2d(hidden, outputs, 1))

@@ -16,14 +16,8 @@ from ibkd_mm.yolov10.structures import Assignment, BranchStep, GroundTruth, Head
 class BranchCriterion(nn.Module):
     """Assigns anchors to instances and compares their predictions with the ground truth.
 
-    It is a module so that a recorder can record the step that it returns.
-
-    Args:
-        assigner: assigns anchors to instances.
-        loss_cls: loss of the class scores.
-        loss_bbox: loss of the boxes.
-        loss_dfl: loss of the distributions over distances.
-        loss_mask: loss of the masks; None for boxes only.
+    It is a module so that a recorder can record the step that it returns. `loss_dfl` is the loss of the
+    distributions over distances; `loss_mask` is None for boxes only.
     """
 
     def __init__(
@@ -47,12 +41,7 @@ class BranchCriterion(nn.Module):
     ) -> BranchStep:
         """Compute the assignment and the losses, in float32 whatever the network runs in.
 
-        Args:
-            outputs: of the branch.
-            boxes: (B, A, 4), decoded from them.
-            anchors: (A, 3).
-            truth: the instances.
-            pairs: candidate anchors of each instance.
+        The (B, A, 4) boxes are decoded from the outputs; anchors are (A, 3), pairs the candidates.
         """
         with torch.autocast(boxes.device.type, enabled=False):
             outputs = outputs.float()
@@ -64,41 +53,30 @@ class BranchCriterion(nn.Module):
         self, outputs: HeadOutputs, boxes: Tensor, anchors: Tensor, truth: GroundTruth, assigned: Assignment
     ) -> dict[str, Tensor]:
         image, anchor, instance, score = assigned
-        targets = truth.boxes[instance]
+        targets, labels = truth.boxes[instance], truth.labels[instance]
         # means over processes, so that the mean of their gradients equals that of one process with all images
         sums = reduce_mean(torch.stack([score.sum(), score.new_tensor(len(score))]))
         scores, positives = sums.clamp(min=1 / get_world_size())
         logits = outputs.distance_logits[image, :, anchor].unflatten(1, (4, -1))
         distances = encode_distances(targets, anchors[anchor], logits.shape[-1])
+        ignored = ignored_anchors(anchors[:, :2], truth.ignore_regions, assigned, len(boxes))
         losses = {
-            "loss_cls": self.loss_cls(
-                outputs.class_logits,
-                assigned,
-                truth.labels[instance],
-                scores,
-                ignored_anchors(anchors[:, :2], truth.ignore_regions, assigned, len(boxes)),
-            ),
+            "loss_cls": self.loss_cls(outputs.class_logits, assigned, labels, scores, ignored),
             "loss_bbox": self.loss_bbox(boxes[image, anchor], targets, score, scores),
             "loss_dfl": self.loss_dfl(
                 logits.flatten(0, 1), distances.flatten(), score.repeat_interleave(4), avg_factor=4 * scores
             ),
         }
         if self.loss_mask is not None:
-            losses["loss_mask"] = self._mask_loss(outputs, truth, assigned, positives)
+            assert outputs.coefficients is not None
+            losses["loss_mask"] = self.loss_mask(
+                outputs.coefficients[image, :, anchor],
+                outputs.prototypes,
+                image,
+                targets,
+                truth.masks,
+                instance,
+                stride=truth.mask_stride,
+                normaliser=positives,
+            )
         return losses
-
-    def _mask_loss(
-        self, outputs: HeadOutputs, truth: GroundTruth, assigned: Assignment, positives: Tensor
-    ) -> Tensor:
-        assert outputs.coefficients is not None
-        assert self.loss_mask is not None
-        return self.loss_mask(
-            outputs.coefficients[assigned.image, :, assigned.anchor],
-            outputs.prototypes,
-            assigned.image,
-            truth.boxes[assigned.instance],
-            truth.masks,
-            assigned.instance,
-            stride=truth.mask_stride,
-            normaliser=positives,
-        )

@@ -11,25 +11,14 @@ from ibkd_mm.yolov10.structures import HeadOutputs
 class Detections(NamedTuple):
     """The K best detections of each of B images, the best first."""
 
-    scores: Tensor
-    """(B, K)."""
-    labels: Tensor
-    """(B, K)."""
-    boxes: Tensor
-    """(B, K, 4) as x1, y1, x2, y2 in pixels of the network's input."""
-    coefficients: Tensor | None
-    """(B, K, P), None for boxes only."""
+    scores: Tensor  # (B, K)
+    labels: Tensor  # (B, K)
+    boxes: Tensor  # (B, K, 4) as x1, y1, x2, y2 in pixels of the network's input
+    coefficients: Tensor | None  # (B, K, P), None for boxes only
 
 
 def detect(outputs: HeadOutputs, anchors: Tensor, decoder: DistanceDecoder, count: int) -> Detections:
-    """Select the best pairs of anchor and class, among the anchors with the highest scores.
-
-    Args:
-        outputs: outputs of a branch.
-        anchors: (A, 3).
-        decoder: decodes boxes.
-        count: K; the number of anchors if that is lower.
-    """
+    """Select the `count` best pairs of anchor and class, among the (A, 3) anchors with the highest scores."""
     scores, labels, best = select_best(outputs.class_logits.float(), count)
     boxes = decoder(_take(outputs.distance_logits, best), anchors[best])
     if outputs.coefficients is None:

@@ -9,11 +9,7 @@ _MARGIN = 0.01
 
 
 class DistanceDecoder(nn.Module):
-    """Decodes each distance as the mean of its distribution.
-
-    Args:
-        bins: number of values in a distribution, from 0.
-    """
+    """Decodes each distance as the mean of its distribution, which has `bins` values from 0."""
 
     def __init__(self, *, bins: int) -> None:
         super().__init__()
@@ -21,15 +17,7 @@ class DistanceDecoder(nn.Module):
         self.values = nn.Parameter(torch.arange(float(bins)), requires_grad=False)
 
     def forward(self, distance_logits: Tensor, anchors: Tensor) -> Tensor:
-        """Decode boxes.
-
-        Args:
-            distance_logits: (B, 4 * bins, A).
-            anchors: x, y and stride, (A, 3), or (B, A, 3) if they differ between images.
-
-        Returns:
-            (B, A, 4): x1, y1, x2, y2 in pixels.
-        """
+        """Decode boxes in pixels: (B, 4 * bins, A), (A, 3) or for each image (B, A, 3) -> (B, A, 4)."""
         probabilities = distance_logits.float().unflatten(1, (4, -1)).softmax(dim=2)
         strides = (probabilities * self.values[:, None]).sum(dim=2).transpose(1, 2)
         return distance2bbox(anchors[..., :2], strides * anchors[..., 2:])

@@ -28,12 +28,7 @@ class DeployedStudent(nn.Module):
 
     Pixels are RGB in every case: channel order and standard deviation are folded into the first convolution,
     which changes no result. Folding the mean would, because that convolution pads with zeros, so the mean is
-    subtracted if it is not zero.
-
-    Args:
-        detector: a YOLOv10.
-        max_instances: number of instances per image.
-        half: whether the network runs in half precision; post-processing never does.
+    subtracted if it is not zero. If `half`, the network runs in half precision, but not the post-processing.
     """
 
     inputs = {"images": (("batch", 3, "rows", "columns"), torch.float32)}
@@ -74,10 +69,7 @@ class DeployedStudent(nn.Module):
         return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 255,)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Find the best N instances of each image, the best first.
-
-        Args:
-            images: (B, 3, H, W), RGB from 0 to 255; H and W are multiples of 32.
+        """Find the best N instances of (B, 3, H, W) images, RGB from 0 to 255, the best first.
 
         Returns:
             boxes (B, N, 4), x1, y1, x2, y2 in pixels of the input; scores (B, N); labels (B, N); and if the
@@ -101,9 +93,7 @@ class DeployedStudent(nn.Module):
 def cut_off(masks: Tensor, boxes: Tensor) -> Tensor:
     """Mask out what lies outside the boxes, except for the next cell, which interpolation inside them needs.
 
-    Args:
-        masks: (B, N, h, w), logits.
-        boxes: (B, N, 4), in cells.
+    Masks are logits, (B, N, h, w); boxes are in cells, (B, N, 4).
     """
     rows, columns = (torch.arange(side, device=masks.device) + 0.5 for side in masks.shape[-2:])
     left, top, right, bottom = boxes.unsqueeze(3).unbind(2)
@@ -135,7 +125,6 @@ def _fold_pixels(network: SingleStageDetector) -> Tensor:
 
 
 def _metadata(detector: SingleStageDetector) -> dict[str, Any]:
-    """Collect what a runtime must know of a detector."""
     head = detector.bbox_head
     mean, std, is_rgb = _normalisation(detector.data_preprocessor)
     means, stds = mean.flatten().tolist(), std.flatten().tolist()

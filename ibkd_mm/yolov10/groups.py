@@ -20,12 +20,7 @@ def rank_within(groups: Tensor, values: Tensor) -> Tensor:
 
 
 class ByImage:
-    """Converts (N, ...) rows of images into (B, S, ...) and back; S is the maximum number of rows per image.
-
-    Args:
-        image: (N,), image index of each row.
-        batch: number of images B.
-    """
+    """Converts (N, ...) rows of images into (B, S, ...) and back; S is the largest number of rows of one."""
 
     def __init__(self, image: Tensor, batch: int) -> None:
         self.image, self.batch = image, batch

@@ -34,20 +34,15 @@ class YOLOv10SegHead(BaseModule):
     prototypes. Only the one-to-one branch predicts.
 
     Args:
-        num_classes: number of classes.
         in_channels: nominal channels of the levels, from fine to coarse.
-        strides: strides of the levels.
         widen_factor: scale of the number of channels.
         max_channels: maximum number of nominal channels, before scaling.
         reg_max: number of values in the distribution of a distance, from 0.
         mask: number of `prototypes`, and nominal `channels` of the layers before them; None for boxes only.
         prior: initial scores are those of `instances` in an image of `size` x `size`.
         losses: losses of each branch, see `BranchCriterion`; `loss_mask` is ignored without masks.
-        norm_cfg: norm layer.
-        act_cfg: activation layer.
         train_cfg: the assigners `one_to_many` and `one_to_one`; None if the head is not trained.
         test_cfg: see `Predictor`.
-        init_cfg: initial weights, as in mmengine.
     """
 
     def __init__(
@@ -88,10 +83,7 @@ class YOLOv10SegHead(BaseModule):
         if mask is None:
             losses = {**losses, "loss_mask": None}
         self.criteria = nn.ModuleDict(
-            {
-                name: BranchCriterion(assigner=assigner, **losses)
-                for name, assigner in (train_cfg or {}).items()
-            }
+            {name: BranchCriterion(assigner=each, **losses) for name, each in (train_cfg or {}).items()}
         )
         self.predictor = Predictor(**test_cfg)
 
@@ -103,12 +95,7 @@ class YOLOv10SegHead(BaseModule):
     def steps(
         self, x: Sequence[Tensor], batch_data_samples: Sequence[DetDataSample]
     ) -> dict[str, BranchStep]:
-        """Compute a training step of each branch.
-
-        Args:
-            x: (B, C, H/s, W/s) for each level.
-            batch_data_samples: B samples with `gt_instances`.
-        """
+        """Compute a training step of each branch, from the (B, C, H/s, W/s) levels and their ground truth."""
         if self.one_to_many is None or not self.criteria:
             raise UserError(
                 "Expected a trainable YOLOv10, found one that was fused for deployment or "
@@ -127,12 +114,7 @@ class YOLOv10SegHead(BaseModule):
         }
 
     def one_to_many_step(self, x: Sequence[Tensor], truth: GroundTruth) -> BranchStep:
-        """Compute a step of the one-to-many branch on ground truth that was collected before.
-
-        Args:
-            x: (B, C, H/s, W/s) for each level.
-            truth: the instances of the batch.
-        """
+        """Compute a step of the one-to-many branch on ground truth that was collected before."""
         anchors = make_anchors(x, self.strides)
         outputs, _ = self._one_to_many_outputs(x)
         return self._step("one_to_many", outputs, anchors, truth, pairs_inside(anchors[:, :2], truth))
@@ -160,13 +142,7 @@ class YOLOv10SegHead(BaseModule):
     def predict(
         self, x: Sequence[Tensor], batch_data_samples: Sequence[DetDataSample], rescale: bool = True
     ) -> list[InstanceData]:
-        """Predict the instances of each image.
-
-        Args:
-            x: (B, C, H/s, W/s) for each level.
-            batch_data_samples: B samples with the metadata of the images.
-            rescale: whether results refer to the original image or to the network's input.
-        """
+        """Predict the instances of each image: of the original if `rescale`, else of the network's input."""
         outputs = self(x)
         with torch.autocast(x[0].device.type, enabled=False):
             found = detect(outputs, make_anchors(x, self.strides), self.decoder, self.predictor.max_per_img)

@@ -16,12 +16,7 @@ class ConvLayer(ConvModule):
 
 @dataclass(frozen=True)
 class Layers:
-    """Builds convolutions that share one type of norm and activation.
-
-    Args:
-        norm_cfg: norm layer, as in mmcv.
-        act_cfg: activation layer, as in mmcv.
-    """
+    """Builds convolutions that share one type of norm and activation, configured as in mmcv."""
 
     norm_cfg: dict[str, Any]
     act_cfg: dict[str, Any]

@@ -19,7 +19,6 @@ class CroppedMaskLoss(nn.Module):
     even for a box smaller than a cell.
 
     Args:
-        loss_weight: weight of the loss.
         max_cells: maximum number of mask cells in memory at once. A larger batch is computed in chunks, which
             are computed again in the backward pass, so that memory is bounded for any number of instances.
         divergence: whether to subtract the entropy of the targets, so that a perfect prediction costs zero.
@@ -50,13 +49,12 @@ class CroppedMaskLoss(nn.Module):
             coefficients: (N, P).
             prototypes: (B, P, h, w).
             image: (N,), image index of each positive.
-            boxes: (N, 4), boxes of the instances, in pixels.
-            masks: (instances, h, w), number of pixels of each cell that belong to the instance; floats are
-                fractions.
+            boxes: (N, 4), in pixels.
+            masks: (instances, h, w), pixels of the instance in each cell; floats are fractions.
             rows: (N,), row in `masks` of each positive.
             stride: side of a cell in pixels.
             normaliser: number of positives.
-            weight: (N,), weight of each positive.
+            weight: (N,).
         """
         batch, _, height, width = prototypes.shape
         down, across = _cover(boxes[:, 1::2] / stride, height), _cover(boxes[:, ::2] / stride, width)
@@ -95,19 +93,10 @@ def _compare(
     down: Tensor,
     across: Tensor,
 ) -> Tensor:
-    """Sum the weighted cross-entropies of (B, S) masks of `cells` cells.
+    """Sum the cross-entropies of (B, S) masks, weighted by `down` (B, S, h) and `across` (B, S, w).
 
     Whole masks are assembled with one matrix product; the rest is computed for the cells inside boxes only.
-
-    Args:
-        prototypes: (B, P, cells).
-        masks: (instances, cells).
-        full: number of pixels in a cell.
-        divergence: whether to subtract the entropy of the targets.
-        coefficients: (B, S, P).
-        rows: (B, S), rows in `masks`.
-        down: (B, S, h), weights of rows of cells.
-        across: (B, S, w), weights of columns of cells.
+    Prototypes are (B, P, cells), masks (instances, cells), coefficients (B, S, P) and rows (B, S).
     """
     weights = (down[..., :, None] * across[..., None, :]).flatten()
     inside = weights.nonzero().squeeze(1)

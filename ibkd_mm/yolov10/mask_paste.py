@@ -25,10 +25,7 @@ class Frame:
         """Read the position from the metadata of an image.
 
         Padding below and to the right has no offset; `pad_param` (top, bottom, left, right) may define one.
-
-        Args:
-            meta: metadata of the image.
-            rescale: whether results refer to the original image or to the network's input.
+        `rescale` is whether results refer to the original image or to the network's input.
         """
         if not rescale:
             height, width = meta["img_shape"][:2]
@@ -55,7 +52,6 @@ class _Taps:
 
     @classmethod
     def along(cls, pixels: int, cells: int, scale: float, offset: float, device: torch.device) -> "_Taps":
-        """Locate the centres of pixels between those of cells; `scale` and `offset` are in cells."""
         place = (torch.arange(pixels, device=device) + 0.5) * scale + offset - 0.5
         place = place.clamp(0, cells - 1)
         first = place.long()
@@ -65,7 +61,6 @@ class _Taps:
         return _Taps(self.first[pixels], self.second[pixels], self.fraction[pixels])
 
     def interpolate(self, cells: Tensor, dim: int) -> Tensor:
-        """Interpolate along one dimension."""
         fraction = self.fraction if dim == -1 else self.fraction.unsqueeze(-1)
         return cells.index_select(dim, self.first).lerp(cells.index_select(dim, self.second), fraction)
 
@@ -76,15 +71,12 @@ def paste_masks(
     """Enlarge masks to the image with bilinear interpolation, only inside their boxes.
 
     Args:
-        masks: (K, h, w), probabilities on the cells of the network's input.
+        masks: (K, h, w), probabilities in cells of `stride` pixels of the network's input.
         boxes: (K, 4), in the image.
         frame: position of the image in the input.
         stride: side of a cell in pixels of the input.
         threshold: minimum probability of a pixel of the instance.
         chunk: number of masks at a time, in one window around all of their boxes.
-
-    Returns:
-        (K, height, width), bool.
     """
     (across, down), (left, top), device = frame.scale, frame.offset, masks.device
     rows = _Taps.along(frame.height, masks.shape[1], down / stride, top / stride, device)
@@ -102,7 +94,6 @@ def paste_masks(
 
 
 def _inside(edges: Tensor, rows: slice, columns: slice) -> Tensor:
-    """Mark the pixels of a window that are inside the boxes, (n, 4) -> (n, rows, columns)."""
     left, top, right, bottom = edges.unsqueeze(-1).unbind(1)
     y = torch.arange(rows.start, rows.stop, device=edges.device)
     x = torch.arange(columns.start, columns.stop, device=edges.device)

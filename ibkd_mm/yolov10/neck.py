@@ -1,6 +1,7 @@
 """The neck: combines the feature maps of all levels."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,8 +25,7 @@ class YOLOv10PAFPN(BaseModule):
         others: as for `YOLOv10Backbone`.
     """
 
-    repeats = 3
-    """Nominal number of blocks in a row."""
+    repeats = 3  # nominal number of blocks in a row
 
     def __init__(
         self,
@@ -42,21 +42,15 @@ class YOLOv10PAFPN(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         layers = Layers(norm_cfg, act_cfg)
+        repeats = scaled_repeats(self.repeats, deepen_factor)
+        c2f = partial(make_c2f, layers, repeats=repeats, large_kernel=large_kernel)
         fine, middle, coarse = (
             scaled_channels(nominal, widen_factor, max_channels) for nominal in in_channels
         )
 
         def block(name: str, inputs: int, outputs: int) -> C2f:
             compact = name in compact_blocks
-            return make_c2f(
-                layers,
-                inputs,
-                outputs,
-                repeats=scaled_repeats(self.repeats, deepen_factor),
-                shortcut=compact,
-                compact=compact,
-                large_kernel=large_kernel,
-            )
+            return c2f(inputs, outputs, shortcut=compact, compact=compact)
 
         self.down16 = block("down16", coarse + middle, middle)
         self.down8 = block("down8", middle + fine, fine)

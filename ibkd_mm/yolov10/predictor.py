@@ -16,7 +16,6 @@ class Predictor:
     """Selects detections by score and assembles the masks of these.
 
     Args:
-        max_per_img: maximum number of instances per image.
         score_thr: detections with higher scores are kept.
         mask_thr_binary: pixels with a higher probability belong to the instance.
         max_pixels: maximum number of mask pixels interpolated at once, on a GPU.
@@ -38,12 +37,8 @@ class Predictor:
     ) -> list[InstanceData]:
         """Convert the detections of a batch into `bboxes`, `scores`, `labels` and `masks` of each image.
 
-        Args:
-            found: detections of B images.
-            prototypes: (B, P, h, w); None for boxes only.
-            metas: metadata of each image.
-            stride: stride of the prototypes.
-            rescale: whether results refer to the original image or to the network's input.
+        Prototypes are (B, P, h, w), None for boxes only. `rescale` is whether results refer to the original
+        image or to the network's input.
         """
         results = []
         for index, meta in enumerate(metas):
@@ -61,11 +56,8 @@ class Predictor:
                     frame,
                     stride=stride,
                     threshold=self.mask_thr_binary,
-                    chunk=self._chunk_size(frame, boxes),
+                    # one at a time on a CPU, which has no launch overhead
+                    chunk=max(self.max_pixels // (frame.height * frame.width), 1) if boxes.is_cuda else 1,
                 )
             results.append(instances)
         return results
-
-    def _chunk_size(self, frame: Frame, boxes: Tensor) -> int:
-        """Return the number of masks to enlarge at a time: one on a CPU, which has no launch overhead."""
-        return max(self.max_pixels // (frame.height * frame.width), 1) if boxes.is_cuda else 1

@@ -6,14 +6,7 @@ from ibkd_mm.yolov10.layers import Layers
 
 
 class Prototypes(nn.Module):
-    """Computes prototypes from the finest level, at half its stride (https://arxiv.org/abs/1904.02689).
-
-    Args:
-        layers: builds convolutions.
-        inputs: channels of the finest level.
-        hidden: channels of the hidden layers.
-        outputs: number of prototypes.
-    """
+    """Computes prototypes from the finest level, at half its stride (https://arxiv.org/abs/1904.02689)."""
 
     def __init__(self, layers: Layers, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()

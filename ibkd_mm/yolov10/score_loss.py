@@ -12,9 +12,6 @@ class AssignedScoreLoss(nn.Module):
     """Binary cross-entropy of the scores of all anchors with the assigned scores, most of which are zero.
 
     As BCE(z, t) = softplus(z) - t z, no dense tensor of targets is needed.
-
-    Args:
-        loss_weight: weight of the loss.
     """
 
     def __init__(self, *, loss_weight: float) -> None:
@@ -29,18 +26,12 @@ class AssignedScoreLoss(nn.Module):
         normaliser: Tensor,
         ignored_anchors: Tensor | None = None,
     ) -> Tensor:
-        """Sum over all scores, divided by the normaliser.
+        """Sum over all (B, classes, A) scores, divided by the normaliser, which is the sum of those assigned.
 
-        Args:
-            class_logits: (B, classes, A).
-            assigned: N positives.
-            labels: (N,), classes of the positives.
-            normaliser: sum of the assigned scores.
-            ignored_anchors: (B, A), anchors without loss, unless they are positives.
+        The positives have (N,) labels. The ignored anchors, (B, A), have no loss, unless they are positives.
         """
         positive = class_logits[assigned.image, labels, assigned.anchor]
         dense = F.softplus(class_logits)
         if ignored_anchors is not None:
             dense = dense.masked_fill(ignored_anchors.unsqueeze(1), 0)
-        total = dense.sum() - (positive * assigned.score).sum()
-        return self.loss_weight * total / normaliser
+        return self.loss_weight * (dense.sum() - (positive * assigned.score).sum()) / normaliser

@@ -14,14 +14,10 @@ from ibkd_mm.yolov10.groups import ByImage
 class HeadOutputs(NamedTuple):
     """Outputs of one branch of the head. A named tuple, because tracing supports it."""
 
-    class_logits: Tensor
-    """(B, classes, A)."""
-    distance_logits: Tensor
-    """(B, 4 * bins, A): distributions over the distances to the left, top, right and bottom."""
-    coefficients: Tensor | None = None
-    """(B, P, A): weights of the prototypes in the mask of each anchor. None for boxes only."""
-    prototypes: Tensor | None = None
-    """(B, P, h, w), at half the stride of the finest level."""
+    class_logits: Tensor  # (B, classes, A)
+    distance_logits: Tensor  # (B, 4 * bins, A): of the distances to the left, top, right and bottom
+    coefficients: Tensor | None = None  # (B, P, A): weights of the prototypes. None for boxes only
+    prototypes: Tensor | None = None  # (B, P, h, w), at half the stride of the finest level
 
     def float(self) -> "HeadOutputs":
         """Convert to float32."""
@@ -32,26 +28,19 @@ class HeadOutputs(NamedTuple):
 class GroundTruth:
     """The instances of all images of a batch, concatenated without padding."""
 
-    image: Tensor
-    """(T,), image index."""
-    boxes: Tensor
-    """(T, 4) as x1, y1, x2, y2 in pixels of the network's input."""
-    labels: Tensor
-    """(T,)."""
-    masks: Tensor | None
-    """(T, h, w) uint8: number of pixels of each cell that belong to the instance. None for boxes only."""
-    mask_stride: int
-    """Side of a cell in pixels."""
+    image: Tensor  # (T,), image index
+    boxes: Tensor  # (T, 4) as x1, y1, x2, y2 in pixels of the network's input
+    labels: Tensor  # (T,)
+    masks: Tensor | None  # (T, h, w) uint8: pixels of the instance in each cell. None for boxes only
+    mask_stride: int  # side of a cell in pixels
     ignore_regions: "IgnoreRegions | None" = None
 
 
 class IgnoreRegions(NamedTuple):
     """Regions that may or may not be instances: anchors inside are not trained as background."""
 
-    image: Tensor
-    """(R,), image index."""
-    boxes: Tensor
-    """(R, 4), as the boxes of instances."""
+    image: Tensor  # (R,), image index
+    boxes: Tensor  # (R, 4), as the boxes of instances
 
 
 class Pairs(NamedTuple):
@@ -66,10 +55,8 @@ class Assignment(NamedTuple):
 
     image: Tensor
     anchor: Tensor
-    instance: Tensor
-    """Index into the instances of the batch."""
-    score: Tensor
-    """Target class score, which depends on how well the anchor fits compared with others of its instance."""
+    instance: Tensor  # index into the instances of the batch
+    score: Tensor  # target class score: how well the anchor fits compared with others of its instance
 
 
 @dataclass(frozen=True)
@@ -77,20 +64,15 @@ class BranchStep:
     """All that a training step computed for one branch, for reuse in distillation losses."""
 
     outputs: HeadOutputs
-    boxes: Tensor
-    """(B, A, 4): decoded boxes in pixels of the network's input, with gradient."""
+    boxes: Tensor  # (B, A, 4): decoded boxes in pixels of the network's input, with gradient
     truth: GroundTruth
     assignment: Assignment
     losses: dict[str, Tensor]
 
     def mask_logits(self, chosen: Tensor) -> Tensor:
-        """Assemble the masks of some positives, with gradient; those of all might not fit in memory.
+        """Assemble the masks of some positives, with gradient, (n, h, w); all might not fit in memory.
 
-        Args:
-            chosen: (n,), indices or a boolean mask of the assignment.
-
-        Returns:
-            (n, h, w).
+        `chosen` are indices or a boolean mask of the assignment.
         """
         assert self.outputs.coefficients is not None
         assert self.outputs.prototypes is not None

@@ -19,17 +19,11 @@ def collect_truth(
 ) -> GroundTruth:
     """Concatenate the instances of a batch.
 
-    Args:
-        samples: data samples with `gt_instances`.
-        device: device of the network.
-        stride: side of a mask cell in pixels.
-        size: height and width of the masks in cells; None for boxes only.
+    `size` is the height and width of the masks in cells of `stride` pixels; None for boxes only.
     """
     instances = [sample.gt_instances for sample in samples]
     counts = torch.tensor([len(each) for each in instances])
-    masks = None
-    if size is not None:
-        masks = torch.cat([_mask_cells(sample, device, stride, size) for sample in samples])
+    masks = None if size is None else torch.cat([_mask_cells(each, device, stride, size) for each in samples])
     return GroundTruth(
         image=torch.arange(len(instances)).repeat_interleave(counts).to(device),
         boxes=torch.cat([get_box_tensor(each.bboxes).to(device).float() for each in instances]),
@@ -55,16 +49,21 @@ def _ignore_regions(samples: Sequence[DetDataSample], device: torch.device) -> I
 
 
 def _mask_cells(sample: DetDataSample, device: torch.device, stride: int, size: tuple[int, int]) -> Tensor:
-    """Count the pixels of an instance in each cell of `stride` x `stride`, unless the data loader did.
+    """Count the pixels of an instance in each cell, unless the data loader did: (instances, *size) uint8.
 
     Counts keep outlines that are finer than the stride, as fractions, and instances smaller than a cell.
-
-    Returns:
-        (instances, height, width) uint8; images are padded below and to the right.
     """
     instances = sample.gt_instances
     if "mask_cells" in instances:
-        cells = _check_size(instances.mask_cells, sample.img_shape, stride).to(device)
+        cells, image = instances.mask_cells, sample.img_shape[:2]
+        expected = tuple(-(-side // stride) for side in image)
+        if cells.shape[1:] != expected:
+            raise UserError(
+                f"Expected {expected} mask_cells of {stride} x {stride} pixels in an image of {image}, "
+                f"found {tuple(cells.shape[1:])}. Set stride={stride} in the pipeline's MaskCells, and do "
+                "not change the size after it."
+            )
+        cells = cells.to(device)
     elif "masks" in instances:
         pixels = np.ascontiguousarray(instances.masks.to_ndarray(), dtype=np.uint8)
         cells = count_cells(torch.from_numpy(pixels).to(device), stride)
@@ -74,14 +73,3 @@ def _mask_cells(sample: DetDataSample, device: torch.device, stride: int, size: 
             "LoadAnnotations, or model.bbox_head.mask=None to train boxes only."
         )
     return F.pad(cells, (0, size[1] - cells.shape[2], 0, size[0] - cells.shape[1]))
-
-
-def _check_size(cells: Tensor, image: tuple[int, int], stride: int) -> Tensor:
-    expected = tuple(-(-side // stride) for side in image[:2])
-    if cells.shape[1:] != expected:
-        raise UserError(
-            f"Expected {expected} mask_cells of {stride} x {stride} pixels in an image of {image[:2]}, "
-            f"found {tuple(cells.shape[1:])}. Set stride={stride} in the pipeline's MaskCells, and do not "
-            "change the size after it."
-        )
-    return cells

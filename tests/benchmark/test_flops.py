@@ -6,7 +6,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from ibkd_mm.apis import load_config
-from ibkd_mm.benchmark.flops import count_flops
+from ibkd_mm.benchmark.pytorch_model import count_flops
 from ibkd_mm.yolov10.export_graph import DeployedStudent
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ibkd_mm.benchmark.benchmark_model import BenchmarkSettings
-from ibkd_mm.benchmark.inputs import make_input, resolve_shape
+from ibkd_mm.benchmark.exported import make_input, resolve_shape
 from ibkd_mm.errors import UserError
 
 FILE = Path("net.onnx")

@@ -10,8 +10,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from ibkd_mm.benchmark.flops import count_flops
 from ibkd_mm.benchmark.onnx_graph import bytes_on_disk, count_graph_flops, count_parameters, read_graph
+from ibkd_mm.benchmark.pytorch_model import count_flops
 
 
 class Net(nn.Module):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ibkd_mm.benchmark.rounds import compare_times, run_rounds, summarise_times
+from ibkd_mm.benchmark.compare import compare_times, run_rounds, summarise_times
 
 
 class Clock:

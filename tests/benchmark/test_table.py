@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, Counts
+from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, Counts, Flops
 from ibkd_mm.benchmark.compare import compare
-from ibkd_mm.benchmark.flops import Flops
 from ibkd_mm.benchmark.table import BenchmarkTable, Environment, Row
 
 
