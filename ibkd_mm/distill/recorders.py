@@ -91,7 +91,7 @@ class _StopHook:
 
 @TASK_UTILS.register_module()
 class DataSamplesRecorder(BaseRecorder):
-    """Records the field `source` of each data sample that a model is called with."""
+    """Records the field `source` of each data sample of a call; in a config: `type='ibkd_mm.DataSamples'`."""
 
     hint = " Are LoadTeacherInstances and SplitTeacherInstances in the train pipeline?"
 

@@ -58,8 +58,8 @@ def _load(teacher: Any, checkpoint: str) -> None:
         raise UserError(f"The teacher's weights (teacher_ckpt): {error}") from error
     teacher.trained_classes = checkpoint_classes(loaded)
     kind = type(teacher).__name__
-    if mismatch := load_matching_weights(teacher, loaded["state_dict"]):
-        raise UserError(f"The teacher's weights {checkpoint} do not match its config ({kind}):\n{mismatch}")
+    if misfit := load_matching_weights(teacher, loaded["state_dict"]):
+        raise UserError(f"The teacher's checkpoint {checkpoint} does not fit its config ({kind}):\n{misfit}")
     print_log(f"Teacher: {kind} with the weights of {checkpoint}", "current")
 
 

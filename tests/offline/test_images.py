@@ -35,7 +35,7 @@ def test_a_folder_is_looked_through_to_the_bottom(folder: FolderImages) -> None:
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(UserError, match=rf"Expected pictures \(.jpg, .*\) in {folder}, found none"):
+        with pytest.raises(UserError, match=rf"Expected images \(.jpg, .*\) in {folder}, found none"):
             FolderImages(folder, [])
 
 
