@@ -19,7 +19,7 @@ from ibkd_mm.engine.checkpoint.load import checkpoint_classes, load_weights
 from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
-from ibkd_mm.stack.preprocessors import Normalisation, read_normalisation
+from ibkd_mm.stack.internals import Normalisation, read_normalisation
 
 TeacherLike: TypeAlias = str | Mapping[str, Any] | BaseModel
 
