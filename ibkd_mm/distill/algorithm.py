@@ -42,7 +42,6 @@ class FrozenTeacherDistill(MovesCompanions, BaseAlgorithm):
         student_mode: 'loss', or 'tensor' for a student without labels or without a head: then only its
             network runs, and only distillation losses count.
         data_preprocessor: else the student's own.
-        init_cfg: as mmengine's.
     """
 
     def __init__(
@@ -70,7 +69,13 @@ class FrozenTeacherDistill(MovesCompanions, BaseAlgorithm):
             self.distiller = MODELS.build(distiller)
             self.distiller.prepare_from_teacher(self.teacher)
             self.distiller.prepare_from_student(student)
-            self._infer_channels()
+            inputs, samples = _blank_batch(student)  # on which losses see the channels of the feature maps
+            training = student.training
+            with torch.no_grad(), self.distiller.teacher_recorders, self.distiller.student_recorders:
+                student.eval()(inputs, samples, mode="tensor")
+                self.frozen.record(inputs, samples)
+            student.train(training)
+            self.distiller.infer_channels()
         self.register_state_dict_post_hook(_keep_student)
         self.register_load_state_dict_pre_hook(_find_student)
         self.register_load_state_dict_post_hook(_name_as_student)
@@ -90,16 +95,6 @@ class FrozenTeacherDistill(MovesCompanions, BaseAlgorithm):
         """The teacher."""
         return self.frozen.model
 
-    def _infer_channels(self) -> None:
-        """Run both on a blank image, so that losses know the channels of the feature maps."""
-        inputs, samples = _blank_batch(self.student)
-        training = self.student.training
-        with torch.no_grad(), self.distiller.teacher_recorders, self.distiller.student_recorders:
-            self.student.eval()(inputs, samples, mode="tensor")
-            self.frozen.record(inputs, samples)
-        self.student.train(training)
-        self.distiller.infer_channels()
-
     def init_weights(self) -> None:
         """Initialise the student as if it were alone, then the rest."""
         self.student.init_weights()
@@ -112,13 +107,11 @@ class FrozenTeacherDistill(MovesCompanions, BaseAlgorithm):
         if not self.distiller.active:
             if not self.calculate_student_loss:
                 raise UserError(
-                    "Nothing to train on: the student's own loss is off (calculate_student_loss, "
-                    "student_mode) and no distillation loss counts. See distill_losses' weights and "
-                    "default_hooks.distill_schedule."
+                    "Nothing to train on: the student's loss is off (calculate_student_loss, student_mode), "
+                    "and no distillation loss counts: see distill_losses and default_hooks.distill_schedule."
                 )
-            return self._with_idle_parameters(
-                add_prefix(self.student(batch_inputs, samples, mode="loss"), "student")
-            )
+            own = self.student(batch_inputs, samples, mode="loss")
+            return self._with_idle_parameters(add_prefix(own, "student"))
         self.distiller.set_deliveries_override(False)
         with self.distiller.teacher_recorders, self.distiller.deliveries:
             self.frozen.record(batch_inputs, samples)
@@ -145,8 +138,7 @@ class FrozenTeacherDistill(MovesCompanions, BaseAlgorithm):
     def load_training_only_state(self, state: Mapping[str, Any], *, with_factors: bool = False) -> None:
         """Restore what `training_only_state` returned; a training's factors come from its schedule."""
         weights = _renamed(state["distiller"], self.distiller.state_dict())
-        mismatch = load_matching_weights(self.distiller, weights)
-        if mismatch:
+        if mismatch := load_matching_weights(self.distiller, weights):
             raise UserError(
                 "The checkpoint has other losses or connectors than the config's distiller:\n"
                 f"{mismatch}\nResume with the config that it was trained with, or load its weights alone: "
@@ -163,15 +155,14 @@ class FrozenTeacherDistill(MovesCompanions, BaseAlgorithm):
 def _renamed(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the weights of a former checkpoint, whose bridges were connectors."""
     names = {
-        name: [key for key in own if key.endswith(name.removeprefix("connectors"))]
+        name: next((key for key in own if key.endswith(name.removeprefix("connectors"))), name)
         for name in weights
         if name.startswith("connectors.") and name not in own
     }
-    return {names[name][0] if names.get(name) else name: value for name, value in weights.items()}
+    return {names.get(name, name): value for name, value in weights.items()}
 
 
 def _keep_student(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
-    """Reduce the state dict to the student's entries, under its own names."""
     for name in [name for name in state if name.startswith(prefix)]:
         value = state.pop(name)
         if name.startswith(prefix + _STUDENT):
@@ -182,7 +173,6 @@ def _keep_student(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) ->
 
 
 def _find_student(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
-    """Rename the plain student's entries to those of the student inside this model."""
     for name in [name for name in state if name.startswith(prefix)]:
         state[prefix + _STUDENT + name.removeprefix(prefix)] = state.pop(name)
 
@@ -194,7 +184,6 @@ def _name_as_student(_: nn.Module, incompatible: Any) -> None:
 
 
 def _blank_batch(student: nn.Module) -> tuple[Tensor, list[BaseDataElement]]:
-    """Make a blank image, as the student's preprocessor returns it."""
     first = next((module for module in student.modules() if isinstance(module, nn.Conv2d)), None)
     shape = (_BLANK_SIDE, _BLANK_SIDE)
     meta = {"img_shape": shape, "ori_shape": shape, "pad_shape": shape, "batch_input_shape": shape}

@@ -25,23 +25,17 @@ _MAPPINGS = "distiller.loss_forward_mappings"
 class CheckedDistiller(ConfigurableDistiller):
     """mmrazor's `ConfigurableDistiller`: unknown names are errors, and every loss has a schedule.
 
-    `loss_forward_mappings` are mmrazor's, with one addition: `recorder` may be a list of names, whose
-    argument is the list of their records. Losses may use the capabilities in `ibkd_mm.distill.interfaces`.
+    Arguments without a description are mmrazor's. In `loss_forward_mappings`, `recorder` may also be a list
+    of names, for a list of records. Losses may use the capabilities in `ibkd_mm.distill.interfaces`.
 
     A loss may return a dictionary: its entry `loss_y` is logged as `x.loss_y` for the loss `loss_x`; an entry
     without 'loss' in its name is only logged.
 
     Args:
-        student_recorders: as mmrazor's, like all arguments without another description.
-        teacher_recorders: if all record outputs of modules, the teacher's forward stops after the last of
-            them.
-        distill_deliveries: passes data of the teacher into the student.
-        connectors: convert single records.
+        teacher_recorders: if all record outputs of modules, the teacher's forward stops after the last one.
         distill_losses: a loss with loss_weight=0 is not built.
-        loss_forward_mappings: the records that are the arguments of each loss.
         extra_targets: an `ExtendsTargets` module; its `teacher` names the record of the teacher's instances,
             as in a mapping. Its factor, `extra_targets`, switches it: targets are added while it is above 0.
-        init_cfg: as mmengine's.
     """
 
     def __init__(
@@ -65,33 +59,31 @@ class CheckedDistiller(ConfigurableDistiller):
         check_records(mappings, recorders, connectors or {})
         if extra:
             check_extra_targets(extra_record, recorders, connectors or {})
-        active = {name: config for name, config in losses.items() if not _is_left_out(config)}
+        active = {
+            name: config
+            for name, config in losses.items()
+            if config.get("loss_weight", 1) != 0 or hasattr(MODELS.get(str(config["type"])), "loss_names")
+        }
         # connectors of losses that are left out would be trained for nothing
         requests = [info for name in active for info in mappings[name].values()]
         names = {info.get("connector") for info in [*requests, *([extra_record] if extra else [])]}
         used = {name: config for name, config in (connectors or {}).items() if name in names}
-        with DefaultScope.overwrite_default_scope(
-            "mmrazor"
-        ):  # in which recorders have no scope in their names
-            super().__init__(
-                recorders[True], recorders[False], distill_deliveries, used, active, init_cfg=init_cfg
-            )
+        with DefaultScope.overwrite_default_scope("mmrazor"):  # whose recorders need no scope in their names
+            super().__init__(*recorders.values(), distill_deliveries, used, active, init_cfg=init_cfg)
         self.loss_forward_mappings = {name: mappings[name] for name in active}
         for name, arguments in self.loss_forward_mappings.items():
             check_signature(name, self.distill_losses[name], arguments)
         self.teacher_recorders: RecorderManager
         self.reader = RecordReader(self.student_recorders, self.teacher_recorders, self.connectors)
         self._recorder_configs = recorders
-        self._extra = RecordRequest(extra_record, "distiller.extra_targets.teacher") if extra else None
+        self._extra: Any = RecordRequest(extra_record, "distiller.extra_targets.teacher") if extra else None
         self.extra_targets = MODELS.build(extra) if extra else None
-        self._loss_names = {name: self._names_of(name) for name in self.loss_forward_mappings}
+        # a module of several losses has a schedule for each
+        modules = self.distill_losses.items()
+        self._loss_names = {name: getattr(module, "loss_names", (name,)) for name, module in modules}
         every = {*losses, *(name for names in self._loss_names.values() for name in names)}
+        # of each loss; schedules change it, and a loss with factor 0 is not computed
         self.factors = dict.fromkeys([*sorted(every), *([_EXTRA] if extra else [])], 1.0)
-        """The current factor of each loss; schedules change it. A loss with factor 0 is not computed."""
-
-    def _names_of(self, loss: str) -> tuple[str, ...]:
-        """Return the names under which a module's losses are scheduled: mostly its own alone."""
-        return tuple(getattr(self.distill_losses[loss], "loss_names", (loss,)))
 
     @property
     def active(self) -> bool:
@@ -121,11 +113,12 @@ class CheckedDistiller(ConfigurableDistiller):
     def prepare_from_teacher(self, model: nn.Module) -> None:
         """Attach the teacher's recorders, so that it runs only as far as they need."""
         if isinstance(model, NullTeacher):
-            if self._needed_records():
+            keys = (request.where for request in self._requests() if not request.info["from_student"])
+            if losses := sorted({key.split(".")[-2] for key in keys}):
                 raise UserError(
-                    f"With online=False no teacher runs, but {', '.join(self._names_needing_teacher())} "
-                    "needs its records (distiller.loss_forward_mappings): feature maps cannot be cached. Set "
-                    "online=True, or that loss_weight to 0."
+                    f"With online=False no teacher runs, but {', '.join(losses)} needs its records "
+                    "(distiller.loss_forward_mappings): feature maps cannot be cached. Set online=True, or "
+                    "that loss_weight to 0."
                 )
             self.teacher_recorders = self.reader.managers[False] = RecorderManager()
             return
@@ -142,19 +135,10 @@ class CheckedDistiller(ConfigurableDistiller):
                 needed[name] = max(needed.get(name, 0), request.info.get("record_idx", 0) + 1)
         return needed
 
-    def _names_needing_teacher(self) -> list[str]:
-        """Name the losses, and `extra_targets`, that count and need a record of the teacher."""
-        keys = (request.where for request in self._requests() if not request.info["from_student"])
-        return sorted(
-            {key.removeprefix(f"{_MAPPINGS}.").removeprefix("distiller.").split(".")[0] for key in keys}
-        )
-
     def _requests(self) -> Iterator[RecordRequest]:
-        """Yield all record requests of this step."""
         for loss in filter(self._counts, self.loss_forward_mappings):
             yield from self._arguments(loss).values()
         if self._adds_targets:
-            assert self._extra is not None
             yield self._extra
 
     def _arguments(self, loss: str) -> dict[str, RecordRequest]:
@@ -171,16 +155,13 @@ class CheckedDistiller(ConfigurableDistiller):
             module = self.distill_losses[loss]
             if not getattr(module, "waiting", False):
                 continue
-            requests = self._arguments(loss)
-            recorded = {
-                name: request for name, request in requests.items() if self.reader.is_recorded(request)
-            }
-            module.infer_channels(**{name: self.reader.read(request) for name, request in recorded.items()})
+            arguments, reader = self._arguments(loss).items(), self.reader
+            recorded = {name: reader.read(each) for name, each in arguments if reader.is_recorded(each)}
+            module.infer_channels(**recorded)
             if module.waiting:
                 raise UserError(
-                    f"distiller.distill_losses.{loss} takes its channels from the first feature maps, and a "
-                    "run without ground truth recorded none for it. Record outputs of modules that run in "
-                    "mode='tensor' too."
+                    f"distiller.distill_losses.{loss} takes its channels from feature maps; a run without "
+                    "ground truth recorded none. Record modules that run in mode='tensor' too."
                 )
         self.reader.clear()
 
@@ -208,13 +189,7 @@ class CheckedDistiller(ConfigurableDistiller):
         if not self._adds_targets:
             return samples
         assert self.extra_targets is not None
-        assert self._extra is not None
         return self.extra_targets(samples, self.reader.read(self._extra), inputs.shape[2:])
-
-
-def _is_left_out(config: Mapping[str, Any]) -> bool:
-    """Return whether a loss never counts; a module of several losses has weights inside."""
-    return config.get("loss_weight", 1) == 0 and not hasattr(MODELS.get(str(config["type"])), "loss_names")
 
 
 def _scaled(loss: str, value: Any, factor: float) -> dict[str, Tensor]:

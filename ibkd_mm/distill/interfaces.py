@@ -20,10 +20,8 @@ class DistillLoss(Protocol):
     It returns a tensor, or a dictionary: entries with 'loss' in their name are trained on, others are logged.
     """
 
-    loss_weight: float
-    """Optional. A loss whose weight is 0 is not built, and the teacher does not run for it."""
-    needs_class_order: ClassVar[bool]
-    """Optional. True if the teacher must know the dataset's classes in the dataset's order."""
+    loss_weight: float  # optional; with 0 the loss is not built, and the teacher does not run for it
+    needs_class_order: ClassVar[bool]  # optional; whether teacher and dataset need the same order of classes
 
 
 class AttachesToStudent(Protocol):
@@ -36,8 +34,7 @@ class AttachesToStudent(Protocol):
 class InfersChannels(Protocol):
     """A loss that takes the channels of its layers from the feature maps of a first run on a blank image."""
 
-    waiting: bool
-    """Whether the layers are still to be built."""
+    waiting: bool  # whether the layers are still to be built
 
     def infer_channels(self, **records: Any) -> None:
         """Build the layers; gets those of the loss's arguments that are recorded without ground truth."""
@@ -46,10 +43,8 @@ class InfersChannels(Protocol):
 class SeveralLosses(Protocol):
     """A module that computes several losses, each with a schedule of its own."""
 
-    loss_names: ClassVar[tuple[str, ...]]
-    """Names of the losses, keys of what `forward` returns; schedules name them."""
-    factors: Mapping[str, float]
-    """Set before each call: the schedule's factor of each loss. One with 0 need not be computed."""
+    loss_names: ClassVar[tuple[str, ...]]  # keys of what `forward` returns; schedules name them
+    factors: Mapping[str, float]  # the schedules', set before each call; a loss with 0 need not be computed
 
 
 class ExtendsTargets(Protocol):
@@ -117,8 +112,7 @@ class Codec(Protocol):
 class CachePredictor(Protocol):
     """What `ibkd cache` runs over images; registered in TASK_UTILS, named by `teacher_cache.predictor`."""
 
-    teacher: Any
-    """The `FrozenTeacher` that it runs."""
+    teacher: Any  # the `FrozenTeacher` that it runs
 
     def __call__(self, batch: Any) -> Sequence["Prediction"]:
         """Predict every image of a collated batch."""
@@ -127,25 +121,18 @@ class CachePredictor(Protocol):
 class Prediction(Protocol):
     """What a `CachePredictor` returns for one image."""
 
-    key: str
-    """Name of the image, as `img_id`."""
+    key: str  # name of the image, as `img_id`
 
     def entry(self) -> Any:
         """Return what the codec stores; called in a thread while the model sees the next batch."""
 
 
 class ExportGraph(Protocol):
-    """What `ibkd export` writes: an `nn.Module` in evaluation mode, from input tensors to a tuple of tensors.
-
-    A graph may take more than an image and return more than instances.
-    """
+    """What `ibkd export` writes: an `nn.Module` in evaluation mode, from tensors to a tuple of tensors."""
 
     @property
     def inputs(self) -> Mapping[str, tuple[Sequence[int | str], torch.dtype]]:
-        """Shape and dtype of each input, in the order of `forward`.
-
-        An axis is its fixed length, or its name if the length is dynamic. Inputs may share named axes.
-        """
+        """Shape and dtype of each input of `forward`, in order; an axis is a length, or a name if dynamic."""
 
     @property
     def outputs(self) -> Sequence[str]:
@@ -160,11 +147,7 @@ class ExportGraph(Protocol):
 
     @property
     def parity_rule(self) -> str:
-        """How the file is compared with the model, a key of `ibkd_mm.deploy.parity.PARITY_RULES`.
-
-        `instances`: outputs `boxes`, `scores`, `labels` and perhaps `masks`; instances are matched.
-        `tensors`: each output must be within the tolerance.
-        """
+        """How the file is compared with the model, a key of `ibkd_mm.deploy.parity.PARITY_RULES`."""
 
     @property
     def runtime(self) -> str | None:
@@ -177,10 +160,7 @@ class ExportGraph(Protocol):
     def example_inputs(self, lengths: Mapping[str, int], seed: int = 0) -> tuple[Tensor, ...]:
         """Return typical inputs, to trace the graph and to compare the file with it.
 
-        Args:
-            lengths: lengths of named axes. The graph chooses the others: all different and none below 2,
-                because tracing could not distinguish them.
-            seed: selects the values.
+        The graph chooses lengths that are not given: all different and none below 2, to tell them apart.
         """
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -196,12 +176,7 @@ class Exportable(Protocol):
         """Number of classes whose names are written into the file; None for a model without classes."""
 
     def export_graph(self, **options: Any) -> ExportGraph:
-        """Copy the model into the module that is exported; the model itself stays as it is.
-
-        Args:
-            options: a model takes those that make sense for it. `ibkd export` knows `half` (bool: compute in
-                half precision) and `max_instances` (int).
-        """
+        """Copy the model into what is exported; `ibkd export` has the options `half` and `max_instances`."""
 
 
 @runtime_checkable

@@ -10,8 +10,7 @@ from ibkd_mm.distill.record_reader import RecordRequest
 from ibkd_mm.errors import UserError, did_you_mean
 
 Mappings = Mapping[str, Mapping[str, Mapping[str, Any]]]
-Recorders = Mapping[bool, Mapping[str, Any]]
-"""The student's under True, the teacher's under False."""
+Recorders = Mapping[bool, Mapping[str, Any]]  # the student's under True, the teacher's under False
 
 _KEYS = ("recorder", "from_student", "record_idx", "data_idx", "connector", "connector_idx")
 
@@ -25,24 +24,19 @@ def check_names(losses: Mapping[str, Any], mappings: Mappings) -> None:
                 f"name. Rename it to loss_{name}."
             )
         if name not in mappings:
-            raise UserError(
-                f"distiller.loss_forward_mappings has no entry for the loss {name}."
-                f"{did_you_mean(name, mappings)}"
-            )
+            hint = did_you_mean(name, mappings)
+            raise UserError(f"distiller.loss_forward_mappings has no entry for the loss {name}.{hint}")
     for name in mappings:
         if name not in losses:
-            raise UserError(
-                f"distiller.loss_forward_mappings.{name}: distill_losses has no such loss."
-                f"{did_you_mean(name, losses)}"
-            )
+            hint = did_you_mean(name, losses)
+            raise UserError(f"distiller.loss_forward_mappings.{name}: distill_losses has no such loss.{hint}")
 
 
 def check_records(mappings: Mappings, recorders: Recorders, connectors: Mapping[str, Any]) -> None:
     """Refuse an argument of a loss that no recorder or connector provides."""
     for loss, arguments in mappings.items():
         for name, info in arguments.items():
-            where = f"distiller.loss_forward_mappings.{loss}.{name}"
-            _check_record(where, info, recorders, connectors)
+            _check_record(f"distiller.loss_forward_mappings.{loss}.{name}", info, recorders, connectors)
 
 
 def check_extra_targets(info: Any, recorders: Recorders, connectors: Mapping[str, Any]) -> None:
@@ -92,7 +86,5 @@ def _check_record(
 
 def _check_known(where: str, group: str, name: str, known: Mapping[str, Any]) -> None:
     if name not in known:
-        raise UserError(
-            f"{where}: there is no '{name}' among {group} ({', '.join(known) or 'none'})."
-            f"{did_you_mean(name, known)}"
-        )
+        hint = did_you_mean(name, known)
+        raise UserError(f"{where}: there is no '{name}' among {group} ({', '.join(known) or 'none'}).{hint}")

@@ -13,19 +13,13 @@ class RecordRequest(NamedTuple):
     """One argument of a loss: which record it is, and which connector it goes through."""
 
     info: Mapping[str, Any]
-    where: str
-    """The config's key, for messages."""
+    where: str  # the config's key, for messages
 
     @property
     def recorders(self) -> list[str]:
         """Names of the recorders; the argument is a list of records where the config has a list of names."""
         names = self.info["recorder"]
         return list(names) if isinstance(names, list | tuple) else [names]
-
-    @property
-    def needs_teacher_alone(self) -> bool:
-        """Whether a connector makes it from the teacher's records, so before the student runs."""
-        return "connector" in self.info and not self.info["from_student"]
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -35,13 +29,7 @@ class RecordRequest(NamedTuple):
 
 
 class RecordReader:
-    """Reads records and runs connectors, each once a step for all that request the same.
-
-    Args:
-        student: recorders.
-        teacher: recorders.
-        connectors: by name.
-    """
+    """Reads records and runs connectors, each once a step for all that request the same."""
 
     def __init__(self, student: RecorderManager, teacher: RecorderManager, connectors: nn.ModuleDict) -> None:
         self.managers = {True: student, False: teacher}
@@ -65,9 +53,11 @@ class RecordReader:
         """
         needed = set()
         for request in requests:
-            if request.needs_teacher_alone:
+            if request.info["from_student"]:
+                continue
+            if "connector" in request.info:
                 self.read(request)
-            elif not request.info["from_student"]:
+            else:
                 needed.update(request.recorders)
         for name, recorder in self.managers[False].recorders.items():
             if name not in needed:

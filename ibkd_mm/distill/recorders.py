@@ -1,10 +1,11 @@
-"""mmrazor's recorders: checked by name, and able to stop a forward pass when all is recorded."""
+"""mmrazor's recorders, checked by name and able to stop a forward pass when all is recorded; and our own."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mmrazor.models.task_modules import RecorderManager
+from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmrazor.registry import TASK_UTILS as RAZOR_TASK_UTILS
 from torch import nn
 
@@ -19,12 +20,7 @@ class StopForward(Exception):  # noqa: N818  (not an error: it ends a forward pa
 
 
 def check_kinds(recorders: Mapping[str, Any], side: str) -> None:
-    """Refuse a recorder of an unknown type or without a source.
-
-    Args:
-        recorders: configs by name.
-        side: the config's key: `student_recorders` or `teacher_recorders`.
-    """
+    """Refuse a recorder of an unknown type or without a source."""
     for name, recorder in recorders.items():
         where, kind = f"distiller.{side}.{name}", str(recorder.get("type"))
         if "source" not in recorder:
@@ -41,9 +37,8 @@ def check_sources(recorders: Mapping[str, Any], model: nn.Module, side: str) -> 
         kind, source = recorder["type"].removeprefix("mmrazor."), recorder["source"]
         known: Iterable[str] = modules if kind in _BY_MODULE else parameters if kind == "Parameter" else ()
         if known and source not in known:
-            raise UserError(
-                f"distiller.{side}.{name}: {type(model).__name__} has no '{source}'.{_nearest(source, known)}"
-            )
+            where = f"distiller.{side}.{name}"
+            raise UserError(f"{where}: {type(model).__name__} has no '{source}'.{_nearest(source, known)}")
 
 
 def _nearest(source: str, known: Iterable[str]) -> str:
@@ -67,18 +62,13 @@ def stop_when_recorded(
 ) -> None:
     """Stop a model's forward pass after the last record that is needed, while its recorders record.
 
-    Only if all needed records are outputs of modules inside the model: others may come at any time.
-
-    Args:
-        manager: initialised recorders.
-        needed: returns how many records of each are needed in this step.
-        model: the recorded model.
+    Only if all needed records are outputs of modules inside the model: others may come at any time. `needed`
+    returns how many records of each recorder this step needs.
     """
     recorders = manager.recorders.items()
     inside = {name: one for name, one in recorders if hasattr(one, "forward_hook") and one.source}
-    modules = dict(model.named_modules())
     for source in {recorder.source for recorder in inside.values()}:
-        modules[source].register_forward_hook(_StopHook(inside, needed))
+        model.get_submodule(source).register_forward_hook(_StopHook(inside, needed))
 
 
 @dataclass(frozen=True)
@@ -97,3 +87,32 @@ class _StopHook:
             for name, count in needed.items()
         ):
             raise StopForward
+
+
+@TASK_UTILS.register_module()
+class DataSamplesRecorder(BaseRecorder):
+    """Records the field `source` of each data sample of a call; in a config: `type='ibkd_mm.DataSamples'`."""
+
+    hint = " Are LoadTeacherInstances and SplitTeacherInstances in the train pipeline?"
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self._recording = False
+
+    def prepare_from_model(self, model: nn.Module | None = None) -> None:
+        """Listen to the model's calls."""
+        assert model is not None
+        model.register_forward_pre_hook(self._record)
+
+    def _record(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
+        samples = arguments[1] if self._recording and len(arguments) > 1 else None
+        if samples and all(self.source in sample for sample in samples):
+            self.data_buffer.append([getattr(sample, self.source) for sample in samples])
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self._recording = True
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._recording = False

@@ -1,4 +1,4 @@
-"""The teacher: built from its config, given its weights, frozen, run on the student's batches."""
+"""The teacher: built from its config, frozen, and run on the student's batches, renormalised."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,26 +15,27 @@ from torch import Tensor, nn
 from ibkd_mm.config.model_reference import resolve_model
 from ibkd_mm.config.walk import DROP, changed
 from ibkd_mm.distill.recorders import StopForward
-from ibkd_mm.distill.renormalise import Renormaliser
 from ibkd_mm.engine.checkpoint.load import checkpoint_classes, load_weights
 from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
+from ibkd_mm.stack.internals import Normalisation, read_normalisation
 
 TeacherLike: TypeAlias = str | Mapping[str, Any] | BaseModel
 
 
 def build_teacher(teacher: TeacherLike, checkpoint: str | None) -> BaseModel:
-    """Build a teacher, load its weights and freeze it.
-
-    Args:
-        teacher: a config's path, one inside a package (`mmdet::...`), a model's settings, or a model.
-        checkpoint: path, URL or `ibkd_mm::NAME`; else what the config's `load_from` names.
-    """
+    """Build a teacher, load its weights and freeze it; arguments are those of `FrozenTeacherDistill`."""
     if not isinstance(teacher, BaseModel):
         reference = resolve_model(teacher, checkpoint)
         checkpoint = reference.checkpoint
-        teacher = _build(reference.settings, reference.scope, with_init_cfg=checkpoint is None)
+        with_init_cfg = checkpoint is None  # else it would download weights that the checkpoint replaces
+
+        def without_init_cfg(value: Any, key: Any) -> Any:
+            return DROP if key in ("init_cfg", "pretrained") and not with_init_cfg else value
+
+        with DefaultScope.overwrite_default_scope(reference.scope):
+            teacher = MODELS.build(ConfigDict(changed(dict(reference.settings), without_init_cfg)))
         if checkpoint is None and isinstance(teacher, BaseModel):
             teacher.init_weights()
             print_log(
@@ -47,18 +48,7 @@ def build_teacher(teacher: TeacherLike, checkpoint: str | None) -> BaseModel:
         raise UserError(f"Expected a teacher that is an mmengine model, found {type(teacher).__name__}.")
     if checkpoint is not None:
         _load(teacher, str(checkpoint))
-    teacher.requires_grad_(False)
-    return teacher.eval()
-
-
-def _build(model: Mapping[str, Any], scope: str | None, *, with_init_cfg: bool) -> Any:
-    """Build a model; without init_cfg, which would download weights that the checkpoint replaces."""
-
-    def without_init_cfg(value: Any, key: Any) -> Any:
-        return DROP if key in ("init_cfg", "pretrained") and not with_init_cfg else value
-
-    with DefaultScope.overwrite_default_scope(scope):
-        return MODELS.build(ConfigDict(changed(dict(model), without_init_cfg)))
+    return teacher.requires_grad_(False).eval()
 
 
 def _load(teacher: Any, checkpoint: str) -> None:
@@ -67,13 +57,10 @@ def _load(teacher: Any, checkpoint: str) -> None:
     except UserError as error:
         raise UserError(f"The teacher's weights (teacher_ckpt): {error}") from error
     teacher.trained_classes = checkpoint_classes(loaded)
-    mismatch = load_matching_weights(teacher, loaded["state_dict"])
-    if mismatch:
-        raise UserError(
-            f"The teacher's checkpoint {checkpoint} does not match its config "
-            f"({type(teacher).__name__}):\n{mismatch}"
-        )
-    print_log(f"Teacher: {type(teacher).__name__} with the weights of {checkpoint}", "current")
+    kind = type(teacher).__name__
+    if misfit := load_matching_weights(teacher, loaded["state_dict"]):
+        raise UserError(f"The teacher's checkpoint {checkpoint} does not fit its config ({kind}):\n{misfit}")
+    print_log(f"Teacher: {kind} with the weights of {checkpoint}", "current")
 
 
 def check_class_order(teacher: nn.Module, classes: Sequence[str] | None) -> None:
@@ -96,11 +83,9 @@ class NullTeacher(BaseModel):
 
 
 class FrozenTeacher:
-    """Runs a teacher on a student's batches. Not a module, so that no state dict or optimizer contains it.
+    """Runs a teacher on batches of a student's preprocessor.
 
-    Args:
-        model: the teacher.
-        student: data preprocessor of the student.
+    Not a module, so that no state dict or optimizer contains it.
     """
 
     def __init__(self, model: BaseModel, student: nn.Module) -> None:
@@ -126,3 +111,53 @@ class FrozenTeacher:
     def predict(self, inputs: Tensor, samples: Sequence[Any]) -> list[Any]:
         """Predict as in the teacher's own test."""
         return self.model(self.renormalise(inputs, samples), samples, mode="predict")
+
+
+class Renormaliser:
+    """Converts the output of the student's data preprocessor into that of the teacher's.
+
+    Mean, standard deviation, channel order and pad value become the teacher's. Sizes stay the student's, so
+    that feature maps of both cover the same area.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+        self.student, self.teacher = student, teacher
+        own, other = read_normalisation(student), read_normalisation(teacher)
+        if own.pad_divisor % other.pad_divisor:
+            raise UserError(
+                f"The teacher takes images whose sides are multiples of {other.pad_divisor}; the student's "
+                f"batches are padded to multiples of {own.pad_divisor}. Set the student's "
+                f"data_preprocessor.pad_size_divisor={other.pad_divisor}."
+            )
+        self.swap_channels = own.swaps_channels != other.swaps_channels
+
+    def __call__(self, inputs: Tensor, samples: Sequence[Any] | None) -> Tensor:
+        """Renormalise (B, 3, H, W); what lies beyond the `img_shape` of samples, if known, is padding."""
+        own, other = read_normalisation(self.student), read_normalisation(self.teacher)
+        mean, std = _statistics(own, inputs)
+        pixels = inputs * std + mean
+        if self.swap_channels:
+            pixels = pixels.flip(1)
+        mean, std = _statistics(other, inputs)
+        pixels = (pixels - mean) / std
+        padding = _padding(inputs, samples)
+        return pixels if padding is None else torch.where(padding, other.pad_value, pixels)
+
+
+def _statistics(normalisation: Normalisation, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation as (1, C, 1, 1); 0 and 1 without normalisation."""
+    if normalisation.mean is None or normalisation.std is None:
+        return like.new_zeros(1), like.new_ones(1)
+    return tuple(part.to(like).reshape(1, -1, 1, 1) for part in normalisation[:2])  # type: ignore[return-value, union-attr]
+
+
+def _padding(inputs: Tensor, samples: Sequence[Any] | None) -> Tensor | None:
+    """Mark the pixels that were padded, at the bottom and on the right: (B, 1, H, W)."""
+    metas = [getattr(sample, "metainfo", {}) for sample in samples or ()]
+    if not metas or not all("img_shape" in meta for meta in metas):
+        return None
+    shapes = [meta["img_shape"][:2] for meta in metas]
+    heights, widths = torch.tensor(shapes, device=inputs.device).T[..., None]
+    below = torch.arange(inputs.shape[2], device=inputs.device) >= heights
+    beside = torch.arange(inputs.shape[3], device=inputs.device) >= widths
+    return (below[:, :, None] | beside[:, None, :])[:, None]

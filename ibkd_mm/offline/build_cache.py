@@ -35,16 +35,8 @@ def build_cache(
 
     A thread packs and writes one batch while the teacher sees the next. A batch is in the file when the next
     one is yielded, the last when the iterator ends or is closed. With several processes, each writes a file
-    of its own, and the first one merges them, also those left by a run that was stopped.
-
-    Args:
-        predictor: runs the teacher.
-        images: to predict; they are sorted by size, since only images of one size share a batch.
-        path: the cache.
-        identity: of the cache.
-        batch_size: images that are read and written at a time.
-        workers: processes that read images; 0 to read in this one.
-        unreadable: share of the images that may be left out because they cannot be read.
+    of its own, and the first one merges them, also those left by a run that was stopped. Images are sorted by
+    size, since only those of one size share a batch; a share of them may be `unreadable`.
     """
     rank, world = get_rank(), get_world_size()
     own_path = path if world == 1 else part_of(path, rank)
@@ -60,20 +52,19 @@ def build_cache(
         Subset(images, own), batch_size, num_workers=workers, collate_fn=_collate
     )
     done, left_out = len(keys) - len(missing), 0
-    written: Future[None] | None = None
+    written: Future[None] = Future()
+    written.set_result(None)
     with CacheWriter(own_path, identity) as writer, ThreadPoolExecutor(1) as thread:
         yield done, len(keys)
         for batch, unread in loader:
             left_out += len(unread)
             _report_unreadable(unread, left_out, math.ceil(unreadable * len(keys) / world))
             predictions = predict(predictor, batch) if batch else []
-            if written is not None:
-                written.result()
+            written.result()
             written = thread.submit(writer.write, ((each.key, each.entry()) for each in predictions))
             done += (len(predictions) + len(unread)) * world
             yield min(done, len(keys)), len(keys)
-        if written is not None:
-            written.result()
+        written.result()
     barrier()
     if rank == 0:
         _merge_parts(path, identity)
@@ -101,7 +92,6 @@ def _collate(samples: Sequence[Any]) -> tuple[Any, list[UnreadableImage]]:
 
 
 def _report_unreadable(unread: Sequence[UnreadableImage], count: int, limit: int) -> None:
-    """Log unreadable images; stop if there are more than `limit`."""
     for each in unread:
         print_log(f"Left out, since it cannot be read: {each}", "current", logging.WARNING)
     if count > limit:

@@ -61,7 +61,8 @@ class CacheCheckHook(Hook):
         for path, reader in readers.items():
             own = [each for each in datasets if each.loading.reader.path == path]
             found = reader.identity
-            sources = {each.source for each in own} if self.images else set()
+            parts = [each.dataset for each in own if self.images]
+            sources = {Path(each.ann_file or each.data_root) for each in parts}
             unknown = {} if classes else {"classes": found.get("classes")}  # a folder has no classes
             for images in map(images_hash, sources) if sources else [found["images"]]:
                 check_same(path, found, {**wanted, **unknown, "images": images})
@@ -74,13 +75,7 @@ class _CachedDataset:
 
     dataset: Any
     loading: LoadTeacherInstances
-    unlabelled: bool
-    """Whether its labels, if it has any, are not used."""
-
-    @property
-    def source(self) -> Path:
-        """The file or folder that lists its images."""
-        return Path(self.dataset.ann_file or self.dataset.data_root)
+    unlabelled: bool  # or its labels are not used
 
     def keys(self) -> tuple[list[str], list[str]]:
         """Return the keys of labelled (or empty) images, and of those with pseudo labels alone."""
@@ -125,13 +120,12 @@ def _count_missing(runner: Runner, reader: CacheReader, datasets: Iterable[_Cach
 
 
 def _nothing_cached(dataset: Any, keys: Sequence[str], reader: CacheReader) -> UserError:
+    remedy = "Write them: ibkd cache CONFIG continues where it stopped."
     if isinstance(dataset, ImageFolder):
         remedy = (
             "The key of an image is its path in the folder: set data_root to the folder that the cache was "
             f"written for, or write one for this: ibkd cache CONFIG --images {dataset.data_root} --out FILE."
         )
-    else:
-        remedy = "Write them: ibkd cache CONFIG continues where it stopped."
     return UserError(
         f"The {len(keys):,} images of a {type(dataset).__name__} have no labels, and the teacher's cache "
         f"{reader.path} has none of them. Expected {_first(keys)}, found {_first(reader.keys())}. {remedy}"

@@ -31,8 +31,7 @@ from ibkd_mm.offline.instance_codec import (
 from ibkd_mm.offline.store import CacheReader
 from ibkd_mm.registry import TRANSFORMS
 
-_IDS_PER_IMAGE = (1 << 12) * MAX_THRESHOLDS
-"""More masks than any image has: 4096 instances at all thresholds."""
+_IDS_PER_IMAGE = (1 << 12) * MAX_THRESHOLDS  # more masks than any image has, of 4096 instances
 _FIRST_ID = IGNORE_LABEL + 1
 _IDS_PER_CACHE = 1 << 44
 _CACHES = 1 << 15
@@ -86,7 +85,13 @@ class LoadTeacherInstances(BaseTransform):
             return None if unknown else results
         number, entry = found
         image = AnnotatedImage.from_results(results)
-        _check_size(self.reader, entry, image, str(results["img_id"]))
+        own, cached = image.image.shape[:2], (entry.height, entry.width)
+        if own != cached:
+            raise UserError(
+                f"The teacher saw image {results['img_id']} with size {cached}, and here it is {own} "
+                f"({self.reader.path}). Put LoadTeacherInstances directly after LoadAnnotations, or write "
+                "the cache again."
+            )
         rows = np.flatnonzero(entry.scores > self.score_thr)
         places, boxes, masks = _teacher_masks(entry, rows, boxes_only=image.masks is None)
         ids = self._first_id + number * _IDS_PER_IMAGE + places
@@ -180,15 +185,6 @@ def _first_id(reader: CacheReader) -> int:
     return _FIRST_ID + zlib.crc32(str(reader.path.resolve()).encode()) % _CACHES * _IDS_PER_CACHE
 
 
-def _check_size(reader: CacheReader, entry: CachedInstances, image: AnnotatedImage, key: str) -> None:
-    own, cached = image.image.shape[:2], (entry.height, entry.width)
-    if own != cached:
-        raise UserError(
-            f"The teacher saw image {key} with size {cached}, and here it is {own} ({reader.path}). Put "
-            "LoadTeacherInstances directly after LoadAnnotations, or write the cache again."
-        )
-
-
 @TRANSFORMS.register_module()
 class NoAnnotations(BaseTransform):
     """Take the place of `LoadAnnotations` for images without labels, or whose labels are not used."""
@@ -242,11 +238,12 @@ class SplitTeacherInstances(BaseTransform):
             cells = _joined(cells, main, [threshold for threshold, _ in masks], thresholds)
         kept = np.flatnonzero(main == np.arange(len(found)))
         rows = [(entries[index], masks[index][1]) for index in kept]
+        probabilities = [entry.probabilities[row] for entry, row in rows]
         sample.teacher_instances = InstanceData(
             bboxes=get_box_tensor(found.bboxes)[kept],
             mask_cells=cells[kept],
             scores=torch.tensor([float(entry.scores[row]) for entry, row in rows]),
-            probabilities=_stacked([entry.probabilities[row] for entry, row in rows]),
+            probabilities=torch.from_numpy(np.stack(probabilities)) if rows else torch.zeros(0, 0),
         )
         sample.ignored_instances = ignored[~from_teacher]
         return results
@@ -293,7 +290,3 @@ def _joined(
     weighted = cells * torch.from_numpy(threshold_weights(thresholds)[list(indices)])[:, None, None]
     kept = np.flatnonzero(main >= 0)
     return torch.zeros_like(weighted).index_add_(0, torch.from_numpy(main[kept]), weighted[kept])
-
-
-def _stacked(rows: list[NDArray[np.float32]]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, 0)

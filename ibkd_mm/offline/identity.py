@@ -28,13 +28,7 @@ def identity_of(
 ) -> dict[str, Any]:
     """Describe everything that the entries of a cache depend on.
 
-    Args:
-        teacher: as `FrozenTeacherDistill` is given it.
-        checkpoint: weights of the teacher.
-        images: annotation file or folder of the images; None for any.
-        pipeline: transforms between an image and the teacher.
-        teacher_cache: that part of the config.
-        classes: of the dataset, in the teacher's order.
+    `images` is their annotation file or folder, or None for any; `pipeline` what leads to the teacher.
     """
     model = resolve_model(teacher, checkpoint)
     settings = predictor_settings(teacher_cache)
@@ -70,12 +64,8 @@ def upgraded(identity: Mapping[str, Any]) -> dict[str, Any]:
     settings = {_FORMER_NAMES.get(name, name): value for name, value in identity.get("settings", {}).items()}
     if "pictures" in identity:
         settings = {"mask_thresholds": [0.5], **settings}
-    names = {"pictures": "images"}
-    return {
-        **{names.get(name, name): value for name, value in identity.items()},
-        "settings": settings,
-        "codec": DEFAULT_CODEC,
-    }
+    renamed = {"images" if name == "pictures" else name: value for name, value in identity.items()}
+    return {**renamed, "settings": settings, "codec": DEFAULT_CODEC}
 
 
 def class_list(classes: Sequence[str]) -> str:
@@ -90,9 +80,8 @@ def images_hash(path: Path) -> str:
     """Hash an annotation file; of a folder, the names and sizes of its images."""
     if not path.is_dir():
         return file_hash(path)
-    return _short_hash(
-        [(each.relative_to(path).as_posix(), each.stat().st_size) for each in list_images(path)]
-    )
+    images = list_images(path)
+    return _short_hash([(each.relative_to(path).as_posix(), each.stat().st_size) for each in images])
 
 
 def file_hash(path: Path) -> str:

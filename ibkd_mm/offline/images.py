@@ -30,11 +30,7 @@ class UnreadableImage:
 
 
 class TeacherImages(Dataset[Any]):
-    """Images to run a teacher on.
-
-    Args:
-        dataset: the images, with a test pipeline.
-        source: the file or folder that lists them.
+    """Images of a dataset with a test pipeline; `source` is the file or folder that lists them.
 
     `keys` are their `img_id`; `sizes` their width and height, if the annotation file has them.
     """
@@ -52,7 +48,6 @@ class TeacherImages(Dataset[Any]):
         return len(self.keys)
 
     def __getitem__(self, index: int) -> Any:
-        """Read an image."""
         try:
             return self.dataset[index]
         except Exception as error:  # whatever is wrong with one image must not stop the run
@@ -60,24 +55,14 @@ class TeacherImages(Dataset[Any]):
 
 
 class FolderImages(TeacherImages):
-    """All images below a folder; their keys are their paths in it.
-
-    Args:
-        folder: searched recursively.
-        pipeline: transforms, from `LoadImageFromFile` on.
-    """
+    """All images below a folder; their keys are their paths in it."""
 
     def __init__(self, folder: Path, pipeline: Sequence[Any]) -> None:
         super().__init__(ImageFolder(str(folder), pipeline=list(pipeline), test_mode=True), folder)
 
 
 class TrainingSetImages(TeacherImages):
-    """The images of a config's training set, without augmentation.
-
-    Args:
-        dataset: settings of the training set, without wrappers.
-        pipeline: as for `FolderImages`.
-    """
+    """The images of a training set, whose settings are without wrappers, and without augmentation."""
 
     def __init__(self, dataset: dict[str, Any], pipeline: Sequence[Any]) -> None:
         # test_mode, so that images without annotations are not filtered out

@@ -17,14 +17,12 @@ from ibkd_mm.datasets.transforms.warp import extents
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import TASK_UTILS
 
-ONE_THRESHOLD = (0.5,)
-"""The mask threshold of hard masks."""
+ONE_THRESHOLD = (0.5,)  # of hard masks
 MAX_THRESHOLDS = 16
 _HEAD = struct.Struct("<BHHHBH")
 _CORNERS = struct.Struct("<4H")
 _RLE, _BITMAP = 0, 1
-_ONE = np.float32(65535)
-"""A probability of 1: probabilities are stored in 16 bits."""
+_ONE = np.float32(65535)  # a probability of 1: probabilities are stored in 16 bits
 _SCORE_TOLERANCE, _MASK_TOLERANCE, _MIN_PIXELS = 2e-3, 0.01, 4
 
 
@@ -93,7 +91,6 @@ class CachedInstances:
     boxes: NDArray[np.float32]
     """(K, 4) as x1, y1, x2, y2 in pixels."""
     scores: NDArray[np.float32]
-    """(K,)."""
     top_classes: NDArray[np.uint16]
     """(K, T), the most probable first."""
     top_probabilities: NDArray[np.float32]
@@ -101,7 +98,6 @@ class CachedInstances:
     packed_masks: tuple[tuple[int, bytes], ...]
     """(format, data) of the K masks of the first threshold, then those of the next and so on."""
     thresholds: tuple[float, ...] = ONE_THRESHOLD
-    """The probabilities at which masks are cut."""
 
     @classmethod
     def of(

@@ -6,16 +6,14 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline.identity import codec_of, upgraded
 
-_LOCK_TIMEOUT = 60.0
-"""Seconds to wait for another process that writes."""
+_LOCK_TIMEOUT = 60.0  # seconds to wait for another process that writes
 _APPLICATION_ID = 0x49424B44  # "IBKD" in the header tells our files from other SQLite databases
 # the names of tables and columns are part of the file format
 _TABLES = (
@@ -25,14 +23,11 @@ _TABLES = (
 )
 
 
-class CacheWriter:
+class CacheWriter(AbstractContextManager["CacheWriter"]):
     """Writes entries in batches: a batch is written completely or not at all, whenever the process is killed.
 
-    An existing file is continued if it has the same identity. Threads may take turns.
-
-    Args:
-        path: the file.
-        identity: what the entries depend on, see `identity_of`; its `codec` packs the entries.
+    An existing file is continued if it has the same identity, whose `codec` packs the entries. Threads may
+    take turns.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
@@ -88,19 +83,12 @@ class CacheWriter:
         """Close the file."""
         self._connection.close()
 
-    def __enter__(self) -> "CacheWriter":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class CacheReader:
-    """Reads entries; copies in other processes open the file for themselves.
-
-    Args:
-        path: the file.
-    """
+class CacheReader(AbstractContextManager["CacheReader"]):
+    """Reads entries; copies in other processes open the file for themselves."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -116,21 +104,17 @@ class CacheReader:
             if mark == _APPLICATION_ID:
                 rows = self._connection.execute("SELECT name, value FROM identity").fetchall()
                 self._connection.execute("SELECT count(*) FROM pictures WHERE id = 0").fetchone()
-                self._check_all_pages()
+                pages, size = (
+                    self._connection.execute(f"PRAGMA page_{it}").fetchone()[0] for it in ("count", "size")
+                )
+                if self.path.stat().st_size < pages * size:  # SQLite itself detects missing pages alone
+                    raise ValueError("it is truncated")
                 return {name: json.loads(value) for name, value in rows}
         except (sqlite3.DatabaseError, ValueError) as error:
             raise UserError(
                 f"{self.path} is a damaged teacher's cache ({error}). Remove it and run ibkd cache again."
             ) from error
         raise UserError(f"Expected a teacher's cache, found another database: {self.path}.")
-
-    def _check_all_pages(self) -> None:
-        """Detect a file that ends within a page; SQLite itself detects missing pages."""
-        pages, size = (
-            self._connection.execute(f"PRAGMA page_{it}").fetchone()[0] for it in ("count", "size")
-        )
-        if self.path.stat().st_size < pages * size:
-            raise ValueError("it is truncated")
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -192,10 +176,7 @@ class CacheReader:
             self._opened[1].close()
         self._opened = None
 
-    def __enter__(self) -> "CacheReader":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

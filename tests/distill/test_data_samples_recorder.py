@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from ibkd_mm.apis import load_config
-from ibkd_mm.distill.data_samples_recorder import DataSamplesRecorder
+from ibkd_mm.distill.recorders import DataSamplesRecorder
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import TASK_UTILS
 

@@ -10,7 +10,7 @@ from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ibkd_mm.distill.renormalise import Renormaliser
+from ibkd_mm.distill.teacher import Renormaliser
 from ibkd_mm.errors import UserError
 
 SIZES = [(20, 33), (32, 17), (64, 64), (1, 40)]

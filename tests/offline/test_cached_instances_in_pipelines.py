@@ -205,7 +205,7 @@ def test_riders_of_another_cache_are_refused(seen: Path, identity: dict[str, Any
         UserError, match=r"reads .*other.sqlite, and the image has instances of another cache"
     ):
         through(picture(), loading(seen), PACK, CELLS, splitting(other))
-    with pytest.raises(UserError, match="behind MaskCells"):
+    with pytest.raises(UserError, match="MaskCells"):
         through(picture(), loading(seen), PACK, splitting(seen))
     with pytest.raises(UserError, match=r"There is no teacher's cache .*none.sqlite. Write it: ibkd cache"):
         LoadTeacherInstances(str(seen.with_name("none.sqlite")))

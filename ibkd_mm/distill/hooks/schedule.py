@@ -12,8 +12,7 @@ from ibkd_mm.engine.model_wrappers import unwrap_model
 from ibkd_mm.errors import UserError, did_you_mean
 from ibkd_mm.registry import HOOKS
 
-Position = int | float
-"""A number of iterations, or a share of all iterations if it is a float."""
+Position = int | float  # a number of iterations, or a share of all iterations if it is a float
 _ALL = "all"
 
 
@@ -27,7 +26,6 @@ class Schedule:
     stop: Position | None = None
 
     def __post_init__(self) -> None:
-        """Refuse negative positions and shares above 1."""
         for name in ("warmup", "decay", "stop"):
             position = getattr(self, name)
             if position is not None and (position < 0 or (isinstance(position, float) and position > 1)):
@@ -38,9 +36,7 @@ class Schedule:
 
     def factor(self, step: int, steps: int) -> float:
         """Return the factor of a step, counted from 0."""
-        warmup, decay, stop = (
-            _in_steps(position, steps) for position in (self.warmup, self.decay, self.stop)
-        )
+        warmup, decay, stop = (_in_steps(each, steps) for each in (self.warmup, self.decay, self.stop))
         end = steps if stop is None else stop
         if step >= end:
             return 0.0
@@ -73,20 +69,22 @@ class DistillScheduleHook(Hook):
         try:
             self.schedules = {name: Schedule(**settings) for name, settings in schedules.items()}
         except TypeError as error:
-            raise UserError(
-                f"DistillScheduleHook expects warmup, decay, to and stop for a loss; {error}."
-            ) from error
+            raise UserError(f"DistillScheduleHook expects warmup, decay, to and stop; {error}.") from error
 
     def before_train(self, runner: Runner) -> None:
         """Refuse schedules of unknown losses, and weight averages that include the teacher."""
-        self._distiller = distiller_of(runner, "DistillScheduleHook")
+        model = unwrap_model(runner.model)
+        self._distiller: Any = getattr(model, "distiller", None)
+        if not isinstance(self._distiller, CheckedDistiller):
+            raise UserError(
+                "DistillScheduleHook expects a model with a CheckedDistiller, found "
+                f"{type(model).__name__}. Remove the hook: default_hooks.distill_schedule=None."
+            )
         check_no_teacher_copies(runner)
         for name in self.schedules:
             if name != _ALL and name not in self._distiller.factors:
-                raise UserError(
-                    f"DistillScheduleHook.schedules: the distiller has no loss '{name}'."
-                    f"{did_you_mean(name, self._distiller.factors)}"
-                )
+                hint = did_you_mean(name, self._distiller.factors)
+                raise UserError(f"DistillScheduleHook.schedules: the distiller has no loss '{name}'.{hint}")
 
     def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Set the factors of this step."""
@@ -104,14 +102,3 @@ def check_no_teacher_copies(runner: Runner) -> None:
             "EMAHook copies the whole model, and its teacher with it. Use ibkd_mm.StudentEMAHook in "
             "custom_hooks instead."
         )
-
-
-def distiller_of(runner: Runner, hook: str) -> CheckedDistiller:
-    """Return the distiller of a training, for the hook of that name."""
-    distiller = getattr(unwrap_model(runner.model), "distiller", None)
-    if not isinstance(distiller, CheckedDistiller):
-        raise UserError(
-            f"{hook} needs a model with a CheckedDistiller, such as FrozenTeacherDistill; found "
-            f"{type(unwrap_model(runner.model)).__name__}. Remove the hook: set it to None in default_hooks."
-        )
-    return distiller

@@ -54,15 +54,16 @@ class TeacherCheckHook(Hook):
         check_no_teacher_copies(runner)
         if runner.iter:
             return
-        _check_class_order(runner, model)
+        needs_order = any(getattr(loss, "needs_class_order", False) for loss in model.distiller.active_losses)
+        if needs_order or model.distiller.extra_targets is not None:
+            check_class_order(model.teacher, runner.train_dataloader.dataset.metainfo.get("classes"))
         if not runner.cfg.get("val_dataloader"):
             runner.logger.warning("The teacher is not evaluated: there is no val_dataloader.")
             return
         metrics, count = self._evaluate(runner, model)
         if self.metric not in metrics:
-            raise UserError(
-                f"TeacherCheckHook.metric: the validation gives {', '.join(metrics)}; found '{self.metric}'."
-            )
+            known = ", ".join(metrics)
+            raise UserError(f"TeacherCheckHook.metric: the validation gives {known}; found '{self.metric}'.")
         score = metrics[self.metric]
         result = f"The teacher's {self.metric} on {count} validation images is {score:.3f}"
         if score < 0:
@@ -116,14 +117,6 @@ def _restricted(evaluator: Any, dataset: Any, folder: Path) -> Any:
             metric["ann_file"] = str(folder / f"{number}.json")
             Path(metric["ann_file"]).write_text(json.dumps(content))
     return evaluator
-
-
-def _check_class_order(runner: Runner, model: FrozenTeacherDistill) -> None:
-    """Refuse a teacher with other classes, or in another order, where a loss depends on them."""
-    distiller = model.distiller
-    needed = any(getattr(loss, "needs_class_order", False) for loss in distiller.active_losses)
-    if needed or distiller.extra_targets is not None:
-        check_class_order(model.teacher, runner.train_dataloader.dataset.metainfo.get("classes"))
 
 
 def _check_labels(predicted: list[Any], classes: Sequence[str] | None) -> None:

@@ -75,15 +75,13 @@ class BridgedFeatureLoss(nn.Module):
         """Sum the loss over levels of the same shapes."""
         with torch.autocast(student[0].device.type, enabled=False):
             # mmrazor's losses need views, which a transformer's memory layout does not allow
-            levels = (
-                [each.float().contiguous() for each in pair] for pair in zip(student, teacher, strict=True)
-            )
-            losses = [self.loss(own, other) for own, other in levels]
+            pairs = zip(student, teacher, strict=True)
+            losses = [self.loss(*(each.float().contiguous() for each in pair)) for pair in pairs]
         return self.loss_weight * torch.stack(losses).sum()
 
 
 def _selected(record: Any, indices: Sequence[int] | None, name: str) -> FeatureMaps:
-    maps = list(_flat(record))
+    maps = _flat(record)
     if indices is None:
         return maps
     if any(not -len(maps) <= index < len(maps) for index in indices):
@@ -91,9 +89,5 @@ def _selected(record: Any, indices: Sequence[int] | None, name: str) -> FeatureM
     return [maps[index] for index in indices]
 
 
-def _flat(record: Any) -> Any:
-    if isinstance(record, Tensor):
-        yield record
-    else:
-        for part in record:
-            yield from _flat(part)
+def _flat(record: Any) -> FeatureMaps:
+    return [record] if isinstance(record, Tensor) else [each for part in record for each in _flat(part)]

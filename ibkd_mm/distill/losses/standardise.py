@@ -1,11 +1,14 @@
-"""Standardised feature maps: every channel with mean 0 and standard deviation 1."""
+"""Feature maps whose channels have mean 0 and standard deviation 1, and PKD, which compares such."""
 
 import math
 
 import torch
 from mmengine.dist import get_world_size
+from mmrazor.models.losses import PKDLoss
 from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
+
+from ibkd_mm.registry import MODELS
 
 _EPS, _TINY = 1e-6, 1e-24
 
@@ -41,3 +44,15 @@ def _in_one_process(x: Tensor) -> Tensor:
 
 def _sum_over_processes(sums: Tensor) -> Tensor:
     return sums if get_world_size() == 1 else all_reduce(sums)
+
+
+@MODELS.register_module()
+class SyncedPKDLoss(PKDLoss):
+    """mmrazor's `PKDLoss` (https://arxiv.org/abs/2207.02039), independent of the number of processes.
+
+    It standardises each channel over the whole batch, of which a process has only a part.
+    """
+
+    def norm(self, feat: Tensor) -> Tensor:
+        """Standardise every channel, (N, C, H, W) -> the same shape."""
+        return standardise(feat)

@@ -35,33 +35,23 @@ class ContextualFeatureBridge(nn.Module):
         return not self.levels
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
-        """Convert the feature maps of each level.
-
-        Args:
-            student: (B, C, H, W) for each level.
-            teacher: (B, D, h, w) for each, in the same order.
-
-        Returns:
-            (B, D, h, w) for each.
-        """
-        if len(student) > len(self.levels):
-            self._build([each.shape[1] for each in student], [each.shape[1] for each in teacher])
+        """Convert (B, C, H, W) of each level to the shape of the teacher's, (B, D, h, w)."""
+        for pair in zip(student[len(self.levels) :], teacher[len(self.levels) :], strict=True):
+            self._build(*(each.shape[1] for each in pair))
         pairs = zip(self.levels[: len(student)], student, teacher, strict=True)
         return [_resize(level(own), other) for level, own, other in pairs]
 
-    def _build(self, student: Sequence[int], teacher: Sequence[int]) -> None:
-        new = slice(len(self.levels), None)
-        for own, other in zip(student[new], teacher[new], strict=True):
-            if other % self.groups:
-                raise UserError(
-                    f"ContextualFeatureBridge.groups is {self.groups}, which does not divide the {other} "
-                    "channels of a feature map of the teacher. Set groups to a divisor."
-                )
-            parts = [nn.Conv2d(own, other, 1), nn.GroupNorm(self.groups, other)]
-            if self.refine:
-                channels = {"student_channels": other, "teacher_channels": other}
-                parts.append(MODELS.build({**self.refine, **channels}))
-            self.levels.append(nn.Sequential(*parts))
+    def _build(self, own: int, other: int) -> None:
+        if other % self.groups:
+            raise UserError(
+                f"ContextualFeatureBridge.groups is {self.groups}, which does not divide the {other} "
+                "channels of a feature map of the teacher. Set groups to a divisor."
+            )
+        parts = [nn.Conv2d(own, other, 1), nn.GroupNorm(self.groups, other)]
+        if self.refine:
+            channels = {"student_channels": other, "teacher_channels": other}
+            parts.append(MODELS.build({**self.refine, **channels}))
+        self.levels.append(nn.Sequential(*parts))
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:

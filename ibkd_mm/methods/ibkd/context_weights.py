@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from ibkd_mm.registry import MODELS
 from ibkd_mm.yolov10.structures import GroundTruth
 
-_MANY = 20
-"""Number of instances of an image whose count adds its full part to the complexity."""
+_MANY = 20  # instances of an image whose count adds its full part to the complexity
 
 
 @MODELS.register_module()
@@ -27,13 +26,7 @@ class ContextWeights(nn.Module):
 
     @torch.no_grad()
     def forward(self, truth: GroundTruth, trust: Tensor, matched: Tensor) -> Tensor:
-        """Return the weights of the images, (B,).
-
-        Args:
-            truth: the ground truth instances.
-            trust: (B,).
-            matched: (B,), number of matched instances.
-        """
+        """Return the weights of the images, (B,), from trust and number of matched instances, (B,) each."""
         raw = (0.5 + complexity(truth, len(trust))) * trust
         total, count = reduce_mean(torch.stack([(raw * matched).sum(), matched.sum().to(raw)]))
         return torch.where(total > 0, raw * count / total.clamp(min=1e-9), raw)
@@ -47,17 +40,11 @@ def complexity(truth: GroundTruth, batch: int) -> Tensor:
     area, inner = (_sum(each.sum((1, 2)), truth.image, batch) for each in (masks, eroded))
     count = torch.bincount(truth.image, minlength=batch).to(area)
     edge = torch.where(area > 0, (area - inner) / area.clamp(min=1), 0.0)
-    overlap = _sum(_max_overlap(truth), truth.image, batch) / count.clamp(min=1)
+    iou = bbox_overlaps(truth.boxes, truth.boxes) * (truth.image[:, None] == truth.image)
+    highest = iou.fill_diagonal_(0).amax(1) if len(iou) else iou.sum(1)  # of each with another one
+    overlap = _sum(highest, truth.image, batch) / count.clamp(min=1)
     number = count.log1p() / math.log1p(_MANY)
     return (0.5 * number + 0.25 * edge + 0.25 * overlap).clamp(0, 1)
-
-
-def _max_overlap(truth: GroundTruth) -> Tensor:
-    """Return each instance's highest box IoU with another one of its image: (T,)."""
-    iou = bbox_overlaps(truth.boxes, truth.boxes)
-    other = truth.image[:, None] == truth.image
-    other.fill_diagonal_(False)
-    return (iou * other).sum(1) if not len(iou) else (iou * other).amax(1)
 
 
 def _sum(values: Tensor, image: Tensor, batch: int) -> Tensor:

@@ -37,13 +37,7 @@ class ExtraTargets(nn.Module):
     def forward(
         self, samples: Sequence[DetDataSample], teacher: TeacherInstances, size: tuple[int, int]
     ) -> list[DetDataSample]:
-        """Return extended copies of the samples of a batch.
-
-        Args:
-            samples: with `gt_instances`, whose masks are `mask_cells`.
-            teacher: the teacher's instances.
-            size: height and width of the student's input.
-        """
+        """Return extended copies of samples with `mask_cells`; `size` is the input's height and width."""
         if not all("mask_cells" in sample.gt_instances for sample in samples):
             raise UserError("ExtraTargets expects MaskCells at the end of the train pipeline.")
         if self._classes is not None:
@@ -69,11 +63,9 @@ def _extended(sample: DetDataSample, extra: InstanceData) -> DetDataSample:
         return sample
     own = sample.gt_instances
     height, width = own.mask_cells.shape[1:]
-    columns = {
-        "bboxes": torch.cat([own.bboxes.to(extra.bboxes), extra.bboxes]),
-        "labels": torch.cat([own.labels.to(extra.labels), extra.labels]),
-        "mask_cells": torch.cat([own.mask_cells.to(extra.mask_cells), extra.mask_cells[:, :height, :width]]),
-    }
+    extra.mask_cells = extra.mask_cells[:, :height, :width]
     extended = sample.new()
-    extended.gt_instances = InstanceData(**columns)
+    extended.gt_instances = InstanceData(
+        **{name: torch.cat([own[name].to(new), new]) for name, new in extra.items()}
+    )
     return extended

@@ -72,28 +72,25 @@ class InstanceDistillLoss(nn.Module):
         one_to_one: BranchStep,
         teacher: TeacherInstances | Sequence[InstanceData],
     ) -> dict[str, Tensor]:
-        """Compare.
-
-        Args:
-            one_to_many: this step of the student's branch of that name.
-            one_to_one: this step of the other branch.
-            teacher: the teacher's instances, or those of a cache, image by image.
-        """
+        """Compare both branches with the teacher's instances, or those of a cache, image by image."""
         logits = one_to_many.outputs.class_logits
         with torch.autocast(logits.device.type, enabled=False):
-            _check_masks(one_to_many)
+            if one_to_many.truth.masks is None:
+                raise UserError(
+                    "InstanceDistillLoss matches the teacher's instances by their masks, and the student has "
+                    "boxes alone. Set the student's bbox_head.mask, or distil feature maps alone."
+                )
             if not isinstance(teacher, TeacherInstances):
                 teacher = from_cached(teacher, one_to_many, self.cached_max_probability)
             teacher.check_classes(logits.shape[1])
-            matches = match(teacher, one_to_many.truth, len(logits), self.match_iou)
-            weights = self._image_weights(one_to_many, teacher, matches.teacher_of)
-            masks = self._soft_masks(teacher, one_to_many)
-            parts = [
-                self._branch(step, teacher, masks, matches.teacher_of, weights)
-                for step in (one_to_many, one_to_one)
-            ]
+            teacher_of, _ = match(teacher, one_to_many.truth, len(logits), self.match_iou)
+            weights = self._image_weights(one_to_many, teacher, teacher_of)
+            prototypes: Any = one_to_many.outputs.prototypes  # both branches share them
+            masks = (teacher.on_grid(prototypes.shape[2:]) / self.temperature).sigmoid()
+            shared = teacher, masks, teacher_of, weights
+            parts = [self._branch(step, *shared) for step in (one_to_many, one_to_one)]
         losses = {name: self.loss_weight * (parts[0][name] + parts[1][name]) for name in parts[0]}
-        found = matches.teacher_of >= 0
+        found = teacher_of >= 0
         return {
             **losses,
             "matched": found.float().sum() / max(len(found), 1),
@@ -112,33 +109,34 @@ class InstanceDistillLoss(nn.Module):
         counts = torch.bincount(image, minlength=batch)
         return self.weighting(step.truth, total / counts.clamp(min=1), counts)
 
-    def _soft_masks(self, teacher: TeacherInstances, step: BranchStep) -> Tensor:
-        """Return the teacher's softened masks on the grid of the prototypes, which both branches share."""
-        assert step.outputs.prototypes is not None
-        return (teacher.on_grid(step.outputs.prototypes.shape[2:]) / self.temperature).sigmoid()
-
     def _branch(
-        self,
-        step: BranchStep,
-        teacher: TeacherInstances,
-        masks: Tensor,
-        teacher_of: Tensor,
-        weights: Tensor,
+        self, step: BranchStep, teacher: TeacherInstances, masks: Tensor, teacher_of: Tensor, weights: Tensor
     ) -> dict[str, Tensor]:
-        image, anchor, instance, score = step.assignment
+        outputs, truth, score = step.outputs, step.truth, step.assignment.score
         sums = reduce_mean(torch.stack([score.sum(), score.new_tensor(len(score))]))
         scores, positives = sums.clamp(min=1 / get_world_size())
-        matched = (teacher_of[instance] >= 0).nonzero().squeeze(1)
-        image, anchor, instance, score = image[matched], anchor[matched], instance[matched], score[matched]
+        matched = (teacher_of[step.assignment.instance] >= 0).nonzero().squeeze(1)
+        image, anchor, instance, score = (column[matched] for column in step.assignment)
         row, weight = teacher_of[instance], weights[image]
         losses = {}
         if self.class_weight:
             target = score[:, None] * teacher.probabilities[row]
-            logits = step.outputs.class_logits[image, :, anchor]
+            logits = outputs.class_logits[image, :, anchor]
             each = self._divergence(logits, target.clamp(_MIN_PROBABILITY, _MAX_PROBABILITY).logit()).sum(1)
             losses["loss_cls"] = self.class_weight * (each * weight).sum() / scores
         if self.mask_weight:
-            mask_loss = self._mask_loss(step, masks, matched, row, weight, positives)
+            assert outputs.coefficients is not None
+            mask_loss = self.temperature**2 * self.mask_loss(
+                outputs.coefficients[image, :, anchor] / self.temperature,  # which divides the logit
+                outputs.prototypes,
+                image,
+                truth.boxes[instance],
+                masks,
+                row,
+                stride=truth.mask_stride,
+                normaliser=positives,
+                weight=weight,
+            )
             losses["loss_mask"] = self.mask_weight * mask_loss
         if self.box_weight:
             distance = 1 - complete_iou(step.boxes[image, anchor], teacher.boxes[row])
@@ -150,37 +148,3 @@ class InstanceDistillLoss(nn.Module):
         soft = (target / self.temperature).sigmoid()
         crossed = F.binary_cross_entropy_with_logits(logits / self.temperature, soft, reduction="none")
         return self.temperature**2 * (crossed - binary_entropy(soft))
-
-    def _mask_loss(
-        self,
-        step: BranchStep,
-        masks: Tensor,
-        matched: Tensor,
-        row: Tensor,
-        weight: Tensor,
-        positives: Tensor,
-    ) -> Tensor:
-        """Compare masks inside the ground truth boxes; dividing a coefficient divides the logit."""
-        outputs, truth = step.outputs, step.truth
-        assert outputs.coefficients is not None
-        assert outputs.prototypes is not None
-        image, anchor, instance = (column[matched] for column in step.assignment[:3])
-        return self.temperature**2 * self.mask_loss(
-            outputs.coefficients[image, :, anchor] / self.temperature,
-            outputs.prototypes,
-            image,
-            truth.boxes[instance],
-            masks,
-            row,
-            stride=truth.mask_stride,
-            normaliser=positives,
-            weight=weight,
-        )
-
-
-def _check_masks(step: BranchStep) -> None:
-    if step.truth.masks is None:
-        raise UserError(
-            "InstanceDistillLoss matches the teacher's instances by their masks, and the student has boxes "
-            "alone. Set the student's bbox_head.mask, or distil feature maps alone."
-        )

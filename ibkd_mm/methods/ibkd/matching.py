@@ -1,7 +1,5 @@
 """Matching of the teacher's instances with the ground truth."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -10,28 +8,13 @@ from ibkd_mm.yolov10.groups import rank_within
 from ibkd_mm.yolov10.structures import GroundTruth
 
 
-@dataclass(frozen=True)
-class Matches:
-    """Pairs of a teacher's instance and a ground truth instance; none is in two pairs."""
-
-    teacher_of: Tensor
-    """(T,): index of the teacher's instance for each ground truth instance, -1 without a match."""
-    truth_of: Tensor
-    """(K,): index of the ground truth instance for each of the teacher's, -1 without a match."""
-
-
 @torch.no_grad()
-def match(teacher: TeacherInstances, truth: GroundTruth, batch: int, min_iou: float) -> Matches:
-    """Pair the instances with the highest mask IoU, best first.
+def match(teacher: TeacherInstances, truth: GroundTruth, batch: int, min_iou: float) -> tuple[Tensor, Tensor]:
+    """Pair each of K instances of B images with at most one of T, the highest mask IoU first.
 
     Above an IoU of 0.5 that is the optimal assignment wherever ground truth masks do not overlap, without the
-    Hungarian algorithm.
-
-    Args:
-        teacher: K instances.
-        truth: T instances, with masks.
-        batch: number of images.
-        min_iou: IoU that a pair must have.
+    Hungarian algorithm. Returns the index of the teacher's instance for each true one, (T,), and of the true
+    one for each of the teacher's, (K,); -1 without a match.
     """
     row, column, iou = find_overlaps(teacher, truth, batch, min_iou)
     teacher_of = torch.full_like(truth.image, -1)
@@ -42,7 +25,7 @@ def match(teacher: TeacherInstances, truth: GroundTruth, batch: int, min_iou: fl
         truth_of[row[chosen]] = column[chosen]
         free = (teacher_of[column] < 0) & (truth_of[row] < 0)
         row, column, iou = row[free], column[free], iou[free]
-    return Matches(teacher_of, truth_of)
+    return teacher_of, truth_of
 
 
 def find_overlaps(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -60,21 +60,21 @@ class InstancePredictor:
         data = self.preprocessor(batch, False)
         inputs, samples = data["inputs"], data["data_samples"]
         found = self.connector(self.teacher.outputs(inputs, samples))
-        return [
-            TeacherPrediction(_rows(found, found.image == index), inputs.shape[2:], sample.metainfo, self)
-            for index, sample in enumerate(samples)
+        rows = [
+            TeacherInstances(*(column[found.image == index] for column in vars(found).values()))
+            for index in range(len(samples))
         ]
+        pairs = zip(rows, samples, strict=True)
+        return [TeacherPrediction(own, inputs.shape[2:], sample.metainfo, self) for own, sample in pairs]
 
 
 @dataclass(frozen=True)
 class TeacherPrediction:
-    """The instances of one image, with masks still on the teacher's grid."""
+    """The instances of one image with input (H, W) and `metainfo`, with masks still on the teacher's grid."""
 
     instances: TeacherInstances
     input_size: Sequence[int]
-    """Height and width of the network's input."""
     meta: Mapping[str, Any]
-    """`metainfo` of the image."""
     predictor: InstancePredictor
 
     @property
@@ -95,30 +95,19 @@ class TeacherPrediction:
                 kept.append(row)
                 boxes.append(extents(main))
                 packed.append([pack_mask(mask) for mask in masks])
-        scores, probabilities = (
-            each[kept].cpu().numpy() for each in (self.instances.scores, self.instances.probabilities)
-        )
         return CachedInstances.of_packed(
             self.meta["ori_shape"][:2],
             np.array(boxes, np.float32).reshape(-1, 4),
-            scores,
-            probabilities,
+            self.instances.scores[kept].cpu().numpy(),
+            self.instances.probabilities[kept].cpu().numpy(),
             chain.from_iterable(zip(*packed, strict=True)),
             self.predictor.topk_classes,
             thresholds,
         )
 
 
-def _rows(instances: TeacherInstances, chosen: Tensor) -> TeacherInstances:
-    return TeacherInstances(*(getattr(instances, field.name)[chosen] for field in fields(instances)))
-
-
 def _cut_masks(logits: Tensor, input_size: Sequence[int], meta: Any, thresholds: Sequence[float]) -> Tensor:
-    """Enlarge (h, w) logits over the whole input to the original image and cut them at all thresholds.
-
-    Returns:
-        (thresholds, height, width), booleans.
-    """
+    """Enlarge (h, w) logits from the input to the image and cut them: (thresholds, H, W), booleans."""
     height, width = meta["ori_shape"][:2]
     scale_x, scale_y = meta.get("scale_factor", (1.0, 1.0))
     resized = round(height * scale_y), round(width * scale_x)  # without padding, which img_shape may include

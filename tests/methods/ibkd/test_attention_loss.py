@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ibkd_mm.methods.ibkd import AttentionLoss
-from ibkd_mm.methods.ibkd.attention_loss import attention
+from ibkd_mm.methods.ibkd.bifocal import attention
 
 
 def row(*values: float) -> Tensor:

@@ -82,8 +82,7 @@ def test_in_a_padded_batch_masks_lie_where_those_of_the_truth_lie(truth: Callabl
     real = truth([0], cells)
     own = seen((cells[:, :, :8] * 16).byte(), [0.9])
     found = from_cached([own], step(real))
-    assert match(found, real, 1, 0.99).teacher_of.tolist() == [0]
-    assert match(found, real, 1, 0.99).truth_of.tolist() == [0]
+    assert [each.tolist() for each in match(found, real, 1, 0.99)] == [[0], [0]]
 
 
 def test_a_student_of_boxes_alone_is_refused() -> None:
