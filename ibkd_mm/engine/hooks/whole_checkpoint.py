@@ -16,10 +16,7 @@ from ibkd_mm.utils.atomic import PARTIAL
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
-    """mmengine's `CheckpointHook`, but a checkpoint is removed only after the next one is on the disk.
-
-    Acts where that hook does: after_train_iter or after_train_epoch, and after_val_epoch for the best.
-    """
+    """mmengine's `CheckpointHook`, but a checkpoint is removed only after the next one is on the disk."""
 
     # mmengine has no public methods to override for how it saves and removes; these are private ones.
 
@@ -66,7 +63,6 @@ class WholeCheckpointHook(CheckpointHook):
         return [Path(self.out_dir) / self.filename_tmpl.format(old) for old in outdated]
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
-        """Save the best checkpoint; remove the former best afterwards."""
         outdated: list[str] = []
         backend: Any = self.file_backend  # type: ignore[has-type]
         self.file_backend = _DeferredRemoval(backend, outdated)
@@ -92,7 +88,6 @@ class _DeferredRemoval:
 
 @master_only
 def _make_last(checkpoint: Path, work_dir: Path, outdated: list[Path]) -> None:
-    """Name a checkpoint as the last one, then remove the outdated ones."""
     set_last_checkpoint(checkpoint, work_dir)
     for path in [*outdated, work_dir / PREEMPTED]:
         if path != checkpoint:
