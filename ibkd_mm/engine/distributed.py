@@ -62,8 +62,7 @@ def _check_environment(launcher: str) -> None:
     if launcher == "mpi" and os.environ.get(f"{_MPI}SIZE") == os.environ.get(f"{_MPI}LOCAL_SIZE"):
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     required, example = _LAUNCHERS[launcher]
-    missing = [name for name in required if name not in os.environ]
-    if missing:
+    if missing := [name for name in required if name not in os.environ]:
         raise UserError(
             f"--launcher {launcher}: expected the launcher to set {', '.join(missing)}. "
             f"Start with: {example} --launcher {launcher}"
@@ -75,14 +74,10 @@ def _set_torch_environment(launcher: str) -> None:
         os.environ[name] = os.environ.get(source, "0")
     os.environ.setdefault("MASTER_PORT", "29500")
     if "MASTER_ADDR" not in os.environ:
-        os.environ["MASTER_ADDR"] = _first_slurm_host()
-
-
-def _first_slurm_host() -> str:
-    command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError) as error:
-        raise UserError(
-            f"Cannot find the first host of {os.environ['SLURM_NODELIST']} ({error}). Set MASTER_ADDR."
-        ) from error
+        nodes = os.environ["SLURM_NODELIST"]
+        command = ["scontrol", "show", "hostnames", nodes]
+        try:
+            hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            os.environ["MASTER_ADDR"] = hosts[0]
+        except (OSError, subprocess.CalledProcessError, IndexError) as error:
+            raise UserError(f"Cannot find the first host of {nodes} ({error}). Set MASTER_ADDR.") from error

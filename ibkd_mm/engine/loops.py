@@ -128,8 +128,7 @@ class DataPositionHook(Hook):
             )
             batches.epoch, batches.consumed = _estimate(loop, checkpoint["meta"])
             return
-        changes = [f"{n} from {saved[n]} to {current[n]}" for n in _SIZES if saved[n] != current[n]]
-        if changes:
+        if changes := [f"{n} from {saved[n]} to {current[n]}" for n in _SIZES if saved[n] != current[n]]:
             runner.logger.warning(
                 f"Resuming cannot be exact: {', '.join(changes)}. The training continues at the same sample "
                 "with other batches, and schedules keep counting iterations."

@@ -172,8 +172,7 @@ class ResumableRunner(Runner):
                 match_state_to_weights(wrapper.optimizer)
         load_training_only(unwrap_model(self.model), self._training_only)
         self._training_only.clear()
-        resumed = scheduler_states(self.param_schedulers or [])
-        for change in _changed_settings(planned, resumed):
+        for change in _changed_settings(planned, scheduler_states(self.param_schedulers or [])):
             self.logger.warning(f"{change}: a schedule continues with the settings it began with.")
         if isinstance(self.train_loop, ResumableLoop):
             self.train_loop.reseed(self.seed)
@@ -195,11 +194,7 @@ class ResumableRunner(Runner):
 
 
 def with_safety_hooks(hooks: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `default_hooks` of a config with the safety hooks.
-
-    A config changes one by its name and need not repeat its type: `non_finite=dict(patience=3)`. None removes
-    it; a hook that is built already replaces it.
-    """
+    """Add the safety hooks to a config's, where settings change one, None removes it, a hook replaces it."""
     merged = dict(hooks)
     for name, default in SAFETY_HOOKS.items():
         hook = hooks.get(name, default)

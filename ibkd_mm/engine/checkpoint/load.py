@@ -133,8 +133,7 @@ def safetensors_metadata(classes: Sequence[str]) -> dict[str, str]:
 
 def read_torch(path: Path, map_location: MapLocation) -> Any:
     """Read a file of `torch.save`: tensors, plain values and mmengine's log history."""
-    reason = _not_a_checkpoint(path)
-    if reason:
+    if reason := _not_a_checkpoint(path):
         raise UserError(f"Expected a checkpoint, but {path} {reason}.")
     try:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
@@ -197,8 +196,7 @@ def _refusal(path: Path, error: Exception) -> str:
 
 
 def _forbidden_request(reason: str) -> str | None:
-    instruction = re.search(r"Unsupported operand (\d+)", reason)
-    if instruction:
+    if instruction := re.search(r"Unsupported operand (\d+)", reason):
         name = _INSTRUCTIONS.get(chr(int(instruction.group(1))))
         return f"uses the pickle instruction {name}" if name else None
     found = re.search(r"GLOBAL ([\w.]+)", reason) or re.search(r"(?:but got|function) (.+)", reason)

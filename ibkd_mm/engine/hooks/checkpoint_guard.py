@@ -50,8 +50,7 @@ class CheckpointGuard(Hook):
 
 def _check_training_state(checkpoint: dict[str, Any]) -> None:
     keys = ("meta", "message_hub", "optimizer")
-    missing = [key for key in keys if not isinstance(checkpoint.get(key), dict)]
-    if missing:
+    if missing := [key for key in keys if not isinstance(checkpoint.get(key), dict)]:
         raise UserError(
             f"The checkpoint has no state of a training to continue (no {', '.join(missing)}). For its "
             "weights alone, use --cfg-options load_from=PATH instead of --resume."

@@ -22,6 +22,7 @@ from ibkd_mm.registry import HOOKS
 from ibkd_mm.stack.internals import is_resuming
 
 REQUEUE = os.EX_TEMPFAIL
+_SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
 # Seconds in which another signal belongs to the first: schedulers, torchrun and `timeout` may send two.
 _REPEAT = 1.0
 
@@ -37,15 +38,13 @@ class PreemptionHook(Hook):
     Acts after all other hooks. Gradients that are accumulated are stepped first.
 
     Args:
-        signals: names of the signals to answer.
+        signals: names of the signals to answer (default: SIGTERM, SIGINT, SIGUSR1).
         exit_code: exit code after saving (default: 75, EX_TEMPFAIL: try again).
     """
 
     priority = "LOWEST"
 
-    def __init__(
-        self, signals: Sequence[str] = ("SIGTERM", "SIGINT", "SIGUSR1"), exit_code: int = REQUEUE
-    ) -> None:
+    def __init__(self, signals: Sequence[str] = _SIGNALS, exit_code: int = REQUEUE) -> None:
         self.signals = [signal.Signals[name] for name in signals]
         self.exit_code = exit_code
         self._received: signal.Signals | None = None

@@ -18,11 +18,7 @@ _EVALUATE = ("ema", "raw", "both")
 
 
 def trained_entries(model: nn.Module) -> dict[str, Tensor]:
-    """Return the entries of the model's `state_dict` that training changes, as the live tensors.
-
-    These are the parameters that require a gradient, and the floating-point buffers of modules that own such
-    a parameter: the statistics of trained norm layers.
-    """
+    """Return the live entries of the `state_dict` that training changes: weights and statistics of norms."""
     statistics = {
         id(buffer)
         for module in model.modules()

@@ -64,8 +64,7 @@ def _build_model(config: Config, step: Step) -> Any:
         settings.setdefault("data_preprocessor", config.data_preprocessor)
     model = revert_sync_batchnorm(MODELS.build(settings).to(get_device()))
     to_memory_format(model, config.get("memory_format"))
-    mismatch = load_matching_weights(model, step.state_dict)
-    if mismatch:
+    if mismatch := load_matching_weights(model, step.state_dict):
         raise UserError(f"The weights in the file do not fit the model of {config.filename}:\n{mismatch}")
     if hasattr(model, "load_training_only_state"):
         model.load_training_only_state(step.training_only)
