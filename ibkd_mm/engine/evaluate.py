@@ -24,8 +24,7 @@ class Evaluation:
 
     def __init__(self, predict: Predict, preprocessor: nn.Module, loader: Any, evaluator: Any) -> None:
         self._predict, self._preprocessor = predict, preprocessor
-        settings = copy.deepcopy(dict(loader))
-        settings.update(num_workers=0, persistent_workers=False)
+        settings = {**copy.deepcopy(dict(loader)), "num_workers": 0, "persistent_workers": False}
         settings.pop("prefetch_factor", None)
         with quiet():
             self.loader = Runner.build_dataloader(settings)

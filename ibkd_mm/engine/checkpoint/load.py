@@ -45,10 +45,7 @@ _preloaded: dict[tuple[Any, ...], dict[str, Any]] = {}  # at most one, on the CP
 
 
 def load_weights(reference: str | Path, map_location: MapLocation = "cpu") -> dict[str, Any]:
-    """Read a checkpoint from a path, URL or `ibkd_mm::NAME`; its weights are under `state_dict`.
-
-    Raises UserError for a file that is missing, damaged, not a checkpoint, or that would run code when read.
-    """
+    """Read a checkpoint from a path, URL or `ibkd_mm::NAME`; its weights are under `state_dict`."""
     path = locate(str(reference))
     checkpoint = _preloaded.pop(_file_state(path), None)
     if checkpoint is None or not isinstance(map_location, str | torch.device):

@@ -41,8 +41,8 @@ class CloseMosaicHook(Hook):
         self._open = [transform for transform in transforms if isinstance(transform, Closable)]
         if not self._open:
             raise UserError(
-                "CloseMosaicHook finds no transform to turn off in train_dataloader.dataset. Remove it from "
-                "custom_hooks, or add one, such as MosaicAffine in the pipeline of a MultiImageMixDataset."
+                "CloseMosaicHook finds no transform to turn off in train_dataloader.dataset. Remove the hook "
+                "from custom_hooks, or add MosaicAffine, say, in the pipeline of a MultiImageMixDataset."
             )
         if _is_iter_based(runner):
             self._close_at(runner, runner.iter, runner.max_iters)

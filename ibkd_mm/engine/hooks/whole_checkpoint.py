@@ -48,8 +48,9 @@ class WholeCheckpointHook(CheckpointHook):
         if is_main_process():
             checkpoint, work_dir = Path(self.last_ckpt), Path(runner.work_dir)
             set_last_checkpoint(checkpoint, work_dir)
-            for path in {*outdated, work_dir / PREEMPTED} - {checkpoint}:
-                path.unlink(missing_ok=True)
+            for path in [*outdated, work_dir / PREEMPTED]:
+                if path != checkpoint:
+                    path.unlink(missing_ok=True)
 
     def _add_step(self, step: int) -> list[Path]:
         """Add a step to the checkpoints to keep; return those that exceed `max_keep_ckpts`."""
