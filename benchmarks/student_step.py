@@ -29,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 from ibkd_mm.apis import load_config
 from ibkd_mm.benchmark.machine import hardware, threads
 from ibkd_mm.engine.hooks.student_ema import StudentEMAHook
-from ibkd_mm.engine.optim.param_groups import FEW_GROUPS
+from ibkd_mm.engine.optim import FEW_GROUPS
 from ibkd_mm.yolov10 import head as head_module
 
 INSTANCES = 7

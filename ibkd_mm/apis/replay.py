@@ -5,9 +5,8 @@ from pathlib import Path
 
 from ibkd_mm.config.load import ConfigLike, prepare_config
 from ibkd_mm.config.user_errors import user_errors
-from ibkd_mm.engine.replay.describe_batch import describe_batch
 from ibkd_mm.engine.replay.file import Step, read_step, versions
-from ibkd_mm.engine.replay.run import ReplayedTerm, run_step
+from ibkd_mm.engine.replay.run import ReplayedTerm, describe_batch, run_step
 from ibkd_mm.errors import UserError
 
 

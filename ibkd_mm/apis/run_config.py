@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from ibkd_mm.config.load import ConfigLike, Options, prepare_config
 from ibkd_mm.engine import CheckpointGuard
 from ibkd_mm.engine.distributed import init_processes
-from ibkd_mm.engine.safety_hooks import with_safety_hooks
+from ibkd_mm.engine.runner import with_safety_hooks
 
 _runs = count()
 

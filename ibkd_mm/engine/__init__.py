@@ -13,27 +13,11 @@ from ibkd_mm.engine.hooks.non_finite import NonFiniteGuard  # noqa: E402
 from ibkd_mm.engine.hooks.preemption import Preempted, PreemptionHook  # noqa: E402
 from ibkd_mm.engine.hooks.student_ema import StudentEMAHook  # noqa: E402
 from ibkd_mm.engine.hooks.whole_checkpoint import WholeCheckpointHook  # noqa: E402
-from ibkd_mm.engine.loops import ResumableEpochLoop, ResumableIterLoop  # noqa: E402
-from ibkd_mm.engine.optim.cpu_amp import CpuAmpOptimWrapper  # noqa: E402
-from ibkd_mm.engine.optim.param_groups import FewGroupsConstructor  # noqa: E402
-from ibkd_mm.engine.resume.data_position import DataPositionHook  # noqa: E402
+from ibkd_mm.engine.loops import DataPositionHook, ResumableEpochLoop, ResumableIterLoop  # noqa: E402
+from ibkd_mm.engine.optim import CpuAmpOptimWrapper, FewGroupsConstructor  # noqa: E402
 from ibkd_mm.engine.runner import ResumableRunner  # noqa: E402
 
-__all__ = [
-    "BadSampleGuard",
-    "CheckpointGuard",
-    "CloseMosaicHook",
-    "CpuAmpOptimWrapper",
-    "DataPositionHook",
-    "FewGroupsConstructor",
-    "NonFiniteGuard",
-    "Preempted",
-    "PreemptionHook",
-    "ResumableEpochLoop",
-    "ResumableIterLoop",
-    "ResumableRunner",
-    "StudentEMAHook",
-    "WholeCheckpointHook",
-    "load_matching_weights",
-    "load_weights",
-]
+__all__ = ["ResumableRunner", "ResumableEpochLoop", "ResumableIterLoop"]
+__all__ += ["BadSampleGuard", "CheckpointGuard", "CloseMosaicHook", "DataPositionHook", "NonFiniteGuard"]
+__all__ += ["Preempted", "PreemptionHook", "StudentEMAHook", "WholeCheckpointHook"]
+__all__ += ["CpuAmpOptimWrapper", "FewGroupsConstructor", "load_matching_weights", "load_weights"]

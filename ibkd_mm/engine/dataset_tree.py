@@ -15,7 +15,6 @@ def walk_transforms(*datasets: Any) -> Iterator[Any]:
 
 
 def _walk(start: Any, *attributes: str) -> Iterator[Any]:
-    """Yield objects and what they hold under these attributes, single or in lists."""
     visited: set[int] = set()
     stack = [start]
     while stack:

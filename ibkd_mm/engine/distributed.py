@@ -10,6 +10,7 @@ from torch import distributed
 
 from ibkd_mm.errors import UserError
 
+_MPI = "OMPI_COMM_WORLD_"
 # The environment variables that a launcher must set, and an example of its use.
 _LAUNCHERS = {
     "pytorch": (
@@ -17,19 +18,12 @@ _LAUNCHERS = {
         "torchrun --nproc_per_node 2 tools/train.py CONFIG",
     ),
     "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun --ntasks 2 ibkd train CONFIG"),
-    "mpi": (
-        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "MASTER_ADDR"),
-        "mpirun -np 2 ibkd train CONFIG",
-    ),
+    "mpi": ((f"{_MPI}RANK", f"{_MPI}SIZE", "MASTER_ADDR"), "mpirun -np 2 ibkd train CONFIG"),
 }
 # The launchers' names for the variables that torch reads.
 _SOURCES = {
     "slurm": {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"},
-    "mpi": {
-        "RANK": "OMPI_COMM_WORLD_RANK",
-        "WORLD_SIZE": "OMPI_COMM_WORLD_SIZE",
-        "LOCAL_RANK": "OMPI_COMM_WORLD_LOCAL_RANK",
-    },
+    "mpi": {"RANK": f"{_MPI}RANK", "WORLD_SIZE": f"{_MPI}SIZE", "LOCAL_RANK": f"{_MPI}LOCAL_RANK"},
 }
 
 
@@ -47,7 +41,12 @@ def init_processes(config: Config, launcher: str) -> None:
     _set_torch_environment(launcher)
     if torch.cuda.is_available():
         return  # the runner starts the process group
-    config.model_wrapper_cfg = _cpu_wrapper(config)
+    wrapper = config.get("model_wrapper_cfg") or {
+        "type": "MMDistributedDataParallel",
+        "broadcast_buffers": False,
+        "find_unused_parameters": config.get("find_unused_parameters", False),
+    }
+    config.model_wrapper_cfg = {**wrapper, "device_ids": None}
     if not is_distributed():
         distributed.init_process_group("gloo")
 
@@ -60,12 +59,10 @@ def destroy_processes() -> None:
 
 
 def _check_environment(launcher: str) -> None:
-    processes, local = (os.environ.get(f"OMPI_COMM_WORLD_{size}") for size in ("SIZE", "LOCAL_SIZE"))
-    if launcher == "mpi" and processes == local:
+    if launcher == "mpi" and os.environ.get(f"{_MPI}SIZE") == os.environ.get(f"{_MPI}LOCAL_SIZE"):
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     required, example = _LAUNCHERS[launcher]
-    missing = [name for name in required if name not in os.environ]
-    if missing:
+    if missing := [name for name in required if name not in os.environ]:
         raise UserError(
             f"--launcher {launcher}: expected the launcher to set {', '.join(missing)}. "
             f"Start with: {example} --launcher {launcher}"
@@ -73,28 +70,14 @@ def _check_environment(launcher: str) -> None:
 
 
 def _set_torch_environment(launcher: str) -> None:
-    """Set the variables that torch reads from those of the launcher."""
     for name, source in _SOURCES.get(launcher, {}).items():
         os.environ[name] = os.environ.get(source, "0")
     os.environ.setdefault("MASTER_PORT", "29500")
     if "MASTER_ADDR" not in os.environ:
-        os.environ["MASTER_ADDR"] = _first_slurm_host()
-
-
-def _first_slurm_host() -> str:
-    command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError) as error:
-        raise UserError(
-            f"Cannot find the first host of {os.environ['SLURM_NODELIST']} ({error}). Set MASTER_ADDR."
-        ) from error
-
-
-def _cpu_wrapper(config: Config) -> dict[str, object]:
-    wrapper = config.get("model_wrapper_cfg") or {
-        "type": "MMDistributedDataParallel",
-        "broadcast_buffers": False,
-        "find_unused_parameters": config.get("find_unused_parameters", False),
-    }
-    return {**wrapper, "device_ids": None}
+        nodes = os.environ["SLURM_NODELIST"]
+        command = ["scontrol", "show", "hostnames", nodes]
+        try:
+            hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            os.environ["MASTER_ADDR"] = hosts[0]
+        except (OSError, subprocess.CalledProcessError, IndexError) as error:
+            raise UserError(f"Cannot find the first host of {nodes} ({error}). Set MASTER_ADDR.") from error

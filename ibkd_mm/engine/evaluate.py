@@ -11,26 +11,20 @@ from torch import nn
 
 from ibkd_mm.utils.silence import quiet
 
+# Takes the preprocessed inputs and data samples of a batch, returns the samples with predictions.
 Predict = Callable[[Any, Any], Sequence[Any]]
-"""Takes the preprocessed inputs and data samples of a batch, returns the samples with predictions."""
 
 
 class Evaluation:
-    """Predictions and metrics of a model on the data of a loader.
+    """Predict a loader's data batch by batch, and yield the predicted samples of each; `metrics` scores all.
 
-    Iterating predicts batch by batch and yields the predicted samples of each; `metrics` scores all of them.
-
-    Args:
-        predict: the model's prediction.
-        preprocessor: data preprocessor that makes the batches.
-        loader: settings of a validation or test loader; it runs without worker processes.
-        evaluator: settings of its evaluator, or a function that returns them for the loader's dataset.
+    `loader` and `evaluator` are settings of a validation or test, which runs without worker processes;
+    `evaluator` may also be a function that returns them for the loader's dataset.
     """
 
     def __init__(self, predict: Predict, preprocessor: nn.Module, loader: Any, evaluator: Any) -> None:
         self._predict, self._preprocessor = predict, preprocessor
-        settings = copy.deepcopy(dict(loader))
-        settings.update(num_workers=0, persistent_workers=False)
+        settings = {**copy.deepcopy(dict(loader)), "num_workers": 0, "persistent_workers": False}
         settings.pop("prefetch_factor", None)
         with quiet():
             self.loader = Runner.build_dataloader(settings)

@@ -38,8 +38,7 @@ def non_finite_terms(terms: Mapping[str, Tensor]) -> list[str]:
 
 def non_finite_modules(model: nn.Module, statistics: Mapping[str, Tensor]) -> list[str]:
     """Describe the modules whose gradients or statistics are not finite."""
-    parameters = model.named_parameters()
-    grads = {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
+    grads = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
     found = [("gradient", non_finite_owners(grads)), ("statistics", non_finite_owners(statistics))]
     lines = [f"the {what} of {join_first(modules)} is not finite" for what, modules in found if modules]
     return lines or ["a gradient is not finite, of a parameter that is not the model's"]

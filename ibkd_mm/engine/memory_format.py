@@ -17,10 +17,7 @@ def to_memory_format(model: nn.Module, memory_format: str | None) -> None:
 
 
 def match_state_to_weights(optimizer: Optimizer) -> None:
-    """Convert an optimizer's state to the memory format of the weights.
-
-    A loaded state has the format it was saved in, and torch's fused steps do not check it.
-    """
+    """Convert an optimizer's state as it was saved: torch's fused steps do not check its format."""
     for weight, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.shape == weight.shape:

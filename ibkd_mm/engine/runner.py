@@ -1,4 +1,4 @@
-"""mmengine's Runner with atomic checkpoints, exact resuming and the safety hooks."""
+"""mmengine's Runner with atomic checkpoints, exact resuming, the safety hooks, and a compiled network."""
 
 import os
 from collections.abc import Mapping
@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from mmengine.dist import master_only
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from ibkd_mm.config.keys import register_config_key
@@ -23,15 +22,14 @@ from ibkd_mm.engine.checkpoint.save import (
     scheduler_states,
     training_state,
 )
-from ibkd_mm.engine.compile import compile_network
 from ibkd_mm.engine.loops import ResumableLoop
 from ibkd_mm.engine.memory_format import match_state_to_weights, to_memory_format
 from ibkd_mm.engine.model_wrappers import optim_wrappers, unwrap_model
-from ibkd_mm.engine.optim.param_groups import FEW_GROUPS
-from ibkd_mm.engine.safety_hooks import with_safety_hooks
+from ibkd_mm.engine.optim import FEW_GROUPS
 from ibkd_mm.engine.workers import ignore_signals_in_workers, shut_down_workers
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import RUNNERS
+from ibkd_mm.stack.internals import is_compiled
 from ibkd_mm.utils.cores import usable_cores
 
 register_config_key("memory_format", "compile")
@@ -42,8 +40,13 @@ _REPLACEMENTS = {
     "CheckpointHook": "ibkd_mm.WholeCheckpointHook",
 }
 _MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
-_PROGRESS = {"last_step", "_global_step", "_last_value", "base_values"}
-"""Entries of a scheduler's state that change during a training."""
+_PROGRESS = {"last_step", "_global_step", "_last_value", "base_values"}  # what changes of a scheduler's state
+SAFETY_HOOKS = {
+    "data_position": {"type": "ibkd_mm.DataPositionHook"},
+    "preemption": {"type": "ibkd_mm.PreemptionHook"},
+    "non_finite": {"type": "ibkd_mm.NonFiniteGuard"},
+    "bad_samples": {"type": "ibkd_mm.BadSampleGuard"},
+}
 
 
 @RUNNERS.register_module()
@@ -88,12 +91,9 @@ class ResumableRunner(Runner):
             to_memory_format(unwrap_model(self.model), memory_format)
 
     def _maybe_compile(self, target: str) -> None:
-        """Compile backbone and neck instead of the step that mmengine asks for."""
         compile_network(self.model, self.cfg.get("compile"))
 
-    def build_optim_wrapper(
-        self, optim_wrapper: Optimizer | OptimWrapper | dict[str, Any]
-    ) -> OptimWrapper | OptimWrapperDict:
+    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
         """Build the optimizer wrapper, with one group for all parameters of equal settings."""
         if isinstance(optim_wrapper, dict) and isinstance(optim_wrapper.get("optimizer"), dict):
             optim_wrapper = {**FEW_GROUPS, **optim_wrapper}
@@ -109,11 +109,9 @@ class ResumableRunner(Runner):
         return super().build_train_loop(loop)
 
     @staticmethod
-    def build_dataloader(
-        dataloader: DataLoader[Any] | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
-    ) -> DataLoader[Any]:
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader[Any]:
         """Build a data loader whose workers ignore the signals that end a training."""
-        return ignore_signals_in_workers(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
+        return ignore_signals_in_workers(Runner.build_dataloader(*args, **kwargs))
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Register the default hooks: mmengine's, with our checkpoint hook, and the safety hooks."""
@@ -132,9 +130,7 @@ class ResumableRunner(Runner):
             return super().train()
         finally:
             for hook in self.hooks:
-                close = getattr(hook, "close", None)
-                if close is not None:
-                    close()
+                getattr(hook, "close", lambda: None)()
             for loop in (self._train_loop, self._val_loop):
                 shut_down_workers(loop)
 
@@ -176,34 +172,56 @@ class ResumableRunner(Runner):
                 match_state_to_weights(wrapper.optimizer)
         load_training_only(unwrap_model(self.model), self._training_only)
         self._training_only.clear()
-        resumed = scheduler_states(self.param_schedulers or [])
-        for change in _changed_settings(planned, resumed):
+        for change in _changed_settings(planned, scheduler_states(self.param_schedulers or [])):
             self.logger.warning(f"{change}: a schedule continues with the settings it began with.")
         if isinstance(self.train_loop, ResumableLoop):
             self.train_loop.reseed(self.seed)
 
     @master_only
     def save_checkpoint(  # type: ignore[override]
-        self,
-        out_dir: str,
-        filename: str,
-        *_: Any,
-        save_optimizer: bool = True,
-        save_param_scheduler: bool = True,
-        meta: dict[str, Any] | None = None,
-        by_epoch: bool = True,
-        **__: Any,
+        self, out_dir: str, filename: str, *_: Any, meta: Any = None, by_epoch: bool = True, **options: Any
     ) -> None:
         """Save a checkpoint atomically in mmengine's layout, without the text of the config."""
         checkpoint = training_state(self, meta or {}, by_epoch)
-        if save_optimizer:
+        if options.get("save_optimizer", True):
             checkpoint["optimizer"] = on_cpu(self.optim_wrapper.state_dict())
-        if save_param_scheduler and self.param_schedulers is not None:
+        if options.get("save_param_scheduler", True) and self.param_schedulers is not None:
             checkpoint["param_schedulers"] = scheduler_states(self.param_schedulers)
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         path = Path(out_dir) / filename
         with checkpoint_file(path, Path(self.work_dir)) as partial, partial.open("wb") as file:
             torch.save(checkpoint, file)
+
+
+def with_safety_hooks(hooks: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the safety hooks to a config's, where settings change one, None removes it, a hook replaces it."""
+    merged = dict(hooks)
+    for name, default in SAFETY_HOOKS.items():
+        hook = hooks.get(name, default)
+        merged[name] = {**default, **hook} if isinstance(hook, Mapping) else hook
+    return merged
+
+
+def compile_network(model: nn.Module, settings: Any) -> None:
+    """Compile the backbone and the neck of a detector, or of the student in a distillation, once.
+
+    mmengine compiles a whole step, with label assignment, whose shapes change with every batch, and the
+    optimizer's hooks, which torch cannot trace.
+    """
+    if settings is None or settings is False:
+        return
+    if settings is not True and not isinstance(settings, dict):
+        raise UserError(f"compile is True or settings of torch.compile, found {settings!r}.")
+    model = unwrap_model(model)
+    network = getattr(model, "architecture", model)
+    parts = [getattr(network, name, None) for name in ("backbone", "neck")]
+    modules = [part for part in parts if isinstance(part, nn.Module)]
+    if not modules:
+        kind = type(network).__name__
+        raise UserError(f"compile is for models with a backbone, {kind} has none. Remove compile.")
+    for module in modules:
+        if not is_compiled(module):
+            module.compile(**({} if settings is True else settings))
 
 
 def _changed_settings(planned: Any, resumed: Any) -> list[str]:
@@ -219,6 +237,5 @@ def _changed_settings(planned: Any, resumed: Any) -> list[str]:
 
 
 def _replacement(kind: Any) -> Any:
-    """Return our loop or hook for one of mmengine's; any other type as it is."""
     name = kind if isinstance(kind, str) else kind.__name__
     return _REPLACEMENTS.get(name.removeprefix("mmengine."), kind)

@@ -1,7 +1,6 @@
-"""Data loader workers that ignore signals, so that the main process can finish its step and save.
+"""Data loader workers that ignore the signals that a terminal or scheduler sends to all processes of a job.
 
-Schedulers send a signal to every process of a job, and a terminal sends Ctrl-C to all of them. A worker that
-ends on it stops the training in the middle of a step.
+A worker that ends on one stops the training in the middle of a step, before the main process can save.
 """
 
 import os

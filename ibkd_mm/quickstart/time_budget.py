@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher
 from ibkd_mm.engine.evaluate import Evaluation
 from ibkd_mm.engine.memory_format import to_memory_format
-from ibkd_mm.engine.optim.param_groups import FEW_GROUPS
+from ibkd_mm.engine.optim import FEW_GROUPS
 from ibkd_mm.quickstart.plan import ImageCounts, RunLengths
 from ibkd_mm.quickstart.recipe import Recipe
 from ibkd_mm.utils.cores import usable_cores

@@ -13,7 +13,7 @@ from helpers import ROOT
 
 from ibkd_mm import cli
 from ibkd_mm.cli import _arguments
-from ibkd_mm.engine.checkpoint import trust
+from ibkd_mm.engine.checkpoint import load
 from ibkd_mm.errors import UserError
 
 _HELP_OF_ALL = """
@@ -125,7 +125,7 @@ def test_trust_is_handed_down_in_the_environment(tmp_path: Path, monkeypatch: py
     )
     assert cli.main(["train", "c.py", "--trust-checkpoint", str(tmp_path / "k.pth")]) == 0
     assert seen == [f"/first.pth:{tmp_path / 'k.pth'}"]
-    assert _arguments.TRUST == trust.VARIABLE
+    assert _arguments.TRUST == load.TRUST
 
 
 def _answer(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ibkd_mm.engine import runner
-from ibkd_mm.engine.compile import compile_network
+from ibkd_mm.engine.runner import compile_network
 from ibkd_mm.errors import UserError
 
 

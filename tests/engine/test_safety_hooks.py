@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
 from ibkd_mm.engine import BadSampleGuard, DataPositionHook, NonFiniteGuard, PreemptionHook, ResumableRunner
-from ibkd_mm.engine.safety_hooks import SAFETY_HOOKS, with_safety_hooks
+from ibkd_mm.engine.runner import SAFETY_HOOKS, with_safety_hooks
 
 Toy = Callable[..., ResumableRunner]
 CLASSES = (DataPositionHook, PreemptionHook, NonFiniteGuard, BadSampleGuard)

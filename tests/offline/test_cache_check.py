@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, HOOKS, DefaultScope
 
 from ibkd_mm.apis import load_config
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
-from ibkd_mm.engine.resume.seeded_samples import SeededDataset
+from ibkd_mm.engine.seeded_samples import SeededDataset
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline import CachedInstances, CacheWriter
 from ibkd_mm.offline.cache_check import CacheCheckHook

@@ -1,1 +1,0 @@
-"""Checkpoints: find, read safely, match to a model, write atomically."""

@@ -18,10 +18,9 @@ def last_checkpoint(work_dir: Path) -> Path | None:
 
 
 def find_resumable(work_dir: Path) -> Path | None:
-    """Return the newest complete checkpoint of a training; None where there is no checkpoint.
+    """Return the newest complete checkpoint, if any, and keep what was read for the load that follows.
 
-    Tries the last written one, then the others from new to old: a folder may have been moved, and a disk may
-    lose data that was synced. The checkpoint is read once: what was read is kept for the load that follows.
+    A folder may have been moved, and a disk may lose data that was synced: so others are tried than the last.
     """
     problems = []
     for candidate in _candidates(work_dir):

@@ -1,34 +1,38 @@
-"""The one loader of every checkpoint: it reads weights and never runs code.
+"""The one loader of every checkpoint: it reads weights, and runs no code but of files that the user trusts.
 
-mmengine keeps a table of loaders by prefix. This loader replaces all of them, so `load_from`, `resume`,
-`init_cfg=dict(type='Pretrained')` and inferencers use it. mmengine's own repeats a refused load with
-`weights_only=False`, which runs code from the file; this one does so only for files that the user trusts.
+It replaces all loaders in mmengine's table, so `load_from`, `resume`, `init_cfg=dict(type='Pretrained')` and
+inferencers use it. mmengine's own repeats a refused load with `weights_only=False`, which runs code.
 """
 
 import json
+import logging
+import os
 import pickle
 import pickletools
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import apply_to
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 
-from ibkd_mm.engine.checkpoint.safe_globals import SAFE_GLOBALS
-from ibkd_mm.engine.checkpoint.sanitise import normalise, sanitise
+from ibkd_mm.engine.checkpoint.safe_globals import SAFE_GLOBALS, sanitise
 from ibkd_mm.engine.checkpoint.sources import MMCLS, PREFIXES, locate
-from ibkd_mm.engine.checkpoint.trust import is_trusted, trust_hint, warn_code_runs
 from ibkd_mm.errors import UserError
 from ibkd_mm.stack.internals import copy_state_dict_metadata
 
 MapLocation = str | torch.device | Callable[..., Any] | None
 
+# Trusted files, separated as in PATH; an environment variable reaches every process of a run.
+TRUST = "IBKD_TRUST_CHECKPOINT"
 _CLASSES = "ibkd_mm.classes"
 _FIRST_BYTES = {
     b"": "is empty",
@@ -37,15 +41,11 @@ _FIRST_BYTES = {
 }
 _INSTRUCTIONS = {instruction.code: instruction.name for instruction in pickletools.opcodes}
 
-_preloaded: dict[tuple[Any, ...], dict[str, Any]] = {}
-"""At most one checkpoint on the CPU, by `_file_state`."""
+_preloaded: dict[tuple[Any, ...], dict[str, Any]] = {}  # at most one, on the CPU, by `_file_state`
 
 
 def load_weights(reference: str | Path, map_location: MapLocation = "cpu") -> dict[str, Any]:
-    """Read a checkpoint from a path, URL or `ibkd_mm::NAME`; its weights are under `state_dict`.
-
-    Raises UserError for a file that is missing, damaged, not a checkpoint, or that would run code when read.
-    """
+    """Read a checkpoint from a path, URL or `ibkd_mm::NAME`; its weights are under `state_dict`."""
     path = locate(str(reference))
     checkpoint = _preloaded.pop(_file_state(path), None)
     if checkpoint is None or not isinstance(map_location, str | torch.device):
@@ -55,7 +55,9 @@ def load_weights(reference: str | Path, map_location: MapLocation = "cpu") -> di
         copy_state_dict_metadata(checkpoint["state_dict"], moved["state_dict"])
         checkpoint = moved
     if str(reference).startswith(MMCLS):
-        checkpoint["state_dict"] = _backbone_only(checkpoint["state_dict"])
+        weights = checkpoint["state_dict"].items()
+        backbone = ((k.removeprefix("backbone."), v) for k, v in weights if k.startswith("backbone."))
+        checkpoint["state_dict"] = OrderedDict(backbone)
     return checkpoint
 
 
@@ -78,8 +80,29 @@ def _file_state(path: Path) -> tuple[Any, ...]:
 
 
 def _read(path: Path, map_location: MapLocation) -> dict[str, Any]:
-    read = _read_safetensors if path.suffix == ".safetensors" else read_torch
-    return normalise(read(path, map_location), path)
+    """Read weights under `state_dict`, without the texts that mmengine would execute as configs."""
+    loaded = (_read_safetensors if path.suffix == ".safetensors" else read_torch)(path, map_location)
+    if not isinstance(loaded, dict):
+        raise UserError(f"Expected a dictionary of weights in {path}, found {type(loaded).__name__}.")
+    checkpoint = loaded if "state_dict" in loaded else {"state_dict": _require_bare_weights(loaded, path)}
+    weights = checkpoint["state_dict"]
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        kind = type(weights).__name__
+        raise UserError(f"Expected weights by name under 'state_dict' in {path}, found {kind}.")
+    hub = checkpoint.get("message_hub")
+    for part in (checkpoint.get("meta"), *(hub.values() if isinstance(hub, dict) else ())):
+        if isinstance(part, dict):
+            for key in ("config", "cfg"):  # the runner executes the first, inferencers the second
+                part.pop(key, None)
+    return checkpoint
+
+
+def _require_bare_weights(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    weights = found.get("model", found)
+    if isinstance(weights, dict) and weights and all(isinstance(v, Tensor) for v in weights.values()):
+        return weights
+    keys = ", ".join(map(str, list(found)[:5]))
+    raise UserError(f"Expected weights under 'state_dict' in {path}, found the keys: {keys or 'none'}.")
 
 
 def _read_safetensors(path: Path, map_location: MapLocation) -> dict[str, Any]:
@@ -90,9 +113,8 @@ def _read_safetensors(path: Path, map_location: MapLocation) -> dict[str, Any]:
         meta = {"meta": {"dataset_meta": {"classes": tuple(json.loads(classes))}}} if classes else {}
         return {"state_dict": OrderedDict(load_file(path, device=str(device))), **meta}
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path} {_not_a_checkpoint(path) or 'is not a complete safetensors file'} ({error})."
-        ) from error
+        reason = _not_a_checkpoint(path) or "is not a complete safetensors file"
+        raise UserError(f"{path} {reason} ({error}).") from error
 
 
 def checkpoint_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
@@ -108,14 +130,13 @@ def safetensors_metadata(classes: Sequence[str]) -> dict[str, str]:
 
 def read_torch(path: Path, map_location: MapLocation) -> Any:
     """Read a file of `torch.save`: tensors, plain values and mmengine's log history."""
-    reason = _not_a_checkpoint(path)
-    if reason:
+    if reason := _not_a_checkpoint(path):
         raise UserError(f"Expected a checkpoint, but {path} {reason}.")
     try:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             return sanitise(torch.load(path, map_location=map_location, weights_only=True))
     except pickle.UnpicklingError as error:
-        if is_trusted(path):
+        if _is_trusted(path):
             return _read_and_run(path, map_location)
         raise UserError(_refusal(path, error)) from error
     except Exception as error:  # a damaged file may raise any error
@@ -125,12 +146,25 @@ def read_torch(path: Path, map_location: MapLocation) -> Any:
         ) from error
 
 
+def _is_trusted(path: Path) -> bool:
+    """Return whether the user named this file; folders and patterns do not count."""
+    names = os.environ.get(TRUST, "").split(os.pathsep)
+    return path.resolve() in {Path(name).expanduser().resolve() for name in names if name}
+
+
 def _read_and_run(path: Path, map_location: MapLocation) -> Any:
     warn_code_runs(path)
     try:
         return torch.load(path, map_location=map_location, weights_only=False)
     except Exception as error:
         raise UserError(f"{path} is trusted, but cannot be read here ({_first_line(error)}).") from error
+
+
+@cache
+def warn_code_runs(path: Path) -> None:
+    """Warn, once per file, that its code runs."""
+    text = f"{path} is trusted (see {TRUST}): its code is run. Save its state_dict again."
+    print_log(text, "current", logging.WARNING)
 
 
 def _not_a_checkpoint(path: Path) -> str | None:
@@ -153,23 +187,17 @@ def _refusal(path: Path, error: Exception) -> str:
         return f"{path} is damaged or not a checkpoint ({reason})."
     return (
         f"{path} is refused: it {request}, and reading it could run code. Checkpoints hold tensors and plain "
-        f"values. {trust_hint(path)}"
+        "values. If you trust its source, save its state_dict again where it was made, or let its code run "
+        f"here: `--trust-checkpoint {path}`, or {TRUST}={path.resolve()} in the environment."
     )
 
 
 def _forbidden_request(reason: str) -> str | None:
-    instruction = re.search(r"Unsupported operand (\d+)", reason)
-    if instruction:
+    if instruction := re.search(r"Unsupported operand (\d+)", reason):
         name = _INSTRUCTIONS.get(chr(int(instruction.group(1))))
         return f"uses the pickle instruction {name}" if name else None
     found = re.search(r"GLOBAL ([\w.]+)", reason) or re.search(r"(?:but got|function) (.+)", reason)
     return f"asks for `{found.group(1)}`" if found else None
-
-
-def _backbone_only(weights: dict[str, Any]) -> dict[str, Any]:
-    return OrderedDict(
-        (k.removeprefix("backbone."), v) for k, v in weights.items() if k.startswith("backbone.")
-    )
 
 
 def _first_line(error: BaseException) -> str:

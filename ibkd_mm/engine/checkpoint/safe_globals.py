@@ -1,9 +1,8 @@
 """Replacements for the classes and functions that mmengine's checkpoints name in their pickles.
 
-mmengine saves its log history as objects with functions, named in the pickle by `getattr`, and as numpy
-arrays. numpy's own functions read raw bytes as pointers if a file says so, and a file can change a dtype. So
-all of them are replaced while a file is read: a history keeps only numbers, `getattr` reaches only its four
-functions, and arrays hold only plain numbers.
+mmengine saves its log history as objects with functions, named by `getattr`, and as numpy arrays. numpy's own
+functions read raw bytes as pointers if a file says so, and a file can change a dtype. So while a file is read
+a history keeps only numbers, `getattr` reaches only its four functions, and arrays hold only plain numbers.
 """
 
 import pickle
@@ -11,11 +10,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 from mmengine.logging import HistoryBuffer
+from torch import Tensor
 
 _STATISTICS = ("min", "max", "current", "mean")
 _CODES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+# State of a plain dtype after version and byte order: no parts, names or fields; default size and flags.
 _PLAIN = (None, None, None, -1, -1, 0)
-"""State of a plain dtype after version and byte order: no parts, names or fields; default size and flags."""
 
 
 def _refuse(name: str, argument: object) -> NoReturn:
@@ -56,22 +56,15 @@ class _SavedArray(np.ndarray):
 
 
 def _empty(kind: Any, *_: Any) -> _SavedArray:
-    """Replace numpy's `_reconstruct`."""
     if kind is not _SavedArray:
         _refuse("numpy.core.multiarray._reconstruct", kind)
     return _SavedArray()
 
 
 def _scalar(kind: Any, raw: Any) -> Any:
-    """Replace numpy's `scalar`."""
     if type(kind) is not _SavedType or type(raw) is not bytes or len(raw) != kind.dtype.itemsize:
         _refuse("numpy.core.multiarray.scalar", kind)
     return np.frombuffer(raw, kind.dtype)[0]
-
-
-def _no_bytes() -> bytes:
-    """Replace `bytes`, which pickle calls only for the data of an empty array."""
-    return b""
 
 
 class _SavedHistory(HistoryBuffer):
@@ -98,10 +91,34 @@ def _statistic(owner: Any, name: str) -> Any:
 SAFE_GLOBALS: list[Any] = [
     (_SavedHistory, "mmengine.logging.history_buffer.HistoryBuffer"),
     (_statistic, "builtins.getattr"),
-    (_no_bytes, "builtins.bytes"),
+    (lambda: b"", "builtins.bytes"),  # which pickle calls only for the data of an empty array
     (_SavedArray, "numpy.ndarray"),
     (_SavedType, "numpy.dtype"),
     # numpy 2 moved these; older files name the old module.
     *((_empty, f"{module}.multiarray._reconstruct") for module in ("numpy._core", "numpy.core")),
     *((_scalar, f"{module}.multiarray.scalar") for module in ("numpy._core", "numpy.core")),
 ]
+
+
+def sanitise(loaded: Any) -> Any:
+    """Remove the attributes that a file set on dictionaries and tensors, except `_metadata`.
+
+    A pickle may give an OrderedDict its own `get`, or an `__array_interface__`, with which numpy reads any
+    address in memory.
+    """
+    visited, stack = set[int](), [loaded]
+    while stack:
+        value = stack.pop()
+        if id(value) in visited:
+            continue
+        visited.add(id(value))
+        if isinstance(value, dict | Tensor):
+            attributes = getattr(value, "__dict__", {})
+            stack.append(attributes.get("_metadata"))
+            for name in [name for name in attributes if name != "_metadata"]:
+                del attributes[name]
+        if isinstance(value, dict):
+            stack.extend(value.values())
+        elif isinstance(value, list | tuple | set):
+            stack.extend(value)
+    return loaded

@@ -16,11 +16,9 @@ from ibkd_mm.engine.model_wrappers import unwrap_model
 from ibkd_mm.errors import UserError
 from ibkd_mm.utils.atomic import atomic_write
 
+# Key of what is trained but not part of the `state_dict`, such as connectors to a teacher. A model offers it
+# by the methods `training_only_state()` and `load_training_only_state(state)`.
 TRAINING_ONLY = "training_only"
-"""Key of what is trained but not part of the `state_dict`, such as connectors to a teacher.
-
-A model offers it by the methods `training_only_state()` and `load_training_only_state(state)`.
-"""
 
 
 def set_last_checkpoint(checkpoint: Path, work_dir: Path) -> None:
@@ -58,7 +56,7 @@ def find_os_error(error: BaseException | None) -> OSError | None:
 def training_state(runner: Runner, meta: dict[str, Any], by_epoch: bool) -> dict[str, Any]:
     """Return weights, log history and metadata of a run in mmengine's layout."""
     model, metainfo = unwrap_model(runner.model), getattr(runner.train_dataloader.dataset, "metainfo", None)
-    state: dict[str, Any] = {
+    return {
         "meta": {
             "epoch": runner.epoch + by_epoch,
             "iter": runner.iter + (not by_epoch),
@@ -71,10 +69,8 @@ def training_state(runner: Runner, meta: dict[str, Any], by_epoch: bool) -> dict
         },
         "state_dict": weights_to_cpu(model.state_dict()),
         "message_hub": on_cpu(runner.message_hub.state_dict()),
+        **({TRAINING_ONLY: training_only_of(model)} if _has_training_only(model) else {}),
     }
-    if _has_training_only(model):
-        state[TRAINING_ONLY] = training_only_of(model)
-    return state
 
 
 def training_only_of(model: Any) -> dict[str, Any]:
@@ -85,7 +81,7 @@ def training_only_of(model: Any) -> dict[str, Any]:
 def load_training_only(model: Any, checkpoint: dict[str, Any]) -> None:
     """Load what a model trains besides its `state_dict`."""
     check_training_only(model, checkpoint)
-    if _has_training_only(model):
+    if TRAINING_ONLY in checkpoint:
         model.load_training_only_state(checkpoint[TRAINING_ONLY])
 
 
@@ -93,14 +89,12 @@ def check_training_only(model: Any, checkpoint: dict[str, Any]) -> None:
     """Raise UserError if only one of model and checkpoint has a training-only state."""
     if _has_training_only(model) == (TRAINING_ONLY in checkpoint):
         return
-    found = (
-        "it has a model's weights, and nothing of what is trained beside them"
-        if _has_training_only(model)
-        else "it has what was trained beside the model's weights, as in a distillation"
-    )
+    found = "what was trained beside the model's weights, as in a distillation"
+    if _has_training_only(model):
+        found = "a model's weights, and nothing of what is trained beside them"
     raise UserError(
-        f"The checkpoint was not written by a {type(model).__name__}: {found}. For the weights alone, use "
-        "--cfg-options load_from=PATH instead of --resume."
+        f"The checkpoint was not written by a {type(model).__name__}: it has {found}. For the weights alone, "
+        "use --cfg-options load_from=PATH instead of --resume."
     )
 
 

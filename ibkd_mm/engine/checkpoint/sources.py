@@ -20,8 +20,7 @@ _REFUSED = ("pavi://", r"(\S+\:)?s3://", r"(\S+\:)?petrel://")
 
 # Regular expressions, as mmengine's CheckpointLoader takes them; the empty one is a plain path.
 PREFIXES = ("", SHIPPED, MMCLS, *_WEB, *_TORCHVISION, *_OPENMMLAB, *_REFUSED)
-
-_HASH = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+_HASH = re.compile(r"-(?!\d+\.)([0-9a-f]{8,64})\.\w+$")  # digits alone may be a date
 
 
 def locate(reference: str) -> Path:
@@ -83,10 +82,5 @@ def _download(url: str) -> Path:
     name = re.split("[?#]", url)[0].rpartition("/")[2]
     if name in ("", ".", ".."):
         raise UserError(f"Expected a URL that ends in the name of a file, found {url}.")
-    return download(url, Path(torch.hub.get_dir()) / "checkpoints" / name, _hash_in(name))
-
-
-def _hash_in(name: str) -> str | None:
     found = _HASH.search(name)
-    # Eight digits may be a date.
-    return found.group(1) if found and not found.group(1).isdigit() else None
+    return download(url, Path(torch.hub.get_dir()) / "checkpoints" / name, found.group(1) if found else None)

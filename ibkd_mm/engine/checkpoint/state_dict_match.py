@@ -14,14 +14,7 @@ _MAX_MODULES = 3
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The differences between a checkpoint and a model; false where there are none.
-
-    Args:
-        missing: weights of the model that are not in the checkpoint.
-        unexpected: weights of the checkpoint that are not in the model.
-        reshaped: weights that have another shape in the checkpoint.
-        matched: number of weights that were loaded.
-    """
+    """The names of weights that a checkpoint or a model lacks, or has in another shape; false without any."""
 
     missing: list[str]
     unexpected: list[str]
@@ -32,21 +25,16 @@ class Mismatch:
         return bool(self.missing or self.unexpected or self.reshaped)
 
     def __str__(self) -> str:
-        parts = {
-            "missing in the file": self.missing,
-            "unexpected in the file": self.unexpected,
-            "of another shape": self.reshaped,
-        }
-        lines = [f"  {what}: {len(names)} ({_by_module(names)})" for what, names in parts.items() if names]
+        kinds = ("missing in the file", "unexpected in the file", "of another shape")
+        parts = zip(kinds, (self.missing, self.unexpected, self.reshaped), strict=True)
+        lines = [f"  {what}: {len(names)} ({_by_module(names)})" for what, names in parts if names]
         return "\n".join([f"  matched: {self.matched}", *lines, f"  likely cause: {self.likely_cause()}"])
 
     def likely_cause(self) -> str:
         """Guess the cause: a prefix, another number of classes, or another model."""
-        extra = _common_prefix(self.unexpected, self.missing)
-        if extra:
+        if extra := _common_prefix(self.unexpected, self.missing):
             return f"the names in the file have an additional prefix, '{extra}'"
-        absent = _common_prefix(self.missing, self.unexpected)
-        if absent:
+        if absent := _common_prefix(self.missing, self.unexpected):
             return f"the names in the file have no prefix '{absent}'"
         if self.reshaped and not self.missing and not self.unexpected:
             return "the same architecture with another number of classes or channels"
@@ -54,10 +42,7 @@ class Mismatch:
 
 
 def load_matching_weights(model: nn.Module, weights: dict[str, Tensor]) -> Mismatch:
-    """Load the weights whose names and shapes match; return those that do not.
-
-    The `module.` prefix of parallel models is ignored, and half precision is converted.
-    """
+    """Load the weights whose names, without the `module.` of parallel models, and shapes match."""
     model = unwrap_model(model)
     expected = model.state_dict()
     found = {name.removeprefix("module."): value for name, value in weights.items()}
@@ -68,8 +53,7 @@ def load_matching_weights(model: nn.Module, weights: dict[str, Tensor]) -> Misma
     result = model.load_state_dict(usable, strict=False)
     skipped |= {name for name in result.missing_keys if name.endswith("num_batches_tracked")}
     missing = [name for name in result.missing_keys if name not in skipped]
-    unexpected = list(result.unexpected_keys)
-    return Mismatch(missing, unexpected, reshaped, len(usable) - len(unexpected))
+    return Mismatch(missing, result.unexpected_keys, reshaped, len(usable) - len(result.unexpected_keys))
 
 
 def _common_prefix(names: list[str], known: list[str]) -> str | None:
@@ -84,9 +68,6 @@ def _common_prefix(names: list[str], known: list[str]) -> str | None:
 
 
 def _by_module(names: Iterable[str]) -> str:
-    """Count the weights by module, most first: `backbone.layer1 x12, neck.convs x4, ...`."""
     counts = Counter(".".join(name.split(".")[:2]) for name in names)
-    top = [
-        f"{module} x{count}" if count > 1 else module for module, count in counts.most_common(_MAX_MODULES)
-    ]
+    top = [f"{name} x{count}" if count > 1 else name for name, count in counts.most_common(_MAX_MODULES)]
     return ", ".join([*top, "..."] if len(counts) > _MAX_MODULES else top)

@@ -8,17 +8,15 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ibkd_mm.engine.loops import ResumableLoop, error_log_name
-from ibkd_mm.engine.resume.seeded_samples import count_distinct_samples
+from ibkd_mm.engine.loops import ERROR_LOG, ResumableLoop
+from ibkd_mm.engine.seeded_samples import count_distinct_samples
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
 class BadSampleGuard(Hook):
-    """Report samples that the loader could not read and replaced; stop if they are too many.
-
-    Acts in before_train_iter.
+    """Before each step, report samples that the loader could not read and replaced; stop if too many.
 
     Args:
         share: largest accepted share of unreadable samples in the dataset.
@@ -40,9 +38,17 @@ class BadSampleGuard(Hook):
             return
         known, log = len(self._errors), loop.dataset.error_log
         for rank in range(get_world_size()):  # every process draws from all of the data in the end
-            self._read_log(runner, log.with_name(error_log_name(rank)))
-        if len(self._errors) > known:
-            self._check_share(count_distinct_samples(loop.dataset.dataset), log)
+            self._read_log(runner, log.with_name(ERROR_LOG.format(rank)))
+        if len(self._errors) == known:
+            return
+        samples = count_distinct_samples(loop.dataset.dataset)
+        if len(self._errors) > self.share * samples:
+            first, error = next(iter(self._errors.items()))
+            raise UserError(
+                f"{len(self._errors)} of {samples} samples cannot be read, more than the {self.share:.2%} "
+                f"that default_hooks.bad_samples.share accepts. The first: sample {first[1]}: {error}. "
+                f"{log.with_name(ERROR_LOG.format('*'))} lists all; `ibkd check CONFIG` finds the rest."
+            )
 
     def _read_log(self, runner: Runner, log: Path) -> None:
         offset = self._offsets.get(log, 0)
@@ -60,12 +66,3 @@ class BadSampleGuard(Hook):
                 name = f"{sample} of {source}" if source else sample
                 runner.logger.warning(f"Sample {name} is unreadable, replaced: {error}")
         runner.message_hub.update_info("unreadable_samples", len(self._errors))
-
-    def _check_share(self, samples: int, log: Path) -> None:
-        if len(self._errors) > self.share * samples:
-            (_, sample), error = next(iter(self._errors.items()))
-            raise UserError(
-                f"{len(self._errors)} of {samples} samples cannot be read, more than the {self.share:.2%} "
-                f"that default_hooks.bad_samples.share accepts. The first: sample {sample}: {error}. "
-                f"{log.with_name(error_log_name('*'))} lists all; `ibkd check CONFIG` finds the rest."
-            )

@@ -18,9 +18,7 @@ from ibkd_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class CheckpointGuard(Hook):
-    """Refuse a checkpoint that does not fit the model.
-
-    Acts in after_load_checkpoint, before every other hook.
+    """Refuse a checkpoint that does not fit the model, before every other hook.
 
     Args:
         purpose: 'test' and 'resume' require that all weights match, 'resume' also the state of the training;
@@ -33,7 +31,7 @@ class CheckpointGuard(Hook):
         self.purpose = purpose
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Compare checkpoint and model before mmengine loads what matches and warns of the rest."""
+        """Compare checkpoint and model."""
         model = unwrap_model(runner.model)
         if self.purpose == "resume":
             _check_training_state(checkpoint)
@@ -51,9 +49,8 @@ class CheckpointGuard(Hook):
 
 
 def _check_training_state(checkpoint: dict[str, Any]) -> None:
-    required = ("meta", "message_hub", "optimizer")
-    missing = [key for key in required if not isinstance(checkpoint.get(key), dict)]
-    if missing:
+    keys = ("meta", "message_hub", "optimizer")
+    if missing := [key for key in keys if not isinstance(checkpoint.get(key), dict)]:
         raise UserError(
             f"The checkpoint has no state of a training to continue (no {', '.join(missing)}). For its "
             "weights alone, use --cfg-options load_from=PATH instead of --resume."

@@ -23,8 +23,7 @@ class Closable(Protocol):
 class CloseMosaicHook(Hook):
     """Turn off mosaics, and all other transforms with a method `close`, for the last part of a training.
 
-    Acts in before_train, before_train_epoch and after_train_iter. Restarts the loader's workers, which have
-    copies of the dataset and load batches in advance.
+    Restarts the loader's workers, which have copies of the dataset and load batches in advance.
 
     Args:
         last: number of epochs without them, or of iterations in an iteration-based training.
@@ -42,9 +41,8 @@ class CloseMosaicHook(Hook):
         self._open = [transform for transform in transforms if isinstance(transform, Closable)]
         if not self._open:
             raise UserError(
-                "CloseMosaicHook finds no transform to turn off in train_dataloader.dataset, such as "
-                "MosaicAffine in the pipeline of a MultiImageMixDataset. Remove the hook from custom_hooks, "
-                "or add such a transform."
+                "CloseMosaicHook finds no transform to turn off in train_dataloader.dataset. Remove the hook "
+                "from custom_hooks, or add MosaicAffine, say, in the pipeline of a MultiImageMixDataset."
             )
         if _is_iter_based(runner):
             self._close_at(runner, runner.iter, runner.max_iters)

@@ -27,9 +27,7 @@ _COUNT = "train/skipped_steps"
 
 @dataclass(frozen=True)
 class _Fault:
-    """A step with NaN or Inf: what this process found (nothing if only another process found something)."""
-
-    found: list[str]
+    found: list[str]  # nothing if only another process found something
     in_losses: bool
     iteration: int
     batch: Any
@@ -43,8 +41,7 @@ class NonFiniteGuard(Hook):
     A skipped step changes no weight, no momentum and no statistic of a norm layer; schedules continue. When
     it stops, the hook writes the last step to `non_finite_iter_N.replay` in the work dir, for `ibkd replay`.
 
-    Acts in before_train, before_train_iter and after_train_iter; within the step after the model's forward,
-    and before the optimizer's step, where it sets gradients to None, which leaves everything unchanged.
+    Acts after the model's forward, and before the optimizer's step, where it sets gradients to None.
 
     Args:
         patience: number of skipped steps in a row that stops the training.
@@ -59,7 +56,6 @@ class NonFiniteGuard(Hook):
         self._skipped = self._in_a_row = 0
         self._handles: list[Any] = []
         self._terms: dict[str, Tensor] = {}
-        self._checked = False
         self._fault: _Fault | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -138,7 +134,10 @@ class NonFiniteGuard(Hook):
         self._skipped += 1
         self._in_a_row += 1
         runner.message_hub.update_scalar(_COUNT, self._skipped)
-        found = _causes(all_gather_object((fault.in_losses, fault.found)))
+        processes = all_gather_object((fault.in_losses, fault.found))
+        in_a_loss = any(in_losses for in_losses, _ in processes)
+        # gradients are shared: they count only if no loss is at fault
+        found = [found if in_losses or not in_a_loss else [] for in_losses, found in processes]
         causes = "; ".join(dict.fromkeys(cause for process in found for cause in process))
         runner.logger.warning(
             f"Iteration {runner.iter + 1} is skipped "
@@ -149,7 +148,9 @@ class NonFiniteGuard(Hook):
 
     def _write(self, runner: Runner, fault: _Fault, found: list[list[str]], causes: str) -> UserError:
         """Write the step in every process that found a cause; return the error that all of them raise."""
-        files = {rank: _file(runner, rank, len(found)) for rank, process in enumerate(found) if process}
+        name = f"{runner.work_dir}/non_finite_iter_{runner.iter + 1}"
+        suffix = "_rank_{}" + SUFFIX if len(found) > 1 else SUFFIX
+        files = {rank: Path(name + suffix.format(rank)) for rank, process in enumerate(found) if process}
         hint = f"`ibkd replay {next(iter(files.values()))}` runs it again and shows the cause."
         try:
             if runner.rank in files:
@@ -177,17 +178,6 @@ class NonFiniteGuard(Hook):
         )
 
 
-def _causes(processes: list[tuple[bool, list[str]]]) -> list[list[str]]:
-    """Return what each process found. Gradients are shared: they count only if no loss is at fault."""
-    in_a_loss = any(in_losses for in_losses, _ in processes)
-    return [found if in_losses or not in_a_loss else [] for in_losses, found in processes]
-
-
-def _file(runner: Runner, rank: int, processes: int) -> Path:
-    suffix = f"_rank_{rank}" if processes > 1 else ""
-    return Path(runner.work_dir) / f"non_finite_iter_{runner.iter + 1}{suffix}{SUFFIX}"
-
-
 class _Buffers:
     """A copy of a model's buffers: the forward pass already updates the statistics of norm layers."""
 
@@ -203,11 +193,9 @@ class _Buffers:
         self._pairs = [(group, [value.clone() for value in group]) for group in groups.values()]
 
     def save(self) -> None:
-        """Copy the buffers."""
         for live, copies in self._pairs:
             copy_tensors(copies, live)
 
     def restore(self) -> None:
-        """Set the buffers to the copies."""
         for live, copies in self._pairs:
             copy_tensors(live, copies)

@@ -22,8 +22,9 @@ from ibkd_mm.registry import HOOKS
 from ibkd_mm.stack.internals import is_resuming
 
 REQUEUE = os.EX_TEMPFAIL
+_SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
+# Seconds in which another signal belongs to the first: schedulers, torchrun and `timeout` may send two.
 _REPEAT = 1.0
-"""Seconds in which another signal belongs to the first: schedulers, torchrun and `timeout` may send two."""
 
 
 class Preempted(SystemExit):
@@ -34,19 +35,16 @@ class Preempted(SystemExit):
 class PreemptionHook(Hook):
     """On a signal, end the step, save `preempted.pth` and exit. A second signal exits at once.
 
-    Acts in before_train, and after all other hooks in after_train_iter and after_val_iter. Gradients that are
-    accumulated are stepped first.
+    Acts after all other hooks. Gradients that are accumulated are stepped first.
 
     Args:
-        signals: names of the signals to answer.
+        signals: names of the signals to answer (default: SIGTERM, SIGINT, SIGUSR1).
         exit_code: exit code after saving (default: 75, EX_TEMPFAIL: try again).
     """
 
     priority = "LOWEST"
 
-    def __init__(
-        self, signals: Sequence[str] = ("SIGTERM", "SIGINT", "SIGUSR1"), exit_code: int = REQUEUE
-    ) -> None:
+    def __init__(self, signals: Sequence[str] = _SIGNALS, exit_code: int = REQUEUE) -> None:
         self.signals = [signal.Signals[name] for name in signals]
         self.exit_code = exit_code
         self._received: signal.Signals | None = None
@@ -59,9 +57,7 @@ class PreemptionHook(Hook):
         if current_thread() is main_thread():  # Python allows handlers only there
             self._handlers = {number: signal.signal(number, self._on_signal) for number in self.signals}
         else:
-            runner.logger.warning(
-                "The training runs in a thread other than the main one: no signal saves it."
-            )
+            runner.logger.warning("Training in a thread other than the main one: no signal saves it.")
         if self._validation_pending:
             self._validation_pending = False
             runner.logger.info("Running the validation that the stop interrupted.")

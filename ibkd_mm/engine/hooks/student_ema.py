@@ -18,12 +18,7 @@ _EVALUATE = ("ema", "raw", "both")
 
 
 def trained_entries(model: nn.Module) -> dict[str, Tensor]:
-    """Return the entries of the model's `state_dict` that training changes, as the live tensors.
-
-    These are the parameters that require a gradient, and the floating-point buffers of modules that own such
-    a parameter: the statistics of trained norm layers. Frozen weights, counters, and a teacher outside the
-    `state_dict` are left out.
-    """
+    """Return the live entries of the `state_dict` that training changes: weights and statistics of norms."""
     statistics = {
         id(buffer)
         for module in model.modules()
@@ -49,8 +44,7 @@ class StudentEMAHook(Hook):
     A checkpoint's `state_dict` holds the average, which any test or deployment loads; the raw weights are
     under `raw_state_dict`, the number of steps under `ema`.
 
-    Acts before all other hooks: in before_train, after_train_iter, around validation and test, and when a
-    checkpoint is saved or loaded. In evaluation, average and weights are swapped for each call of the model
+    Acts before all other hooks. In evaluation, average and weights are swapped for each call of the model
     only, so an error or a checkpoint in between finds the weights in their place.
 
     Args:
@@ -70,9 +64,7 @@ class StudentEMAHook(Hook):
             )
         if evaluate not in _EVALUATE:
             hint = did_you_mean(str(evaluate), _EVALUATE)
-            raise UserError(
-                f"StudentEMAHook expects evaluate='ema', 'raw' or 'both', found {evaluate!r}.{hint}"
-            )
+            raise UserError(f"StudentEMAHook.evaluate is 'ema', 'raw' or 'both', found {evaluate!r}.{hint}")
         self.decay, self.warmup, self.evaluate = decay, warmup, evaluate
         self.updates = 0
         self._averages: list[Tensor] | None = None
@@ -87,10 +79,8 @@ class StudentEMAHook(Hook):
         self._model = unwrap_model(runner.model)
         if self._averages is None:
             self._start(runner)
-        self._train_handles = [
-            wrapper.optimizer.register_step_post_hook(self._on_step)
-            for wrapper in optim_wrappers(runner.optim_wrapper)
-        ]
+        optimizers = [wrapper.optimizer for wrapper in optim_wrappers(runner.optim_wrapper)]
+        self._train_handles = [each.register_step_post_hook(self._on_step) for each in optimizers]
 
     @torch.no_grad()
     def _start(self, runner: Runner) -> None:
@@ -147,8 +137,7 @@ class StudentEMAHook(Hook):
         self._detach(self._eval_handles)
         if self._averages is not None and self.evaluate != "raw":
             before = self._model.register_forward_pre_hook(self._swap_in)
-            # also if the call raises an error
-            after = self._model.register_forward_hook(self._swap_back, always_call=True)
+            after = self._model.register_forward_hook(self._swap_back, always_call=True)  # even if it fails
             self._eval_handles = [before, after]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
@@ -184,7 +173,6 @@ class StudentEMAHook(Hook):
             self._swap()
 
     def _swap(self) -> None:
-        """Swap the storage of weights and averages without copying."""
         assert self._averages is not None
         for number, weight in enumerate(self._weights):
             weight.data, self._averages[number] = self._averages[number], weight.data
@@ -193,8 +181,6 @@ class StudentEMAHook(Hook):
 
 def _validate(runner: Runner) -> dict[str, Any]:
     """Repeat the validation without calling hooks."""
-    hookless = SimpleNamespace(
-        model=runner.model, visualizer=runner.visualizer, call_hook=lambda *_, **__: None
-    )
-    fp16 = getattr(runner.val_loop, "fp16", False)
+    model, visualizer, fp16 = runner.model, runner.visualizer, getattr(runner.val_loop, "fp16", False)
+    hookless = SimpleNamespace(model=model, visualizer=visualizer, call_hook=lambda *_, **__: None)
     return ValLoop(hookless, runner.val_dataloader, runner.val_evaluator, fp16=fp16).run()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
@@ -16,10 +16,7 @@ from ibkd_mm.utils.atomic import PARTIAL
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
-    """mmengine's `CheckpointHook`, but a checkpoint is removed only after the next one is on the disk.
-
-    Acts where that hook does: after_train_iter or after_train_epoch, and after_val_epoch for the best.
-    """
+    """mmengine's `CheckpointHook`, but a checkpoint is removed only after the next one is on the disk."""
 
     # mmengine has no public methods to override for how it saves and removes; these are private ones.
 
@@ -45,17 +42,15 @@ class WholeCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir) / name)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
-        _make_last(Path(self.last_ckpt), Path(runner.work_dir), outdated)
+        settings = ("save_optimizer", "save_param_scheduler", "by_epoch", "backend_args")
+        options = {setting: getattr(self, setting) for setting in settings}
+        runner.save_checkpoint(self.out_dir, name, meta=meta, **options, **self.args)
+        if is_main_process():
+            checkpoint, work_dir = Path(self.last_ckpt), Path(runner.work_dir)
+            set_last_checkpoint(checkpoint, work_dir)
+            for path in [*outdated, work_dir / PREEMPTED]:
+                if path != checkpoint:
+                    path.unlink(missing_ok=True)
 
     def _add_step(self, step: int) -> list[Path]:
         """Add a step to the checkpoints to keep; return those that exceed `max_keep_ckpts`."""
@@ -66,7 +61,6 @@ class WholeCheckpointHook(CheckpointHook):
         return [Path(self.out_dir) / self.filename_tmpl.format(old) for old in outdated]
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
-        """Save the best checkpoint; remove the former best afterwards."""
         outdated: list[str] = []
         backend: Any = self.file_backend  # type: ignore[has-type]
         self.file_backend = _DeferredRemoval(backend, outdated)
@@ -88,12 +82,3 @@ class _DeferredRemoval:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
-
-
-@master_only
-def _make_last(checkpoint: Path, work_dir: Path, outdated: list[Path]) -> None:
-    """Name a checkpoint as the last one, then remove the outdated ones."""
-    set_last_checkpoint(checkpoint, work_dir)
-    for path in [*outdated, work_dir / PREEMPTED]:
-        if path != checkpoint:
-            path.unlink(missing_ok=True)

@@ -1,1 +1,0 @@
-"""A file with one step of a training, to run the step again."""

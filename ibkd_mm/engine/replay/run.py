@@ -1,4 +1,4 @@
-"""Run a saved training step again, and find where its numbers stop being finite."""
+"""Run a saved training step again, find where its numbers stop being finite, and describe its batch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,14 +27,7 @@ from ibkd_mm.utils.rng import seed_everything
 
 @dataclass(frozen=True)
 class ReplayedTerm:
-    """One loss term of a replayed step.
-
-    Args:
-        name: name of the term.
-        value: its value in the replay.
-        recorded: its value in the training; None if the training did not record it.
-        spoilt: the modules whose gradient from this term is not finite.
-    """
+    """A loss term: its value now and in the training, and the modules whose gradient it makes non-finite."""
 
     name: str
     value: float
@@ -66,14 +59,12 @@ def run_step(config: Config, step: Step) -> tuple[list[ReplayedTerm], str | None
 
 
 def _build_model(config: Config, step: Step) -> Any:
-    """Build the config's model with the weights and the training-only state of the step."""
     settings = dict(config.model)
     if config.get("data_preprocessor"):
         settings.setdefault("data_preprocessor", config.data_preprocessor)
     model = revert_sync_batchnorm(MODELS.build(settings).to(get_device()))
     to_memory_format(model, config.get("memory_format"))
-    mismatch = load_matching_weights(model, step.state_dict)
-    if mismatch:
+    if mismatch := load_matching_weights(model, step.state_dict):
         raise UserError(f"The weights in the file do not fit the model of {config.filename}:\n{mismatch}")
     if hasattr(model, "load_training_only_state"):
         model.load_training_only_state(step.training_only)
@@ -93,9 +84,8 @@ def _find_non_finite_outputs(model: nn.Module) -> Iterator[list[str]]:
         if any(value.is_floating_point() and not value.isfinite().all() for value in tensors):
             found.append(f"{name} ({type(module).__name__})")
 
-    handles = [
-        module.register_forward_hook(partial(check, name)) for name, module in model.named_modules() if name
-    ]
+    modules = ((name, module) for name, module in model.named_modules() if name)
+    handles = [module.register_forward_hook(partial(check, name)) for name, module in modules]
     try:
         yield found
     finally:
@@ -104,10 +94,50 @@ def _find_non_finite_outputs(model: nn.Module) -> Iterator[list[str]]:
 
 
 def _non_finite_gradients(term: Tensor, model: nn.Module) -> list[str]:
-    """Name the modules whose gradient from this term alone is not finite."""
     if not term.requires_grad:
         return []
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     gradients = torch.autograd.grad(term, list(parameters.values()), retain_graph=True, allow_unused=True)
     pairs = zip(parameters, gradients, strict=True)
     return non_finite_owners({name: gradient for name, gradient in pairs if gradient is not None})
+
+
+def describe_batch(batch: Any) -> list[str]:
+    """Describe images and instances of a batch from a data loader."""
+    if not isinstance(batch, dict):
+        return []
+    samples = [sample for sample in batch.get("data_samples") or [] if hasattr(sample, "gt_instances")]
+    return _describe_images(batch.get("inputs")) + (_describe_instances(samples) if samples else [])
+
+
+def _describe_images(inputs: Any) -> list[str]:
+    items = inputs if inputs is not None else []
+    images = [image for image in items if isinstance(image, Tensor) and image.numel()]
+    if not images:
+        return ["batch: no images"]
+    shapes = ", ".join(dict.fromkeys("x".join(map(str, image.shape)) for image in images))
+    non_finite = sum(int((~image.isfinite()).sum()) for image in images)
+    finite = [values for values in (image[image.isfinite()] for image in images) if values.numel()]
+    description = "no finite value"
+    if finite:
+        low, high = min(float(values.min()) for values in finite), max(float(v.max()) for v in finite)
+        description = f"values {low:.6g} to {high:.6g}"
+    return [f"batch: {len(images)} images of {shapes}; {description}; {non_finite} not finite"]
+
+
+def _describe_instances(samples: list[Any]) -> list[str]:
+    counts = [len(sample.gt_instances) for sample in samples]
+    boxes = [_boxes(sample.gt_instances) for sample in samples]
+    sizes = [box[:, 2:] - box[:, :2] for box in boxes]
+    empty = sum(int((size <= 0).any(dim=1).sum()) for size in sizes)
+    non_finite = sum(int((~size.isfinite()).any(dim=1).sum()) for size in sizes)
+    return [
+        f"instances per image: {', '.join(map(str, counts))}; images without: {counts.count(0)}",
+        f"boxes without area: {empty}; boxes not finite: {non_finite}",
+    ]
+
+
+def _boxes(instances: Any) -> Tensor:
+    boxes = instances.get("bboxes")
+    boxes = getattr(boxes, "tensor", boxes)
+    return boxes if isinstance(boxes, Tensor) else Tensor(0, 4)

@@ -27,7 +27,7 @@ from torch import nn
 
 from ibkd_mm import cli
 from ibkd_mm.engine import load_weights
-from ibkd_mm.engine.checkpoint import trust
+from ibkd_mm.engine.checkpoint import load
 from ibkd_mm.errors import UserError
 
 WEIGHTS = OrderedDict(weight=torch.arange(6.0).reshape(2, 3), bias=torch.tensor([0.5, -1.0]))
@@ -49,8 +49,8 @@ SYSTEM = _System()
 @pytest.fixture(autouse=True)
 def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(trust.VARIABLE, raising=False)
-    trust.warn_code_runs.cache_clear()
+    monkeypatch.delenv(load.TRUST, raising=False)
+    load.warn_code_runs.cache_clear()
 
 
 def _said(way: Callable[[], object]) -> str:
@@ -138,7 +138,7 @@ def test_a_hostile_checkpoint_is_refused_whatever_its_shape(write: Callable[[str
     said = _said(lambda: load_weights("evil.pth"))
     assert said.startswith(f"evil.pth is refused: it {asked}, and reading it could run code.")
     assert "`--trust-checkpoint evil.pth`" in said
-    assert f"{trust.VARIABLE}={Path('evil.pth').resolve()}" in said
+    assert f"{load.TRUST}={Path('evil.pth').resolve()}" in said
 
 
 @pytest.mark.parametrize("write", SHAPES, ids=lambda value: value.__name__)
@@ -343,12 +343,12 @@ def test_attributes_that_a_file_gives_are_taken_away() -> None:
 
 def test_a_file_that_is_named_is_trusted_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(trust, "print_log", lambda text, *_: told.append(text))
+    monkeypatch.setattr(load, "print_log", lambda text, *_: told.append(text))
     _reduce("evil.pth")
     for named in ("all", "1", "*", "evil", ".", str(Path.cwd()), "other.pth", f"{Path.cwd()}/sub/evil.pth"):
-        monkeypatch.setenv(trust.VARIABLE, named)
+        monkeypatch.setenv(load.TRUST, named)
         _said(lambda: load_weights("evil.pth"))
-    monkeypatch.setenv(trust.VARIABLE, os.pathsep.join(["other.pth", str(Path("evil.pth").resolve())]))
+    monkeypatch.setenv(load.TRUST, os.pathsep.join(["other.pth", str(Path("evil.pth").resolve())]))
     for _ in range(2):
         assert torch.equal(load_weights("evil.pth")["state_dict"]["weight"], WEIGHTS["weight"])
     assert CANARY.exists()
@@ -358,15 +358,15 @@ def test_a_file_that_is_named_is_trusted_and_no_other(monkeypatch: pytest.Monkey
 
 def test_what_needs_no_trust_is_read_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(trust, "print_log", lambda text, *_: told.append(text))
-    monkeypatch.setenv(trust.VARIABLE, "a.pth")
+    monkeypatch.setattr(load, "print_log", lambda text, *_: told.append(text))
+    monkeypatch.setenv(load.TRUST, "a.pth")
     torch.save(_with_texts({"state_dict": WEIGHTS}), "a.pth")
     assert load_weights("a.pth")["meta"] == {}
     assert not told
 
 
 def test_a_trusted_file_that_cannot_be_read_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(trust.VARIABLE, "a.pth")
+    monkeypatch.setenv(load.TRUST, "a.pth")
     _with_pickle("a.pth", b"\x80\x02cno_such_package\nThing\n.")
     assert _said(lambda: load_weights("a.pth")) == (
         "a.pth is trusted, but cannot be read here (ModuleNotFoundError: No module named 'no_such_package')."

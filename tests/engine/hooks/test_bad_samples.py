@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ibkd_mm.engine import ResumableRunner
 from ibkd_mm.engine.hooks import bad_samples
-from ibkd_mm.engine.resume.seeded_samples import SeededDataset, SeededIndex, count_distinct_samples
+from ibkd_mm.engine.seeded_samples import SeededDataset, SeededIndex, count_distinct_samples
 from ibkd_mm.errors import UserError
 
 Toy = Callable[..., ResumableRunner]

@@ -38,7 +38,7 @@ class Signal(Hook):
 
 @pytest.fixture(scope="session")
 def differing() -> Callable[[Any, Any], list[str]]:
-    return runpy.run_path(str(Path(__file__).parents[1] / "resume" / "test_resume.py"))["differing"]
+    return runpy.run_path(str(Path(__file__).parents[1] / "test_resume.py"))["differing"]
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])

@@ -12,9 +12,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
-from ibkd_mm.engine import ResumableRunner, load_weights
+from ibkd_mm.engine import ResumableRunner, load_weights, loops
 from ibkd_mm.engine.checkpoint.latest import find_resumable
-from ibkd_mm.engine.resume import data_position
 
 Toy = Callable[..., ResumableRunner]
 EMA = {"type": "EMAHook", "momentum": 0.1, "update_buffers": True}
@@ -142,7 +141,7 @@ def test_another_batch_size_is_warned_about(toy: Toy, tmp_path: Path) -> None:
 def test_another_number_of_processes_or_samples_is_warned_about(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_position, "get_world_size", lambda: 2)
+    monkeypatch.setattr(loops, "get_world_size", lambda: 2)
     toy(tmp_path, 1).train()
     monkeypatch.undo()
     changes = {"resume": True, "load_from": str(tmp_path / "iter_1.pth"), "dataset": {"samples": 16}}

@@ -7,7 +7,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from ibkd_mm.engine import ResumableRunner
-from ibkd_mm.engine.optim.param_groups import merge_groups
+from ibkd_mm.engine.optim import merge_groups
 from ibkd_mm.errors import UserError
 
 

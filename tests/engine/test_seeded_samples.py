@@ -7,7 +7,7 @@ from mmengine.dataset import DefaultSampler
 from torch.utils.data import BatchSampler, SequentialSampler
 
 from ibkd_mm.engine import ResumableRunner
-from ibkd_mm.engine.resume.seeded_samples import PositionedBatches, SeededIndex
+from ibkd_mm.engine.seeded_samples import PositionedBatches, SeededIndex
 from ibkd_mm.errors import UserError
 
 

@@ -1,8 +1,4 @@
-"""A data loader whose samples depend only on the seed and on their position in the training.
-
-A resumed training gets the same samples with the same augmentation as one without a stop, with any number of
-workers.
-"""
+"""A data loader whose samples depend only on seed and position: a resumed training gets the same ones."""
 
 import json
 import random
@@ -55,7 +51,6 @@ class PositionedBatches:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[list[SeededIndex]]:
-        """Yield the rest of this epoch."""
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(self.epoch)
         if self.is_infinite:
@@ -78,15 +73,9 @@ class PositionedBatches:
 
 
 class SeededDataset(Dataset[Any]):
-    """A dataset that seeds every sample by its position and replaces samples that cannot be read.
+    """A dataset that seeds every sample by its position and lists in `error_log` those that it must replace.
 
     All other attributes are read from and set on the wrapped dataset, since hooks change its pipeline.
-
-    Args:
-        dataset: the wrapped dataset.
-        seed: seed of the run.
-        rank: rank of the process.
-        error_log: JSON lines file that lists the samples that cannot be read.
     """
 
     def __init__(self, dataset: Any, seed: int, rank: int, error_log: Path) -> None:
@@ -107,7 +96,6 @@ class SeededDataset(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        """Load a sample, or a random one instead; raise the error if ten in a row cannot be read."""
         if not isinstance(index, SeededIndex):
             return self.dataset[index]
         chosen, errors = int(index), []
@@ -119,14 +107,11 @@ class SeededDataset(Dataset[Any]):
                 return self.dataset[chosen]
             except Exception as error:
                 errors.append(error)
-                self._log(chosen, error)
+                sample, source = _origin(chosen, error)
+                message = f"{type(error).__name__}: {error}"[:500]
+                with self.error_log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"sample": sample, "source": source, "error": message}) + "\n")
         raise errors[0]
-
-    def _log(self, index: int, error: Exception) -> None:
-        sample, source = _origin(index, error)
-        message = f"{type(error).__name__}: {error}"[:500]
-        with self.error_log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"sample": sample, "source": source, "error": message}) + "\n")
 
 
 def _origin(index: int, error: Exception) -> tuple[int, str]:
@@ -156,5 +141,4 @@ def seed_by_position(loader: DataLoader[Any], seed: int, rank: int, error_log: P
         )
     batches: Any = PositionedBatches(loader.batch_sampler)
     settings: dict[str, Any] = {name: getattr(loader, name) for name in _LOADER_SETTINGS}
-    dataset = SeededDataset(loader.dataset, seed, rank, error_log)
-    return DataLoader(dataset, batch_sampler=batches, **settings)
+    return DataLoader(SeededDataset(loader.dataset, seed, rank, error_log), batch_sampler=batches, **settings)

@@ -1,1 +1,0 @@
-"""Optimizer wrappers and parameter groups."""

@@ -1,1 +1,0 @@
-"""Samples and random numbers that depend on the position of a training, so that it resumes exactly."""
