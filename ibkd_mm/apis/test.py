@@ -10,9 +10,8 @@ from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
 from ibkd_mm.apis.run_config import build_runner, prepare
-from ibkd_mm.config.drawing import enable_drawing
+from ibkd_mm.config.command_options import enable_drawing, enable_tta
 from ibkd_mm.config.load import ConfigLike, Options
-from ibkd_mm.config.tta import enable_tta
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.engine.checkpoint.sources import check_exists
 from ibkd_mm.engine.distributed import destroy_processes

@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ibkd_mm.apis.run_config import build_runner, prepare
+from ibkd_mm.config.command_options import check_amp_device, enable_amp, enable_lr_scaling
 from ibkd_mm.config.load import ConfigLike, Options
-from ibkd_mm.config.training_options import check_amp_device, enable_amp, enable_lr_scaling
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.engine.checkpoint.latest import find_resumable, last_checkpoint
 from ibkd_mm.engine.checkpoint.sources import check_exists

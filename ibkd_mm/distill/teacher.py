@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from ibkd_mm.config.model_reference import resolve_model
+from ibkd_mm.config.load import resolve_model
 from ibkd_mm.config.walk import DROP, changed
 from ibkd_mm.distill.recorders import StopForward
 from ibkd_mm.distill.renormalise import Renormaliser

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from ibkd_mm.config.keys import register_config_key
+from ibkd_mm.config.overrides import register_config_key
 from ibkd_mm.config.walk import walk
 from ibkd_mm.engine.checkpoint.save import (
     TRAINING_ONLY,

@@ -22,7 +22,7 @@ from ibkd_mm.benchmark.benchmark_model import BenchmarkSettings
 from ibkd_mm.benchmark.compare import compare
 from ibkd_mm.benchmark.machine import threads
 from ibkd_mm.benchmark.pytorch_model import open_detector
-from ibkd_mm.config.model_reference import resolve_model
+from ibkd_mm.config.load import resolve_model
 from ibkd_mm.config.walk import walk
 from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher
 from ibkd_mm.engine import load_weights
