@@ -38,7 +38,7 @@ def enable_amp(config: Config) -> None:
 def check_amp_device(config: Config) -> None:
     """Raise UserError for mmengine's mixed precision on a machine without an accelerator."""
     if _wrapper_type(config) == _AMP and get_device() in ("cpu", "mps"):
-        raise UserError("optim_wrapper.type='AmpOptimWrapper' needs a GPU. On a CPU, use --amp instead.")
+        raise UserError("optim_wrapper.type='AmpOptimWrapper' needs a GPU. On a CPU use --amp instead.")
 
 
 def _wrapper_type(config: Config) -> str:
@@ -56,7 +56,7 @@ def enable_lr_scaling(config: Config) -> None:
 
 
 def enable_drawing(config: Config, show: bool, show_dir: str | None, wait_time: float) -> str | None:
-    """Make the visualization hook draw; return the folder: mmdet's hook creates a relative one beside the log."""
+    """Make the visualization hook draw; return the folder, which mmdet's hook creates beside the log."""
     hook = config.get("default_hooks", {}).get("visualization")
     if hook is None:
         raise UserError(

@@ -17,7 +17,7 @@ from ibkd_mm.config.walk import DROP, changed
 from ibkd_mm.distill.recorders import StopForward
 from ibkd_mm.distill.renormalise import Renormaliser
 from ibkd_mm.engine.checkpoint.load import checkpoint_classes, load_weights
-from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
+from ibkd_mm.engine.checkpoint.state_dict_match import load_all_weights
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
 
@@ -67,12 +67,8 @@ def _load(teacher: Any, checkpoint: str) -> None:
     except UserError as error:
         raise UserError(f"The teacher's weights (teacher_ckpt): {error}") from error
     teacher.trained_classes = checkpoint_classes(loaded)
-    mismatch = load_matching_weights(teacher, loaded["state_dict"])
-    if mismatch:
-        raise UserError(
-            f"The teacher's checkpoint {checkpoint} does not match its config "
-            f"({type(teacher).__name__}):\n{mismatch}"
-        )
+    problem = f"The teacher's checkpoint {checkpoint} does not match its config ({type(teacher).__name__})"
+    load_all_weights(teacher, loaded["state_dict"], problem)
     print_log(f"Teacher: {type(teacher).__name__} with the weights of {checkpoint}", "current")
 
 
