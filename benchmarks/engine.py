@@ -18,7 +18,7 @@ import torch
 from mmengine.hooks import Hook
 
 from ibkd_mm.apis.run_config import build_runner, prepare
-from ibkd_mm.engine.runner import SAFETY_HOOKS
+from ibkd_mm.engine.safety_hooks import SAFETY_HOOKS
 
 WARM_UP = 5
 """Steps at the beginning of a run that do not count."""

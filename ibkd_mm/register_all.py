@@ -7,7 +7,5 @@ from ibkd_mm import stack
 
 stack.prepare()
 
-from ibkd_mm import datasets, distill, engine, offline, yolov10  # noqa: E402
-from ibkd_mm.methods import ibkd  # noqa: E402
-
-__all__ = ["datasets", "distill", "engine", "ibkd", "offline", "yolov10"]
+from ibkd_mm import datasets, distill, engine, offline, yolov10  # noqa: E402, F401
+from ibkd_mm.methods import ibkd  # noqa: E402, F401

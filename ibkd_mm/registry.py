@@ -6,27 +6,6 @@ A lookup imports `locations`, which registers everything, so the order of import
 from mmengine import registry as _root
 from mmengine.registry import Registry
 
-__all__ = [
-    "DATASETS",
-    "DATA_SAMPLERS",
-    "EVALUATOR",
-    "HOOKS",
-    "LOG_PROCESSORS",
-    "LOOPS",
-    "METRICS",
-    "MODELS",
-    "MODEL_WRAPPERS",
-    "OPTIMIZERS",
-    "OPTIM_WRAPPERS",
-    "OPTIM_WRAPPER_CONSTRUCTORS",
-    "PARAM_SCHEDULERS",
-    "RUNNERS",
-    "TASK_UTILS",
-    "TRANSFORMS",
-    "VISBACKENDS",
-    "VISUALIZERS",
-]
-
 
 def _child(parent: Registry) -> Registry:
     return Registry(parent.name, parent=parent, scope="ibkd_mm", locations=["ibkd_mm.register_all"])

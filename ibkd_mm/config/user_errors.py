@@ -15,7 +15,7 @@ from ibkd_mm.config.overrides import effective_settings
 from ibkd_mm.config.walk import walk
 from ibkd_mm.errors import UserError, did_you_mean
 from ibkd_mm.stack.frames import FailedBuild, find_annotation_file, find_failed_build, find_unknown_type
-from ibkd_mm.stack.ops import MissingOperatorError
+from ibkd_mm.stack.ops.extension import MissingOperatorError
 
 _PLACES_SHOWN = 3
 _REFUSALS = (TypeError, AssertionError, ValueError, KeyError, NotImplementedError)

@@ -11,8 +11,8 @@ from ibkd_mm.data_check.findings import Report
 from ibkd_mm.data_check.generic_checker import GenericChecker
 from ibkd_mm.data_check.images import DecodedImage, ImageFile, read_images
 
-NamedFiles = list[tuple[str, ImageFile]]
-"""Images of a split: name in the annotation file, and file."""
+NamedFiles = list[tuple[str, ImageFile]]  # images of a split: name in the annotation file, and file
+Decoded = Mapping[ImageFile, DecodedImage]
 
 
 def check_datasets(datasets: Sequence[CheckedDataset], workers: int | None = None) -> list[Report]:
@@ -40,8 +40,7 @@ def _is_plain_coco(checked: CheckedDataset) -> bool:
     )
 
 
-def _add_duplicates(report: Report, images: NamedFiles, decoded: Mapping[ImageFile, DecodedImage]) -> None:
-    """Report files of one split that are identical."""
+def _add_duplicates(report: Report, images: NamedFiles, decoded: Decoded) -> None:
     first: dict[bytes, str] = {}
     for file, name in {file: name for name, file in images}.items():
         digest = decoded[file].digest
@@ -51,19 +50,10 @@ def _add_duplicates(report: Report, images: NamedFiles, decoded: Mapping[ImageFi
             first[digest] = name
 
 
-def _add_overlap(
-    report: Report,
-    images: NamedFiles,
-    training: NamedFiles,
-    decoded: Mapping[ImageFile, DecodedImage],
-) -> None:
-    """Report images that are also in the training set: the same file, content, or at least name."""
-    paths, digests, names = set(), {}, {}
-    for name, file in training:
-        paths.add(osp.normpath(file.path))
-        digests[decoded[file].digest] = name
-        names[name] = file.path
-    digests.pop(b"", None)
+def _add_overlap(report: Report, images: NamedFiles, training: NamedFiles, decoded: Decoded) -> None:
+    paths = {osp.normpath(file.path) for _, file in training}
+    digests = {decoded[file].digest: name for name, file in training if decoded[file].digest}
+    names = {name: file.path for name, file in training}
     for name, file in images:
         digest = decoded[file].digest
         if osp.normpath(file.path) in paths:

@@ -3,21 +3,21 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import mmengine.fileio as fileio
+from mmdet.datasets import CocoDataset
 
 from ibkd_mm.data_check.findings import Report
-from ibkd_mm.data_check.values import is_id, is_text, join_limited, shorten
+from ibkd_mm.data_check.values import join_limited, shorten
 
 Entry = dict[str, Any]
 
 # An entry without these cannot be checked further. Its other keys are checked together with the image.
 _REQUIRED = {
-    "images": {"id": is_id, "file_name": is_text},
-    "annotations": {"id": is_id, "image_id": is_id, "category_id": is_id},
-    "categories": {"id": is_id, "name": is_text},
+    "images": ("id", "file_name"),
+    "annotations": ("id", "image_id", "category_id"),
+    "categories": ("id", "name"),
 }
 # list, key that must be unique, kind of the finding, its place, key to list, detail
 _UNIQUE = (
@@ -27,11 +27,9 @@ _UNIQUE = (
     ("categories", "id", "category-duplicate", None, "name", "id {value!r} of {}"),
     ("categories", "name", "category-duplicate", None, "id", "name {value!r} of the ids {}"),
 )
-_MAX_VALUES = 4
 
 
-@dataclass
-class CocoFile:
+class CocoFile(NamedTuple):
     """Valid entries of an annotation file."""
 
     images: list[Entry]
@@ -47,27 +45,12 @@ def group_by(entries: list[Entry], key: str) -> dict[Any, list[Entry]]:
     return groups
 
 
-def read_coco(
-    path: str, backend: dict[str, Any] | None, report: Report, *, is_labelled: bool
-) -> CocoFile | None:
-    """Read a file and report its invalid entries; return None if it cannot be read.
-
-    Args:
-        path: annotation file.
-        backend: mmengine's `backend_args`.
-        report: report of the dataset, which gets the findings.
-        is_labelled: whether the file must have annotations.
-    """
-    data, reason = _load(path, backend)
-    if not reason and not isinstance(data, dict):
-        reason = f"expected a JSON object, found {type(data).__name__}"
-    elif not reason:
-        if not is_labelled:
-            data.setdefault("annotations", [])
-        missing = [key for key in _REQUIRED if not isinstance(data.get(key), list)]
-        reason = f"it has no list of {' and '.join(missing)}" if missing else ""
-    if reason:
-        report.add([("dataset-unreadable", reason)], file=path)
+def read_coco(dataset: CocoDataset, report: Report) -> CocoFile | None:
+    """Read a dataset's file and report its invalid entries; return None if it cannot be read."""
+    try:
+        data = _load(dataset)
+    except ValueError as error:
+        report.add([("dataset-unreadable", str(error))], file=dataset.ann_file)
         return None
     return CocoFile(**{key: list(_valid_entries(key, data[key], report)) for key in _REQUIRED})
 
@@ -77,33 +60,45 @@ def check_ids(coco: CocoFile, report: Report) -> None:
     for entries, key, kind, place, listed, detail in _UNIQUE:
         for value, group in group_by(getattr(coco, entries), key).items():
             if len(group) > 1:
-                values = join_limited([entry[listed] for entry in group], _MAX_VALUES)
+                values = join_limited([entry[listed] for entry in group], 4)
                 where = {place: value} if place else {}
                 report.add([(kind, detail.format(values, value=value))], **where)
     _check_references(coco, "image", coco.images, report)
     _check_references(coco, "category", coco.categories, report)
 
 
-def _load(path: str, backend: dict[str, Any] | None) -> tuple[Any, str]:
+def _load(dataset: CocoDataset) -> dict[str, Any]:
     try:
-        return json.loads(fileio.get(path, backend_args=backend)), ""
+        data = json.loads(fileio.get(dataset.ann_file, backend_args=dataset.backend_args))
     except FileNotFoundError:
-        return None, "the annotation file does not exist"
+        raise ValueError("the annotation file does not exist") from None
     except OSError as error:
-        return None, f"the annotation file cannot be read: {error.strerror or error}"
+        raise ValueError(f"the annotation file cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        return None, f"it is not valid JSON: {error}"
+        raise ValueError(f"it is not valid JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"expected a JSON object, found {type(data).__name__}")
+    if dataset.test_mode:
+        data.setdefault("annotations", [])
+    missing = [key for key in _REQUIRED if not isinstance(data.get(key), list)]
+    if missing:
+        raise ValueError(f"it has no list of {' and '.join(missing)}")
+    return data
 
 
 def _valid_entries(key: str, entries: list[Any], report: Report) -> Iterator[Entry]:
     for index, entry in enumerate(entries):
         values = entry if isinstance(entry, dict) else {}
-        wrong = [name for name, is_valid in _REQUIRED[key].items() if not is_valid(values.get(name))]
+        wrong = [name for name in _REQUIRED[key] if not _is_valid(name, values.get(name))]
         if wrong:
             detail = f"{key}[{index}] has no valid {' and '.join(wrong)}: {shorten(entry)}"
             report.add([("entry-malformed", detail)])
         else:
             yield values
+
+
+def _is_valid(key: str, value: Any) -> bool:
+    return type(value) in (int, str, float) if key.endswith("id") else isinstance(value, str) and value != ""
 
 
 def _check_references(coco: CocoFile, what: str, entries: list[Entry], report: Report) -> None:

@@ -12,20 +12,12 @@ from mmengine.registry import DATASETS
 from ibkd_mm.config.walk import dicts, leaf_datasets
 from ibkd_mm.errors import UserError
 
-LOADERS = ("train", "val", "test")
-
 
 @dataclass(frozen=True)
 class CheckedDataset:
     """A dataset to check: built, but its annotations not loaded yet; equal ones need only one check.
 
-    Args:
-        name: dataloader of the dataset, with an index if it has several.
-        dataset: the dataset itself.
-        is_training: whether it belongs to the training dataloader; training data never equal test data.
-        loads_masks: whether its pipeline loads instance masks.
-        applies_exif: whether its pipeline rotates images by their EXIF orientation.
-        settings: settings that it was built from, without the pipeline.
+    Its name is that of its dataloader, with an index if that has several. Settings are without the pipeline.
     """
 
     name: str = field(compare=False)
@@ -39,12 +31,12 @@ class CheckedDataset:
 def find_datasets(config: Config) -> list[CheckedDataset]:
     """Return the datasets of all dataloaders; equal ones (often val and test) are merged under both names."""
     found: list[CheckedDataset] = []
-    for loader in LOADERS:
+    for loader in ("train", "val", "test"):
         settings = (config.get(f"{loader}_dataloader") or {}).get("dataset")
         leaves = list(leaf_datasets(settings)) if settings else []
         for index, leaf in enumerate(leaves):
             name = loader if len(leaves) == 1 else f"{loader}[{index}]"
-            new = _build(name, leaf, settings, is_training=loader == LOADERS[0])
+            new = _build(name, leaf, settings, is_training=loader == "train")
             if new in found:
                 place = found.index(new)
                 found[place] = replace(found[place], name=f"{found[place].name}, {name}")
@@ -66,20 +58,16 @@ def _build(name: str, leaf: Mapping[str, Any], loader_dataset: Any, *, is_traini
         with DATASETS.switch_scope_and_registry(settings.get("_scope_")) as registry:
             kind = registry.get(kind)
     if isinstance(kind, type) and not issubclass(kind, BaseDataset):
-        raise UserError(
-            f"Cannot check the dataset of {name}: expected a subclass of mmengine.dataset.BaseDataset, found "
-            f"{kind.__name__}."
-        )
+        expected = f"expected a subclass of mmengine.dataset.BaseDataset, found {kind.__name__}"
+        raise UserError(f"Cannot check the dataset of {name}: {expected}.")
     transforms = list(dicts(loader_dataset))
     colour_types = [str(transform.get("color_type", "color")) for transform in transforms]
+    ignores_exif = any(each == "unchanged" or each.endswith("ignore_orientation") for each in colour_types)
     return CheckedDataset(
         name,
         DATASETS.build(ConfigDict({**copy.deepcopy(settings), "lazy_init": True})),
         is_training=is_training,
         loads_masks=any(transform.get("with_mask") for transform in transforms),
-        # mmcv's loader rotates images unless `color_type` forbids it
-        applies_exif=not any(
-            kind == "unchanged" or kind.endswith("ignore_orientation") for kind in colour_types
-        ),
+        applies_exif=not ignores_exif,  # mmcv's loader rotates images unless `color_type` forbids it
         settings=settings,
     )

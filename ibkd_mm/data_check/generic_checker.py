@@ -8,10 +8,8 @@ from ibkd_mm.data_check.findings import Fault, Report
 from ibkd_mm.data_check.images import DecodedImage, ImageFile, find_image_faults
 from ibkd_mm.data_check.values import join_limited, read_size
 
-_IGNORED = 255
-"""Label that mmseg's loading gives to pixels without a class."""
-
-_MAX_LABELS = 8
+Info = Mapping[str, Any]
+_IGNORED = 255  # label that mmseg's loading gives to pixels without a class
 
 
 class GenericChecker:
@@ -39,7 +37,7 @@ class GenericChecker:
                 found = self._find_map_faults(info, image, decoded[self._map_file(info)])
                 self.report.add(found, file=info["seg_map_path"])
 
-    def _load(self) -> list[dict[str, Any]]:
+    def _load(self) -> list[Info]:
         dataset = self.checked.dataset
         try:
             dataset.serialize_data = False  # mmengine fails to serialise an empty dataset
@@ -55,26 +53,22 @@ class GenericChecker:
             self.report.add([("dataset-unknown", f"{len(infos) - len(usable)} samples without img_path")])
         return usable
 
-    def _map_file(self, info: Mapping[str, Any]) -> ImageFile:
+    def _map_file(self, info: Info) -> ImageFile:
         return ImageFile(info["seg_map_path"], is_map=True, backend=self._backend)
 
-    def _find_map_faults(
-        self, info: Mapping[str, Any], image: DecodedImage, segmentation_map: DecodedImage
-    ) -> Iterator[Fault]:
-        if segmentation_map.problem:
-            yield f"segmap-{segmentation_map.problem}", segmentation_map.detail
+    def _find_map_faults(self, info: Info, image: DecodedImage, label_map: DecodedImage) -> Iterator[Fault]:
+        if label_map.problem:
+            yield f"segmap-{label_map.problem}", label_map.detail
             return
-        size = segmentation_map.size(apply_exif=False)
-        image_size = image.size(apply_exif=self.checked.applies_exif)
-        if not image.problem and size != image_size:
-            yield "segmap-size", "the map is {} x {}, the image {} x {}".format(*size, *image_size)
-        if segmentation_map.labels == ():
+        sizes = label_map.size(apply_exif=False), image.size(apply_exif=self.checked.applies_exif)
+        if not image.problem and sizes[0] != sizes[1]:
+            yield "segmap-size", "the map is {} x {}, the image {} x {}".format(*sizes[0], *sizes[1])
+        if label_map.labels == ():
             yield "segmap-label", "the pixels are colours instead of labels"
-        wrong = self._find_wrong_labels(info, segmentation_map.labels or ())
-        if wrong:
-            yield "segmap-label", join_limited(wrong, _MAX_LABELS)
+        if wrong := self._find_wrong_labels(info, label_map.labels or ()):
+            yield "segmap-label", join_limited(wrong, 8)
 
-    def _find_wrong_labels(self, info: Mapping[str, Any], labels: tuple[int, ...]) -> list[int]:
+    def _find_wrong_labels(self, info: Info, labels: tuple[int, ...]) -> list[int]:
         """Return the labels that are no class after mmseg's loading has mapped them."""
         dataset = self.checked.dataset
         classes = len(dataset.metainfo.get("classes") or ())

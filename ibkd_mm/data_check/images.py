@@ -27,13 +27,7 @@ _UPRIGHT, _FIRST_TRANSPOSED = 1, 5
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file to read.
-
-    Args:
-        path: file name.
-        is_map: whether it is a segmentation map, whose labels are collected.
-        backend: mmengine's `backend_args`.
-    """
+    """A file to read; `backend` are mmengine's `backend_args`, and a map's labels are collected."""
 
     path: str
     is_map: bool = False
@@ -41,11 +35,7 @@ class ImageFile:
 
 
 class DecodedImage(NamedTuple):
-    """Properties of an image file.
-
-    `problem` is empty, 'missing', 'undecodable' or 'truncated', and `detail` explains it; the other fields
-    are valid only if it is empty.
-    """
+    """Properties of an image file; valid unless there is a `problem`: missing, undecodable or truncated."""
 
     problem: str = ""
     detail: str = ""
@@ -62,12 +52,7 @@ class DecodedImage(NamedTuple):
 
 
 def read_images(files: Iterable[ImageFile], workers: int | None = None) -> dict[ImageFile, DecodedImage]:
-    """Read every file once and show the progress.
-
-    Args:
-        files: files, possibly with duplicates.
-        workers: maximum number of processes; by default the number of usable cores.
-    """
+    """Read every file once, with at most `workers` processes, and show the progress."""
     unique = list(dict.fromkeys(files))
     decoded = parallel_map(read_image, unique, workers)
     return dict(zip(unique, track(decoded, "Reading images", len(unique)), strict=True)) if unique else {}
@@ -99,20 +84,13 @@ def read_header(image: Image.Image) -> DecodedImage:
 def find_image_faults(
     image: DecodedImage, annotated_size: tuple[int, int] | None, *, applies_exif: bool
 ) -> list[Fault]:
-    """Compare an image with the size in its annotation file.
-
-    Args:
-        image: decoded image.
-        annotated_size: width and height in the annotation file, if known.
-        applies_exif: whether the loader rotates images by their EXIF orientation.
-    """
+    """Compare an image with width and height in its annotation file; None if they are not known."""
     if image.problem:
         return [(f"image-{image.problem}", image.detail)]
     size, stored_size = image.size(apply_exif=applies_exif), image.size(apply_exif=False)
     if annotated_size and annotated_size != size:
-        kind = "image-turned" if annotated_size == stored_size else "image-size"
-        sizes = "{} x {}, the annotation file has {} x {}".format(*size, *annotated_size)
-        return [(kind, f"the image is {sizes}")]
+        detail = "the image is {} x {}, the annotation file has {} x {}".format(*size, *annotated_size)
+        return [("image-turned" if annotated_size == stored_size else "image-size", detail)]
     # If rotation changes the size and the annotated size is the rotated one, so are the annotations.
     is_certain = annotated_size and annotated_size != stored_size
     if applies_exif and image.orientation != _UPRIGHT and not is_certain:

@@ -9,19 +9,12 @@ from numpy.typing import NDArray
 from ibkd_mm.data_check.findings import Fault
 from ibkd_mm.data_check.values import as_numbers, is_length, shorten
 
-_BITS = 5
-_MORE, _NEGATIVE, _VALUE = 0x20, 0x10, 0x1F
-_MAX_CHARACTERS = 7
-"""Characters of a number of 32 bits, the most that pycocotools stores."""
+_BITS, _MORE, _NEGATIVE, _VALUE = 5, 0x20, 0x10, 0x1F
+_MAX_CHARACTERS = 7  # of a number of 32 bits, the most that pycocotools stores
 
 
 def find_rle_fault(rle: Mapping[str, Any], size: tuple[int, int] | None) -> Fault | None:
-    """Check an RLE, compressed or not.
-
-    Args:
-        rle: `{'size': [height, width], 'counts': string or list}`, as in COCO.
-        size: width and height of the image, if known.
-    """
+    """Check an RLE, compressed or not, against the image's width and height, if known."""
     shape = rle.get("size")
     if not isinstance(shape, list) or len(shape) != 2 or not all(is_length(side) for side in shape):
         return "mask-malformed", f"expected size [height, width] in the RLE, found {shorten(shape)}"
@@ -40,11 +33,7 @@ def find_rle_fault(rle: Mapping[str, Any], size: tuple[int, int] | None) -> Faul
 
 
 def decode_runs(counts: Any) -> NDArray[np.int64]:
-    """Return the lengths of the runs, which alternate between background and instance.
-
-    Raises:
-        ValueError: with the reason why they cannot be decoded.
-    """
+    """Return the lengths of the runs, background first; raise ValueError if they cannot be decoded."""
     if isinstance(counts, str):
         return _decompress(counts)
     runs = as_numbers(counts)

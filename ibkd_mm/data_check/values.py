@@ -17,16 +17,6 @@ def as_numbers(values: Any) -> NDArray[np.float64] | None:
         return np.array([np.inf])
 
 
-def is_id(value: Any) -> bool:
-    """Return whether a value can be the id of an entry."""
-    return type(value) in (int, str, float)
-
-
-def is_text(value: Any) -> bool:
-    """Return whether a value can be a name."""
-    return isinstance(value, str) and value != ""
-
-
 def is_length(value: Any) -> bool:
     """Return whether a value can be a number of pixels."""
     return type(value) in (int, float) and 0 < value < 1 << 31 and value == int(value)

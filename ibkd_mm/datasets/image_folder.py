@@ -37,13 +37,9 @@ class ImageFolder(BaseDetDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """List the images."""
-        folder = Path(self.data_root)
-        return [
-            {"img_path": str(file), "img_id": _to_text(file.relative_to(folder)), "instances": []}
-            for file in list_images(folder)
-        ]
-
-
-def _to_text(file: Path) -> str:
-    """Convert a path to text that can be stored, even if its bytes are not valid text."""
-    return os.fsencode(file.as_posix()).decode(errors="backslashreplace")
+        infos, folder = [], Path(self.data_root)
+        for file in list_images(folder):
+            path = os.fsencode(file.relative_to(folder).as_posix())
+            img_id = path.decode(errors="backslashreplace")  # the bytes of a file name may be no valid text
+            infos.append({"img_path": str(file), "img_id": img_id, "instances": []})
+        return infos

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ibkd_mm.errors import UserError
-from ibkd_mm.stack.preprocessors import Normalisation, read_normalisation
+from ibkd_mm.stack.internals import Normalisation, read_normalisation
 
 
 class Renormaliser:

@@ -3,7 +3,11 @@
 
 def prepare() -> None:
     """Make mmcv's operators and mmrazor importable and our configs known to mmengine. Idempotent."""
-    from ibkd_mm.stack import bool_masks, config_text, mmdet_datasets, ops, razor, scope
+    from ibkd_mm.stack import config_patches, mmdet_patches, ops, razor
 
-    for part in (ops, scope, config_text, mmdet_datasets, razor, bool_masks):
-        part.install()
+    ops.install()
+    config_patches.extend_inheritance()
+    config_patches.cache_formatted_text()
+    mmdet_patches.import_datasets()
+    razor.install()
+    mmdet_patches.keep_masks_boolean()

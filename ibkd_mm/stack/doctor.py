@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from ibkd_mm.stack import doctor_checks
+from ibkd_mm.stack import doctor_checks as checks
 from ibkd_mm.stack.doctor_checks import BROKEN, FORKS, Check, one_line, reinstall_command
 
 _COMPILED = {
@@ -43,8 +43,8 @@ class Diagnosis(NamedTuple):
 
     def __str__(self) -> str:
         if self.as_json:
-            checks = [check._asdict() for check in self.checks]
-            return json.dumps({"usable": not self.broken, "checks": checks}, indent=2)
+            found = [check._asdict() for check in self.checks]
+            return json.dumps({"usable": not self.broken, "checks": found}, indent=2)
         width = max(len(check.name) for check in self.checks)
         lines = []
         for check in self.checks:
@@ -57,20 +57,19 @@ class Diagnosis(NamedTuple):
 
 def diagnose(*, as_json: bool = False) -> Diagnosis:
     """Run all checks, without any output of the packages that they import."""
-    checks: list[Check] = []
+    results: list[Check] = []
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         for name, run_check in _checks().items():
             try:
-                checks.append(run_check())
+                results.append(run_check())
             except Exception as error:  # an unforeseen fault must not hide the other checks
-                checks.append(Check(name, BROKEN, one_line(error), reinstall_command()))
-    return Diagnosis(_with_causes(checks), as_json)
+                results.append(Check(name, BROKEN, one_line(error), reinstall_command()))
+    return Diagnosis(_with_causes(results), as_json)
 
 
 def _checks() -> dict[str, Callable[[], Check]]:
     """Return the checks by name, those that others depend on first."""
-    checks = doctor_checks
     return {
         "python": checks.check_python,
         "torch": checks.check_torch,
@@ -88,12 +87,12 @@ def _checks() -> dict[str, Callable[[], Check]]:
     }
 
 
-def _with_causes(checks: list[Check]) -> list[Check]:
+def _with_causes(results: list[Check]) -> list[Check]:
     """Refer checks that only fail because of another package to the first broken one."""
-    cause = next((check.name for check in checks if check.state == BROKEN), "")
+    cause = next((check.name for check in results if check.state == BROKEN), "")
     return [
         check._replace(fix=f"{cause} first")
         if check.name in _IMPORT_ALL_OTHERS and check.state == BROKEN and check.name != cause
         else check
-        for check in checks
+        for check in results
     ]

@@ -16,7 +16,7 @@ OK, WARN, BROKEN = "ok", "warn", "broken"
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
-# Distribution: the verified release, and the distributions of upstream that install the same import package.
+# Distribution: verified release, and distributions of upstream that install the same import package.
 FORKS = {
     "onedl-mmengine": ("0.10.12", ("mmengine", "mmengine-lite")),
     "onedl-mmcv": ("2.3.6", ("mmcv", "mmcv-lite", "mmcv-full")),
@@ -47,13 +47,11 @@ class Check(NamedTuple):
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:
     """Check that this Python is one of the supported versions."""
-    found = ".".join(map(str, version))
+    found, fix = ".".join(map(str, version)), "make clean install PYTHON=python{}"
     if version < (3, 10):
-        fix = "make clean install PYTHON=python3.11"
-        return Check("python", BROKEN, f"{found}; 3.10 or newer is needed", fix)
+        return Check("python", BROKEN, f"{found}; 3.10 or newer is needed", fix.format("3.11"))
     if version >= (3, 14):
-        fix = "make clean install PYTHON=python3.13"
-        return Check("python", WARN, f"{found}, untried; 3.10 to 3.13 are supported", fix)
+        return Check("python", WARN, f"{found}, untried; 3.10 to 3.13 are supported", fix.format("3.13"))
     return Check("python", OK, found)
 
 
@@ -188,6 +186,8 @@ def check_package() -> Check:
 
 def check_ops() -> Check:
     """Check which operators run: mmcv's compiled ones, torchvision's or the portable ones."""
+    reinstall = f"{_pip()} install --force-reinstall --no-deps onedl-mmcv=={FORKS['onedl-mmcv'][0]}"
+    rebuild = "make ops" if (_PACKAGE.parent / "Makefile").is_file() else reinstall
     spec = importlib.util.find_spec("mmcv")
     folders = list(spec.submodule_search_locations or []) if spec else []
     libraries = [file for folder in folders for file in Path(folder).glob("_ext.*")]
@@ -195,30 +195,31 @@ def check_ops() -> Check:
         try:
             _load_compiled(file)
         except Exception as error:
-            found = f"compiled for another torch, and so not used ({one_line(error)})"
-            return Check("ops", WARN, found, _rebuild_command())
+            return Check(
+                "ops", WARN, f"compiled for another torch, and so not used ({one_line(error)})", rebuild
+            )
     try:
         importlib.import_module("ibkd_mm.stack").prepare()
         backend = importlib.import_module("ibkd_mm.stack.ops").backend()
     except Exception as error:
         return Check("ops", BROKEN, f"unknown: {one_line(error)}", reinstall_command())
-    if backend == "compiled" and _is_gpu_unsupported():
-        return Check("ops", WARN, "compiled without CUDA, and torch sees a GPU", _rebuild_command())
-    hint = "" if backend == "compiled" else "; `make ops` builds the compiled ones, faster on a GPU"
-    return Check("ops", OK, f"{backend}{hint}")
+    if backend != "compiled":
+        return Check("ops", OK, f"{backend}; `make ops` builds the compiled ones, faster on a GPU")
+    built_for = importlib.import_module("mmcv.ops").get_compiling_cuda_version()
+    if built_for == "not available" and importlib.import_module("torch").cuda.is_available():
+        return Check("ops", WARN, "compiled without CUDA, and torch sees a GPU", rebuild)
+    return Check("ops", OK, backend)
 
 
 def check_configs(package: Path = _PACKAGE) -> Check:
     """Check that the configs are inside the package, where `_base_ = ['ibkd_mm::...']` finds them."""
     configs = package / ".mim" / "configs"
-    count = sum(1 for _ in configs.rglob("*.py"))
-    if count:
+    if count := sum(1 for _ in configs.rglob("*.py")):
         return Check("configs", OK, f"{count} files")
-    checkout = (package.parent / "Makefile").is_file()
+    is_checkout = (package.parent / "Makefile").is_file()
     restore = "git -c core.symlinks=true checkout -- ibkd_mm/.mim/configs"
-    return Check(
-        "configs", BROKEN, f"no config under {configs}", restore if checkout else reinstall_command(package)
-    )
+    fix = restore if is_checkout else reinstall_command(package)
+    return Check("configs", BROKEN, f"no config under {configs}", fix)
 
 
 def check_shared_memory(folder: Path = Path("/dev/shm")) -> Check:
@@ -246,23 +247,11 @@ def reinstall_command(package: Path = _PACKAGE) -> str:
     return f"{_pip()} install --force-reinstall ibkd_mm  # from the file or folder that you installed it from"
 
 
-def _rebuild_command() -> str:
-    if (_PACKAGE.parent / "Makefile").is_file():
-        return "make ops"
-    return f"{_pip()} install --force-reinstall --no-deps onedl-mmcv=={FORKS['onedl-mmcv'][0]}"
-
-
 def _load_compiled(file: Path) -> None:
     importlib.import_module("torch")  # the operators link against its libraries
     spec = importlib.util.spec_from_file_location("mmcv._ext", file)
     assert spec is not None
     importlib.util.module_from_spec(spec)
-
-
-def _is_gpu_unsupported() -> bool:
-    """Return whether torch sees a GPU for which mmcv's compiled operators were not built."""
-    built_for = importlib.import_module("mmcv.ops").get_compiling_cuda_version()
-    return built_for == "not available" and importlib.import_module("torch").cuda.is_available()
 
 
 def _version(distribution: str) -> str | None:

@@ -4,7 +4,7 @@ Every function has one comment: what is missing upstream, and when the function 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -56,15 +56,14 @@ def lerp_tensors(starts: list[Tensor], ends: list[Tensor], weight: float) -> Non
 def state_dict_metadata(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Return the versions of modules that torch keeps beside a state dict; empty where there are none."""
     # `load_state_dict` reads this attribute of the dictionary. Can go when torch gives it a public name.
-    metadata: dict[str, Any] = getattr(state_dict, "_metadata", {})
-    return metadata
+    return getattr(state_dict, "_metadata", {})
 
 
 def copy_state_dict_metadata(source: Mapping[str, Any], target: Any) -> None:
     """Copy the versions of modules, if there are any, to another state dict."""
     # As for `state_dict_metadata`.
-    if state_dict_metadata(source):
-        target._metadata = state_dict_metadata(source)
+    if metadata := state_dict_metadata(source):
+        target._metadata = metadata
 
 
 class MovesCompanions(nn.Module):
@@ -85,3 +84,23 @@ def config_dict_of(config: Any) -> Any:
     """Return the ConfigDict that a Config wraps, without copying it."""
     # `Config.to_dict` copies, and loses lazy objects. Can go when mmengine gives it a public name.
     return config._cfg_dict
+
+
+class Normalisation(NamedTuple):
+    """What a data preprocessor does to the pixels of a batch."""
+
+    mean: Tensor | None  # (C,), or None if it does not normalise
+    std: Tensor | None
+    swaps_channels: bool  # whether it turns BGR into RGB or the reverse
+    pad_value: float
+    pad_divisor: int  # heights and widths are padded to multiples of it
+
+
+def read_normalisation(preprocessor: nn.Module) -> Normalisation:
+    """Read how mmengine's, mmdet's or mmseg's data preprocessor normalises."""
+    # None has a public way to ask; can go when one has. mmseg's names differ from mmengine's.
+    normalises = getattr(preprocessor, "_enable_normalize", False)
+    mean, std = (getattr(preprocessor, name).flatten() if normalises else None for name in ("mean", "std"))
+    swaps = any(getattr(preprocessor, name, False) for name in ("_channel_conversion", "channel_conversion"))
+    pad_value = float(getattr(preprocessor, "pad_value", getattr(preprocessor, "pad_val", 0)))
+    return Normalisation(mean, std, swaps, pad_value, getattr(preprocessor, "pad_size_divisor", None) or 1)

@@ -11,10 +11,7 @@ from typing import Any
 
 
 class _LazyAttribute:
-    """Stand-in for an attribute of a module: imports the module when it is called or read from.
-
-    It cannot be inherited from or used with `isinstance`.
-    """
+    """Imports its module when it is called or read from. Neither a base class nor good for `isinstance`."""
 
     def __init__(self, module: str, name: str) -> None:
         self._module, self._name = module, name
@@ -32,7 +29,7 @@ class _LazyAttribute:
 
 
 class StandInModule(ModuleType):
-    """Module that makes every attribute that it does not have when it is read, by `make_attribute`."""
+    """Module that makes every attribute that it does not have when it is read, by `_make_attribute`."""
 
     def __init__(self, name: str, *, is_package: bool = True) -> None:
         super().__init__(name)
@@ -44,10 +41,9 @@ class StandInModule(ModuleType):
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):  # attributes that Python looks up, such as `__file__`
             raise AttributeError(attribute)
-        return self.make_attribute(attribute)
+        return self._make_attribute(attribute)
 
-    def make_attribute(self, name: str) -> Any:
-        """Return the stand-in for an attribute."""
+    def _make_attribute(self, name: str) -> Any:
         return _LazyAttribute(self.__name__, name)
 
 

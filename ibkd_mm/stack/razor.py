@@ -36,9 +36,7 @@ _REQUIRED_MODULES = (
 class _BrokenModule(StandInModule):
     """Stand-in for a module that cannot be imported; its functions fail only when they are called."""
 
-    def make_attribute(self, name: str) -> Callable[..., Any]:
-        """Return a function that raises an error."""
-
+    def _make_attribute(self, name: str) -> Callable[..., Any]:
         def unavailable(*_: Any, **__: Any) -> None:
             raise RuntimeError(
                 f"{self.__name__}.{name} is part of mmrazor's quantisation, which does not run on this "
@@ -50,10 +48,7 @@ class _BrokenModule(StandInModule):
 
 @contextmanager
 def _compatible_state() -> Iterator[None]:
-    """Report a version of mmcv that mmrazor accepts, and undo the recursion limit of a million that it sets.
-
-    With that limit endless recursion crashes Python instead of raising an error.
-    """
+    """Report a version of mmcv that mmrazor accepts, and undo its recursion limit of a million."""
     import mmcv
 
     version, limit = mmcv.__version__, sys.getrecursionlimit()
@@ -62,7 +57,7 @@ def _compatible_state() -> Iterator[None]:
         yield
     finally:
         mmcv.__version__ = version
-        sys.setrecursionlimit(limit)
+        sys.setrecursionlimit(limit)  # else endless recursion crashes Python instead of raising an error
 
 
 def install() -> None:

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from lzma import LZMAError
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ibkd_mm.errors import UserError
 from ibkd_mm.utils.atomic import atomic_folder
 
 _CHUNK = 1 << 20
-_MAX_RATIO, _ALWAYS_ALLOWED = 1000, 10**9
-"""An archive may unpack to this many times its size, or to this many bytes if that is more."""
+_MAX_RATIO, _ALWAYS_ALLOWED = 1000, 10**9  # of the archive's size, or bytes if that is more
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, RuntimeError, ValueError)
 
 
@@ -26,11 +25,11 @@ class _Member(NamedTuple):
     name: str
     kind: str  # "file", "folder", "link" or "device"
     target: str  # path in the archive that a link points to
-    open: Callable[[], IO[bytes] | None]
+    open: Callable[[], Any]
 
 
 class _MemberError(Exception):
-    """The reason why a member is refused, as the end of a sentence."""
+    """Why a member is refused, as the end of a sentence."""
 
 
 def unpack(archive: Path, folder: Path, limit: int = 200 * 10**9) -> Path:
@@ -58,14 +57,12 @@ def unpack(archive: Path, folder: Path, limit: int = 200 * 10**9) -> Path:
 def _write_all(archive: Path, draft: Path, limit: int) -> None:
     with archive.open("rb") as file:
         read_members = _read_zip if file.read(2) == b"PK" else _read_tar
-    written = 0
     for member in read_members(archive):
         try:
-            written += _write(member, draft, limit - written)
+            limit -= _write(member, draft, limit)
         except _MemberError as reason:
-            raise UserError(
-                f"{archive} is refused: its member {member.name!r} {reason}. Nothing was unpacked."
-            ) from None
+            text = f"{archive} is refused: its member {member.name!r} {reason}. Nothing was unpacked."
+            raise UserError(text) from None
 
 
 def _read_zip(archive: Path) -> Iterator[_Member]:
@@ -91,17 +88,12 @@ def _read_tar(archive: Path) -> Iterator[_Member]:
             elif info.islnk():
                 kind, target = "link", info.linkname
             yield _Member(info.name, kind, target, partial(opened.extractfile, info))
-        _check_end(opened)
-
-
-def _check_end(opened: tarfile.TarFile) -> None:
-    """Check for the zeros at the end of a tar archive, as tarfile accepts a truncated archive."""
-    file: Any = opened.fileobj
-    file.seek(opened.offset)
-    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("its end is missing")
-    while file.read(_CHUNK):  # to the end, where a compressed file has its checksum
-        pass
+        file: Any = opened.fileobj
+        file.seek(opened.offset)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile accepts a truncated archive
+            raise tarfile.ReadError("its end is missing")
+        while file.read(_CHUNK):  # to the end, where a compressed file has its checksum
+            pass
 
 
 def _resolve_link(name: str, target: str) -> str:
@@ -126,8 +118,12 @@ def _write(member: _Member, draft: Path, limit: int) -> int:
         return 0
     if member.kind != "file":
         raise _MemberError("is neither a file, a folder nor a link")
-    with path.open("xb") as file:
-        return _copy(member.open(), file, limit)
+    with path.open("xb") as file, member.open() as source:
+        while chunk := source.read(_CHUNK):
+            if file.tell() + len(chunk) > limit:
+                raise _MemberError("makes the contents larger than allowed")
+            file.write(chunk)
+        return file.tell()
 
 
 def _path_inside(name: str, draft: Path) -> Path:
@@ -136,14 +132,3 @@ def _path_inside(name: str, draft: Path) -> Path:
     if (name and not parts[0]) or ".." in parts or re.match("[A-Za-z]:", name) or "\0" in name:
         raise _MemberError("leads out of the folder")
     return draft.joinpath(*(part for part in parts if part not in ("", ".")))
-
-
-def _copy(source: Any, file: IO[bytes], limit: int) -> int:
-    written = 0
-    with source:
-        while chunk := source.read(_CHUNK):
-            written += len(chunk)
-            if written > limit:
-                raise _MemberError("makes the contents larger than allowed")
-            file.write(chunk)
-    return written

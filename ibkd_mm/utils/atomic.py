@@ -18,13 +18,9 @@ _held: set[tuple[int, Path]] = set()
 
 @contextmanager
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file beside `path`. A process may lock a path again that it has locked.
+    """Hold the lock file beside `path`; if `wait` is false, raise OSError where another process holds it.
 
-    The lock ends with the process that holds it, even if its child processes continue.
-
-    Args:
-        path: file or folder to lock; need not exist.
-        wait: whether to wait for another process that holds the lock, instead of raising OSError.
+    A process may lock a path again. Its lock ends with it, even if its child processes continue.
     """
     key = os.getpid(), path.resolve()
     if key in _held:
@@ -42,10 +38,7 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path`, which is renamed to `path` if the block raises no error.
-
-    If it raises one, the folder is removed. The next call removes the folder of a killed process.
-    """
+    """Yield a new folder beside `path`; rename it to `path` at the end, or remove it after an error."""
     with file_lock(path):
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             found = "a folder with files" if path.is_dir() else "a file"

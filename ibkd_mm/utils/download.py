@@ -16,20 +16,14 @@ from ibkd_mm.utils.progress import Progress
 from ibkd_mm.version import __version__
 
 _TRIES, _PAUSE, _TIMEOUT, _CHUNK = 3, 1.0, 30.0, 1 << 20
-_TEMPORARY_ERRORS = (408, 416, 429, 500, 502, 503, 504)
-"""HTTP errors worth another try; 416 if our part is longer than the file is now."""
+_TEMPORARY_ERRORS = (408, 416, 429, 500, 502, 503, 504)  # 416 if our part is longer than the file is now
 
 
 def download(url: str, path: Path, sha256: str | None = None) -> Path:
     """Download `url` to `path`, unless it exists, and return `path`.
 
-    An interrupted download is resumed if the server supports it and the file has not changed. Of several
-    processes one downloads and the others wait.
-
-    Args:
-        url: http or https URL.
-        path: destination; an unfinished or unverified file is beside it as `path.part`.
-        sha256: expected hash in hexadecimal, or its first digits.
+    An interrupted download, kept as `path.part`, is resumed if the server supports it and the file has not
+    changed. Of several processes one downloads and the others wait. `sha256` may be its first digits.
     """
     if path.is_file():
         return path
@@ -40,7 +34,8 @@ def download(url: str, path: Path, sha256: str | None = None) -> Path:
         with file_lock(path):
             if not path.is_file():
                 _download_with_retries(part)
-                _check_hash(part, sha256)
+                if sha256 is not None:
+                    _check_hash(part, sha256)
                 commit(part.file, path)
                 part.delete()
     except (OSError, HTTPException) as error:
@@ -53,15 +48,12 @@ def download(url: str, path: Path, sha256: str | None = None) -> Path:
 
 @dataclass(frozen=True)
 class _Part:
-    """Received part of a file, and a note that identifies the file on the server."""
-
     url: str
-    file: Path
-    note: Path
+    file: Path  # what was received
+    note: Path  # identifies the file on the server
 
     @property
     def size(self) -> int:
-        """Return the number of received bytes."""
         return self.file.stat().st_size if self.file.is_file() else 0
 
     def read_note(self) -> tuple[int, str, int]:
@@ -81,7 +73,6 @@ class _Part:
             self.note.write_text(json.dumps({"url": self.url, "mark": version, "size": size}))
 
     def delete(self) -> None:
-        """Delete part and note."""
         self.file.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
@@ -110,22 +101,23 @@ def _receive(part: _Part) -> None:
     headers = {"User-Agent": f"ibkd_mm/{__version__}"}
     if received:
         headers |= {"Range": f"bytes={received}-", "If-Range": version}
+    expected_range = f"bytes {received}-{size - 1}/{size}"
     with urlopen(Request(part.url, headers=headers), timeout=_TIMEOUT) as response:
+        found, found_range = _file_version(response), response.headers.get("Content-Range")
         if response.status != 206:
             received, size = 0, response.length or 0
-            part.start(_file_version(response), size)
-        elif not _is_same_file(response, received, version, size):
+            part.start(found, size)
+        elif found not in (version, None) or found_range != expected_range:
             part.delete()
             raise ConnectionError("the file has changed since a part of it was received")
         _check_disk_space(part.file.parent, size - received)
-        _copy(response, part.file, Progress(part.file.stem, size, initial=received, unit="B"))
+        progress = Progress(part.file.stem, size, initial=received, unit="B")
+        with part.file.open("ab") as file, progress:
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                progress.advance(len(chunk))
     if size and part.size != size:
         raise ConnectionError(f"the connection was cut after {part.size:,} of {size:,} bytes")
-
-
-def _is_same_file(response: HTTPResponse, received: int, version: str, size: int) -> bool:
-    expected = f"bytes {received}-{size - 1}/{size}"
-    return _file_version(response) in (version, None) and response.headers.get("Content-Range") == expected
 
 
 def _file_version(response: HTTPResponse) -> str | None:
@@ -140,16 +132,7 @@ def _check_disk_space(folder: Path, needed: int) -> None:
         raise UserError(f"{folder} has {free / 1e9:.1f} GB free; the download needs {needed / 1e9:.1f} GB.")
 
 
-def _copy(response: HTTPResponse, path: Path, progress: Progress) -> None:
-    with path.open("ab") as file, progress:
-        while chunk := response.read(_CHUNK):
-            file.write(chunk)
-            progress.advance(len(chunk))
-
-
-def _check_hash(part: _Part, sha256: str | None) -> None:
-    if sha256 is None:
-        return
+def _check_hash(part: _Part, sha256: str) -> None:
     found = hash_of_file(part.file)
     if not found.startswith(sha256.lower()):
         part.delete()

@@ -7,12 +7,7 @@ from ibkd_mm.errors import UserError
 
 
 def require_package(name: str, purpose: str) -> Any:
-    """Import and return a package, or raise an error with the command that installs it.
-
-    Args:
-        name: name of the package.
-        purpose: what needs the package, as the subject of a sentence.
-    """
+    """Import and return a package that `purpose`, the subject of the error's sentence, needs."""
     try:
         return import_module(name)
     except ImportError as error:

@@ -15,20 +15,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CHUNK = 8
-_ITEMS_PER_WORKER = 100
-"""With fewer items, starting another process costs more time than it saves."""
+_ITEMS_PER_WORKER = 100  # with fewer, starting another process costs more time than it saves
 
 
 def parallel_map(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
 ) -> Iterator[Result]:
-    """Yield `function(item)` for each item, in order.
-
-    Args:
-        function: function that can be pickled.
-        items: arguments of the calls.
-        workers: maximum number of processes; by default the number of usable cores.
-    """
+    """Yield `function(item)` for each item in order, from at most `workers` processes, or one per core."""
     workers = min(workers or usable_cores(), max(1, len(items) // _ITEMS_PER_WORKER))
     if workers <= 1:
         yield from map(function, items)

@@ -8,19 +8,14 @@ from typing import Any, TextIO, TypeVar
 
 Item = TypeVar("Item")
 
-_LINE_EVERY = 30.0
-"""Seconds between two lines if the output is not a terminal."""
+_LINE_EVERY = 30.0  # seconds between two lines if the output is not a terminal
 
 
 class Progress:
     """Context manager that shows how much of a task is done, its speed and the time left.
 
-    Args:
-        label: name of the task.
-        total: amount of work; 0 if it is unknown.
-        initial: amount done earlier, which does not count for the speed.
-        unit: plural name of what is counted; 'B' shows bytes as MB.
-        out: stream to write to (default: stderr).
+    `total` is 0 if it is unknown; `initial` was done earlier and does not count for the speed; `unit` is a
+    plural name, or 'B' to show bytes as MB.
     """
 
     def __init__(
@@ -35,7 +30,16 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if self.out.isatty():
-            self._start_bar()
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = BarColumn(bar_width=30), TextColumn("{task.fields[text]}")
+            self._bar = Bar(*columns, console=Console(file=self.out), transient=False)
+            self._task = self._bar.add_task(
+                "", total=self.total or None, completed=self.done, text=self.line()
+            )
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,16 +77,6 @@ class Progress:
         if self.unit == "B":
             return f"{value / 1e6:.1f}"
         return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
-
-    def _start_bar(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bar
-
-        columns = BarColumn(bar_width=30), TextColumn("{task.fields[text]}")
-        self._bar = Bar(*columns, console=Console(file=self.out), transient=False)
-        self._task = self._bar.add_task("", total=self.total or None, completed=self.done, text=self.line())
-        self._bar.start()
 
 
 def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:

@@ -24,8 +24,8 @@ def mix(*numbers: int) -> int:
 def seed_everything(*numbers: int) -> None:
     """Seed Python, numpy and torch, on every device, with a hash of the numbers.
 
-    A training seeds every step and every sample from the run's seed and its position. A generator that runs
-    through the whole training cannot be resumed exactly: loader workers prefetch, and validation draws too.
+    A training seeds every step and sample by its position: a generator that runs through the whole training
+    cannot be resumed exactly, as loader workers prefetch, and validation draws too.
     """
     seed = mix(*numbers)
     random.seed(seed)

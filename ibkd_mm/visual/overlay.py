@@ -21,18 +21,10 @@ def overlay(
     names: Sequence[str] | None = None,
     scale: int = 2,
 ) -> Image:
-    """Fill and outline each instance in the colour of its class.
+    """Fill and outline each instance in the colour of its class; write the class on it if `names` are given.
 
-    Args:
-        image: (H, W, 3) bytes in BGR.
-        masks: (N, H, W).
-        labels: N class indices.
-        palette: RGB colour of each class.
-        names: class names to write on the instances; None writes nothing.
-        scale: enlargement of the result, which keeps outlines thin compared with small instances.
-
-    Returns:
-        (H * scale, W * scale, 3) bytes in BGR.
+    The image is BGR (H, W, 3), the palette RGB, masks are (N, H, W). The result is `scale` times as large,
+    which keeps outlines thin compared with small instances.
     """
     height, width = image.shape[:2]
     size = (width * scale, height * scale)

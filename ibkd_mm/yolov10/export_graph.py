@@ -8,7 +8,7 @@ import torch
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
-from ibkd_mm.stack.preprocessors import read_normalisation
+from ibkd_mm.stack.internals import read_normalisation
 from ibkd_mm.yolov10.anchors import make_anchors
 from ibkd_mm.yolov10.detections import detect
 

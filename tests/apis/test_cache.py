@@ -6,7 +6,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 import torch
@@ -49,17 +48,16 @@ def made(options: dict[str, Any]) -> CacheInfo:
 def test_all_pictures_are_written_and_what_is_there_is_said(
     made: CacheInfo, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert (made.pictures, made.verified, made.exit_code) == (5, None, 0)
-    assert made.instances > 5
+    assert (made.images, made.verified, made.exit_code) == (5, None, 0)
+    assert made.predictions > 5
     assert made == cache_info(made.path)
     with CacheReader(made.path) as reader:
         assert reader.keys() == ["1", "2", "3", "4", "5"]
     assert cli.main(["cache", "--info", str(made.path)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[-8].startswith(f"{made.path}: 5 pictures, {made.instances} instances, 0.0 MB, ")
-    assert said[-8].endswith(" KB a picture")
-    names = ["teacher", "weights", "pictures", "pipeline", "settings", "classes", "version"]
-    assert sorted(line.split(":")[0].strip() for line in said[-7:]) == sorted(names)
+    assert said[-9].startswith(f"{made.path}: 5 images, {made.predictions} predictions, 0.0 MB, ")
+    names = ["teacher", "weights", "images", "pipeline", "settings", "classes", "codec", "version"]
+    assert sorted(line.split(":")[0].strip() for line in said[-8:]) == sorted(names)
     assert any(line.startswith("  teacher: Mask2Former ") for line in said)
 
 
@@ -70,12 +68,11 @@ def test_a_second_run_goes_on_and_verify_notices_what_was_changed(
         base.execute("DELETE FROM pictures WHERE key IN ('2', '4')")
     capsys.readouterr()
     again = cache(CONFIG, options=options)
-    assert f"{made.path}: 3 of 5 pictures are there; going on." in capsys.readouterr().out
-    assert (again.pictures, again.instances) == (made.pictures, made.instances)
+    assert f"{made.path}: 3 of 5 images are cached" in capsys.readouterr().out
+    assert (again.images, again.predictions) == (made.images, made.predictions)
     checked = cache(CONFIG, options=options, check=5)
     assert checked.verified is not None
-    assert (checked.verified.pictures, checked.exit_code) == (5, 0)
-    assert str(checked).endswith("5 pictures were run again, and the teacher sees the same")
+    assert (checked.verified.images, checked.exit_code) == (5, 0)
     with closing(sqlite3.connect(made.path)) as base, base:
         one, other = (
             base.execute("SELECT entry FROM pictures WHERE key = ?", key).fetchone() for key in "12"
@@ -84,22 +81,23 @@ def test_a_second_run_goes_on_and_verify_notices_what_was_changed(
     assert one != other
     checked = cache(CONFIG, options=options, check=5)
     assert checked.exit_code == 1
-    assert str(checked).endswith("NOT the same in 1 of 5 pictures: 1")
+    assert checked.verified is not None
+    assert checked.verified.different == ["1"]
 
 
 def test_of_soft_masks_levels_are_said_and_others_refused(
     options: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    soft = {**options, "teacher_cache.levels": [0.25, 0.5, 0.75]}
+    soft = {**options, "teacher_cache.mask_thresholds": [0.25, 0.5, 0.75]}
     made = cache(CONFIG, options=soft)
     assert cli.main(["cache", "--info", str(made.path)]) == 0
-    assert "'levels': [0.25, 0.5, 0.75]" in capsys.readouterr().out
+    assert "'mask_thresholds': [0.25, 0.5, 0.75]" in capsys.readouterr().out
     checked = cache(CONFIG, options=soft, check=5)
     assert checked.exit_code == 0
-    with pytest.raises(UserError, match=r"settings: the cache has .*'levels': \[0.25, 0.5, 0.75\].*, wanted"):
+    with pytest.raises(UserError, match=r"settings: the cache has .*\[0.25, 0.5, 0.75\].*, expected"):
         cache(CONFIG, options=options)
-    with pytest.raises(UserError, match=r"Expected teacher_cache.levels .* found \[0.5, 0.25\]. Set it to"):
-        cache(CONFIG, options={**soft, "teacher_cache.levels": [0.5, 0.25]})
+    with pytest.raises(UserError, match=r"mask_thresholds .* found \[0.5, 0.25\]"):
+        cache(CONFIG, options={**soft, "teacher_cache.mask_thresholds": [0.5, 0.25]})
 
 
 def test_a_folder_that_nobody_labelled(shapes: Path, options: dict[str, Any], tmp_path: Path) -> None:
@@ -107,7 +105,7 @@ def test_a_folder_that_nobody_labelled(shapes: Path, options: dict[str, Any], tm
     assert made.path == tmp_path / "b.sqlite"
     with CacheReader(made.path) as reader:
         assert reader.keys() == [f"00000{number}.jpg" for number in range(1, 6)]
-    with pytest.raises(UserError, match="pictures: the cache has"):
+    with pytest.raises(UserError, match="images: the cache has"):
         cache(CONFIG, options=options, out=str(made.path))
     assert cache_info(made.path) == made
 
@@ -134,14 +132,14 @@ def test_a_config_is_left_as_it_is_and_one_of_other_weights_is_refused(
     config = load_config(CONFIG)
     before = copy.deepcopy(config.to_dict())
     with pytest.raises(UserError, match="settings: the cache has"):
-        cache(config, options={**options, "teacher_cache.top": 2})
+        cache(config, options={**options, "teacher_cache.topk_classes": 2})
     assert config.to_dict() == before
 
 
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["cache"], "Expected a CONFIG whose teacher is to be run, or --info FILE."),
+        (["cache"], "or --info FILE."),
         (["cache", "--info", "none.sqlite"], "There is no teacher's cache none.sqlite."),
         (
             ["cache", "ibkd_mm::yolov10/yolov10n-seg_shapes.py"],
@@ -184,8 +182,8 @@ def test_with_cuda_too_several_processes_join(
 def test_one_process_reports_for_all(
     rank: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bars = []
+    shown: list[tuple[int, int]] = []
     monkeypatch.setattr("ibkd_mm.apis.cache.get_rank", lambda: rank)
-    monkeypatch.setattr("ibkd_mm.apis.cache.ProgressBar", lambda total: bars.append(total) or Mock())
-    assert cache(CONFIG, options=options).pictures == 5
-    assert bars == ([5] if rank == 0 else [])
+    made = cache(CONFIG, options=options, progress=lambda done, total: shown.append((done, total)))
+    assert made.images == 5
+    assert shown == ([(2, 5), (4, 5), (5, 5)] if rank == 0 else [])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from mmengine.registry import DATASETS
 
-from ibkd_mm.data_check.classes import find_class_faults, used_category_ids
+from ibkd_mm.data_check.coco_checker import find_class_faults, used_category_ids
 from ibkd_mm.data_check.coco_file import CocoFile
 
 

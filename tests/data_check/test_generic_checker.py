@@ -69,7 +69,7 @@ def _cut(path):
 def test_damage_is_found_and_named(folder, kind, file, damage):
     damage(folder)
     assert _found(folder) == {(kind, file)}
-    assert KINDS[kind].severity == "error"
+    assert KINDS[kind][0] == "error"
 
 
 def test_wrong_labels_are_listed(folder):

@@ -8,7 +8,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from ibkd_mm.stack import bool_masks
+from ibkd_mm.stack import mmdet_patches
 
 TINY = Path(__file__).parents[2] / "configs" / "_base_" / "models" / "mask2former_tiny.py"
 SIDE = 32
@@ -56,6 +56,6 @@ def test_losses_are_those_of_mmdets_own_masks_to_the_bit(head, monkeypatch):
 
 def test_it_is_put_there_once_and_maskformer_is_left_alone():
     before = Mask2FormerHead.preprocess_gt
-    bool_masks.install()
+    mmdet_patches.keep_masks_boolean()
     assert Mask2FormerHead.preprocess_gt is before
     assert before.__wrapped__ is Mask2FormerHead.__mro__[1].preprocess_gt

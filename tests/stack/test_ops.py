@@ -94,7 +94,7 @@ def test_a_compiled_extension_that_does_not_import_is_replaced_and_said_to_be_br
 
 def test_an_operator_that_is_not_portable_names_itself_and_the_way_out():
     module = extension.PortableExtension()
-    with pytest.raises(ops.MissingOperatorError, match=r"`carafe_forward`.*`make ops`"):
+    with pytest.raises(extension.MissingOperatorError, match=r"`carafe_forward`.*`make ops`"):
         module.carafe_forward(torch.zeros(1), group_size=1)
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from mmcv.ops import RoIAlign, roi_align
 from torch.autograd import gradcheck
 
-from ibkd_mm.stack.ops import roi_average, roi_max, roi_windows
-from ibkd_mm.stack.ops.roi_average import Pooling
-from ibkd_mm.stack.ops.roi_geometry import neighbours
+from ibkd_mm.stack.ops import roi_align as module
+from ibkd_mm.stack.ops import roi_average
+from ibkd_mm.stack.ops.roi_geometry import Pooling, neighbours
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -202,18 +202,18 @@ def test_gathered_windows_give_what_single_ones_give(monkeypatch, limit):
     features, rois = feature_map(2, 3, 9, 11), torch.tensor(ROIS, dtype=torch.float64).repeat(3, 1)
     pooling = Pooling((3, 2), 0.5, 0, True)
     expected = pool_and_differentiate(features, rois, pooling)
-    monkeypatch.setattr(roi_windows, "_MAX_ELEMENTS", limit)
-    monkeypatch.setattr(roi_windows, "_views", lambda weights, seen: roi_windows._gathered(weights, seen, 3))
+    monkeypatch.setattr(roi_average, "_MAX_ELEMENTS", limit)
+    monkeypatch.setattr(roi_average, "_views", lambda weights, seen: roi_average._gathered(weights, seen, 3))
     torch.testing.assert_close(pool_and_differentiate(features, rois, pooling), expected)
 
 
 def test_rois_taken_a_few_at_a_time_give_the_same(monkeypatch):
     features, rois = feature_map(2, 3, 9, 11), torch.tensor(ROIS, dtype=torch.float64)
     pooling = Pooling((3, 2), 0.5, 0, False)
-    expected = pool_and_differentiate(features, rois, pooling), roi_max.max_forward(features, rois, pooling)
+    expected = pool_and_differentiate(features, rois, pooling), module.max_forward(features, rois, pooling)
     monkeypatch.setattr(roi_average, "_MAX_WEIGHTS", 70)
-    monkeypatch.setattr(roi_max, "_MAX_SAMPLES", 100)
-    found = pool_and_differentiate(features, rois, pooling), roi_max.max_forward(features, rois, pooling)
+    monkeypatch.setattr(module, "_MAX_SAMPLES", 100)
+    found = pool_and_differentiate(features, rois, pooling), module.max_forward(features, rois, pooling)
     torch.testing.assert_close(found, expected)
 
 

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import METRICS, TRANSFORMS, DefaultScope
 
-from ibkd_mm.stack import scope
+from ibkd_mm.stack import config_patches
 
 
 def test_installing_twice_changes_nothing_else(monkeypatch):
@@ -15,15 +15,15 @@ def test_installing_twice_changes_nothing_else(monkeypatch):
     monkeypatch.setitem(MODULE2PACKAGE, "mmseg", "mmsegmentation")
     others = {name: package for name, package in MODULE2PACKAGE.items() if name != "mmseg"}
     find = Config._get_cfg_path
-    scope.install()
+    config_patches.extend_inheritance()
     assert {**others, "ibkd_mm": "ibkd_mm", "mmseg": "mmseg"} == MODULE2PACKAGE
     assert Config._get_cfg_path is find
 
 
 def test_an_mmseg_of_upstream_keeps_its_entry(monkeypatch):
     monkeypatch.setitem(MODULE2PACKAGE, "mmseg", "mmsegmentation")
-    monkeypatch.setattr(scope, "find_spec", lambda name: object())
-    scope.install()
+    monkeypatch.setattr(config_patches, "find_spec", lambda name: object())
+    config_patches.extend_inheritance()
     assert MODULE2PACKAGE["mmseg"] == "mmsegmentation"
 
 

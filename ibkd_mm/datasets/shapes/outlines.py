@@ -3,21 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
+# Closed polygons of shape (K, 2) in the unit disc; a second one inside the first is a hole.
 Contours = list[NDArray[np.float64]]
-"""Closed polygons of shape (K, 2) in the unit disc; a second one inside the first is a hole."""
 
 
-def _arc(radius: float, start: float, stop: float, count: int) -> NDArray[np.float64]:
+def _arc(radius: float, count: int, start: float = 0.0, stop: float = 2 * np.pi) -> NDArray[np.float64]:
     angles = np.linspace(start, stop, count, endpoint=False)
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def _polygon(corners: int) -> Contours:
-    return [_arc(1.0, 0.0, 2 * np.pi, corners)]
-
-
 def _star() -> Contours:
-    outer, inner = _arc(1.0, 0.0, 2 * np.pi, 5), _arc(0.42, np.pi / 5, 2 * np.pi + np.pi / 5, 5)
+    outer, inner = _arc(1.0, 5), _arc(0.42, 5, np.pi / 5, 2 * np.pi + np.pi / 5)
     return [np.stack([outer, inner], axis=1).reshape(10, 2)]
 
 
@@ -27,34 +23,28 @@ def _cross() -> Contours:
     return [np.concatenate([arm, turned, -arm, -turned])]
 
 
-def _ring() -> Contours:
-    return [_arc(1.0, 0.0, 2 * np.pi, 48), _arc(0.55, 0.0, 2 * np.pi, 32)]
-
-
 def _crescent() -> Contours:
     """Return the unit disc minus a disc of radius 0.9 that is shifted by 0.5 along x."""
     meeting = np.arccos((1 + 0.5**2 - 0.9**2) / (2 * 0.5))
-    rim = _arc(1.0, meeting, 2 * np.pi - meeting, 40)
-    end = np.arctan2(-np.sin(meeting), np.cos(meeting) - 0.5)
-    bite = _arc(0.9, end % (2 * np.pi), 2 * np.pi - end % (2 * np.pi), 30)
+    rim = _arc(1.0, 40, meeting, 2 * np.pi - meeting)
+    end = np.arctan2(-np.sin(meeting), np.cos(meeting) - 0.5) % (2 * np.pi)
+    bite = _arc(0.9, 30, end, 2 * np.pi - end)
     return [np.concatenate([rim, bite + np.array([0.5, 0.0])])]
 
 
 _SHAPES = {
-    "disc": ((230, 60, 60), _polygon(48)),
-    "square": ((60, 130, 240), _polygon(4)),
-    "triangle": ((250, 190, 40), _polygon(3)),
-    "pentagon": ((60, 190, 90), _polygon(5)),
+    "disc": ((230, 60, 60), [_arc(1.0, 48)]),
+    "square": ((60, 130, 240), [_arc(1.0, 4)]),
+    "triangle": ((250, 190, 40), [_arc(1.0, 3)]),
+    "pentagon": ((60, 190, 90), [_arc(1.0, 5)]),
     "star": ((160, 80, 220), _star()),
     "cross": ((240, 120, 40), _cross()),
-    "ring": ((40, 200, 210), _ring()),
+    "ring": ((40, 200, 210), [_arc(1.0, 48), _arc(0.55, 32)]),
     "crescent": ((240, 90, 180), _crescent()),
 }
 CLASSES = tuple(_SHAPES)
-PALETTE = tuple(colour for colour, _ in _SHAPES.values())
-"""RGB colour of each class."""
+PALETTE = tuple(colour for colour, _ in _SHAPES.values())  # RGB
 OUTLINES = {name: contours for name, (_, contours) in _SHAPES.items()}
-"""Contours of each class, centred in the unit disc."""
 
 
 def create_distractor(rng: np.random.Generator) -> Contours:
@@ -68,4 +58,4 @@ def create_distractor(rng: np.random.Generator) -> Contours:
     if kind == 1:
         width = rng.uniform(0.05, 0.15)
         return [np.array([(-1.0, -width), (1.0, -width), (1.0, width), (-1.0, width)])]
-    return [_arc(1.0, 0.0, np.pi, 24)]
+    return [_arc(1.0, 24, 0.0, np.pi)]

@@ -4,49 +4,33 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from ibkd_mm.datasets.shapes.outlines import CLASSES, OUTLINES, PALETTE, Contours, create_distractor
 from ibkd_mm.datasets.shapes.textures import Patch, draw_texture
 
 _SUBPIXEL_BITS = 4
-_MAX_TRIES = 12
-"""Positions that are tried for a shape before it is left out."""
+_MAX_TRIES = 12  # positions that are tried for a shape before it is left out
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Difficulty of the images; ranges are (low, high).
-
-    Args:
-        instances: number of instances.
-        diameter: size of the shapes, relative to the side of the image.
-        distractors: number of shapes that belong to no class.
-        regions: number of textures in the background.
-        pattern_prob: probability of a pattern instead of a uniform colour.
-        max_stretch: maximum ratio between a shape's two axes.
-        min_visible: minimum fraction of an instance that stays visible.
-        min_area: minimum number of pixels of an instance that stay visible.
-        noise: maximum standard deviation of the noise.
-        blur: maximum standard deviation of the blur, in pixels.
-        shade: maximum strength of uneven light.
-        rotation: maximum rotation of a shape, as a fraction of a full turn.
-        has_class_colours: whether each class has its own colour, which makes it easier to learn.
-    """
+    """Difficulty of the images; ranges are (low, high)."""
 
     instances: tuple[int, int] = (4, 10)
-    diameter: tuple[float, float] = (0.13, 0.5)
-    distractors: tuple[int, int] = (1, 3)
-    regions: tuple[int, int] = (1, 3)
-    pattern_prob: float = 0.35
-    max_stretch: float = 1.3
-    min_visible: float = 0.45
-    min_area: int = 40
-    noise: float = 7.0
-    blur: float = 0.6
-    shade: float = 0.25
-    rotation: float = 0.2
-    has_class_colours: bool = False
+    diameter: tuple[float, float] = (0.13, 0.5)  # relative to the side of the image
+    distractors: tuple[int, int] = (1, 3)  # shapes that belong to no class
+    regions: tuple[int, int] = (1, 3)  # textures in the background
+    pattern_prob: float = 0.35  # of a pattern instead of a uniform colour
+    max_stretch: float = 1.3  # ratio between a shape's two axes
+    min_visible: float = 0.45  # fraction of an instance
+    min_area: int = 40  # visible pixels of an instance
+    noise: float = 7.0  # maximum standard deviation
+    blur: float = 0.6  # maximum standard deviation in pixels
+    shade: float = 0.25  # maximum strength of uneven light
+    rotation: float = 0.2  # maximum of a shape, as a fraction of a full turn
+    has_class_colours: bool = False  # a colour for each class, which makes it easier to learn
 
 
 PRESETS = {
@@ -91,7 +75,7 @@ class Scene:
     labels: NDArray[np.int64]
 
 
-def draw_scene(size: int, preset: Preset, rng: np.random.Generator) -> Scene:
+def draw_scene(size: int, preset: Preset, rng: Generator) -> Scene:
     """Draw an image of `size` x `size` pixels with its instances.
 
     A shape that would hide too much of another one is tried at other positions and then left out.
@@ -111,7 +95,8 @@ def draw_scene(size: int, preset: Preset, rng: np.random.Generator) -> Scene:
             left = [below & ~mask for below in masks]
             if label is not None and mask.sum() < preset.min_area:
                 continue
-            if _are_visible(left, areas, preset):
+            least = [max(preset.min_area, preset.min_visible * area) for area in areas]
+            if all(below.sum() >= pixels for below, pixels in zip(left, least, strict=True)):
                 _paint(canvas, coverage, preset, rng, label)
                 masks = left
                 if label is not None:
@@ -123,18 +108,9 @@ def draw_scene(size: int, preset: Preset, rng: np.random.Generator) -> Scene:
     return Scene(_photograph(canvas, preset, rng), stacked, np.array(instances, dtype=np.int64))
 
 
-def _are_visible(masks: list[NDArray[np.bool_]], areas: list[int], preset: Preset) -> bool:
-    """Return whether enough of all instances is visible, compared with their whole areas."""
-    return all(
-        mask.sum() >= max(preset.min_area, preset.min_visible * area)
-        for mask, area in zip(masks, areas, strict=True)
-    )
-
-
-def _place(contours: Contours, size: int, preset: Preset, rng: np.random.Generator) -> Contours:
+def _place(contours: Contours, size: int, preset: Preset, rng: Generator) -> Contours:
     """Rotate, stretch, scale (log-uniform) and shift contours into an image of `size` pixels."""
-    low, high = np.log(preset.diameter[0]), np.log(preset.diameter[1])
-    radius = size * np.exp(rng.uniform(low, high)) / 2
+    radius = size * np.exp(rng.uniform(*map(np.log, preset.diameter))) / 2
     ratio = np.exp(rng.uniform(-0.5, 0.5) * np.log(preset.max_stretch))
     turn, tilt = rng.uniform(0, 2 * np.pi, 2)
     centre = rng.uniform(0.3 * radius, size - 0.3 * radius, 2)
@@ -155,11 +131,7 @@ def _rasterise(contours: Contours, size: int) -> NDArray[np.uint8]:
 
 
 def _paint(
-    canvas: Patch,
-    coverage: NDArray[np.uint8],
-    preset: Preset,
-    rng: np.random.Generator,
-    label: int | None = None,
+    canvas: Patch, coverage: NDArray[np.uint8], preset: Preset, rng: Generator, label: int | None = None
 ) -> None:
     x, y, width, height = cv2.boundingRect(coverage)
     if not width:
@@ -171,9 +143,9 @@ def _paint(
     canvas[window] += alpha * (texture - canvas[window])
 
 
-def _draw_background(size: int, preset: Preset, rng: np.random.Generator) -> Patch:
+def _draw_background(size: int, preset: Preset, rng: Generator) -> Patch:
     """Draw a patchwork of textures: every pixel has that of its nearest seed."""
-    count = int(rng.integers(preset.regions[0], preset.regions[1] + 1))
+    count = int(rng.integers(*preset.regions, endpoint=True))
     canvas = draw_texture(size, size, preset.pattern_prob, rng)
     if count == 1:
         return canvas
@@ -186,7 +158,7 @@ def _draw_background(size: int, preset: Preset, rng: np.random.Generator) -> Pat
     return canvas
 
 
-def _photograph(canvas: Patch, preset: Preset, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _photograph(canvas: Patch, preset: Preset, rng: Generator) -> NDArray[np.uint8]:
     """Add uneven light, blur and noise."""
     size = len(canvas)
     if preset.shade:

@@ -8,11 +8,8 @@ from mmdet.structures.bbox import HorizontalBoxes, get_box_tensor
 from mmdet.structures.mask import BitmapMasks
 from numpy.typing import NDArray
 
+# label of an ignored instance in whose box predictions are neither right nor wrong
 IGNORE_LABEL = (1 << 20) - 1
-"""Label of an ignored instance whose box is an ignore region.
-
-Predictions there are neither right nor wrong.
-"""
 
 
 @dataclass(frozen=True)
@@ -28,15 +25,11 @@ class AnnotatedImage:
     @classmethod
     def from_results(cls, results: dict[str, Any]) -> "AnnotatedImage":
         """Read what mmdet's loading wrote into `results`; masks may be polygons."""
-        boxes = get_box_tensor(results["gt_bboxes"]).numpy()
+        boxes, labels = get_box_tensor(results["gt_bboxes"]).numpy(), np.asarray(results["gt_bboxes_labels"])
         ignored, masks = results.get("gt_ignore_flags"), results.get("gt_masks")
-        return cls(
-            results["img"],
-            boxes,
-            np.asarray(results["gt_bboxes_labels"]),
-            np.zeros(len(boxes), bool) if ignored is None else np.asarray(ignored, bool),
-            None if masks is None else np.asarray(masks.to_ndarray(), np.uint8),
-        )
+        ignored = np.zeros(len(boxes), bool) if ignored is None else np.asarray(ignored, bool)
+        masks = None if masks is None else np.asarray(masks.to_ndarray(), np.uint8)
+        return cls(results["img"], boxes, labels, ignored, masks)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -45,14 +38,9 @@ class AnnotatedImage:
 
     def write(self, results: dict[str, Any]) -> dict[str, Any]:
         """Replace image and instances in `results`."""
-        width, height = self.size
-        results.update(
-            img=self.image,
-            img_shape=(height, width),
-            gt_bboxes=HorizontalBoxes(self.boxes),
-            gt_bboxes_labels=self.labels,
-            gt_ignore_flags=self.ignored,
-        )
+        shape = self.image.shape[:2]
+        results.update(img=self.image, img_shape=shape, gt_bboxes=HorizontalBoxes(self.boxes))
+        results.update(gt_bboxes_labels=self.labels, gt_ignore_flags=self.ignored)
         if self.masks is not None:
-            results["gt_masks"] = BitmapMasks(self.masks, height, width)
+            results["gt_masks"] = BitmapMasks(self.masks, *shape)
         return results

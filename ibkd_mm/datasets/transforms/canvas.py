@@ -5,38 +5,34 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ibkd_mm.datasets.transforms.affine import Affine, area_factor, is_upright, map_boxes
 from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
 from ibkd_mm.datasets.transforms.warp import (
+    Affine,
     Window,
+    area_factor,
     extents,
     find_visible,
+    is_upright,
+    map_boxes,
     warp,
     warp_mask,
     window_around,
     window_of_centres,
 )
 
-MaskPatch = tuple[Window, NDArray[np.bool_]]
-"""Bounding window of a mask, and its pixels."""
+Keeps = Callable[[NDArray, float], bool]
+MaskPatch = tuple[Window, NDArray[np.bool_]]  # bounding window of a mask, and its pixels
 
 
 class Canvas:
     """Combines images, each mapped by its own affine map.
 
-    Args:
-        size: width and height.
-        fill: colour where there is no image.
-        like: image with the channels, dtype and instance fields that all images have.
-        keeps: whether an instance stays, given the box of what is left and the area of its whole box.
+    `fill` is the colour where there is no image, `like` an image with the channels, dtype and instance fields
+    of all, and `keeps` that of `MixTransform`.
     """
 
     def __init__(
-        self,
-        size: tuple[int, int],
-        fill: Sequence[float],
-        like: AnnotatedImage,
-        keeps: Callable[[NDArray, float], bool],
+        self, size: tuple[int, int], fill: Sequence[float], like: AnnotatedImage, keeps: Keeps
     ) -> None:
         self.frame = Window(0, 0, *size)
         self.image = np.empty((size[1], size[0], like.image.shape[2]), like.image.dtype)
@@ -86,13 +82,12 @@ class Canvas:
             for mask, patch in zip(masks, patches, strict=True):
                 if patch is not None:
                     mask[patch[0].pixels] = patch[1]
-        return AnnotatedImage(
-            self.image,
+        arrays = (
             np.array(boxes, np.float32).reshape(-1, 4),
             np.array(labels, np.int64),
             np.array(ignored, bool),
-            masks,
         )
+        return AnnotatedImage(self.image, *arrays, masks)
 
 
 def _warp_to_patch(

@@ -8,9 +8,6 @@ from mmcv.transforms import BaseTransform
 
 from ibkd_mm.registry import TRANSFORMS
 
-_HUES = 180
-"""Hues in OpenCV, which counts them in steps of two degrees."""
-
 
 @TRANSFORMS.register_module()
 class HSVJitter(BaseTransform):
@@ -31,7 +28,7 @@ class HSVJitter(BaseTransform):
         """Change the colours of an image of bytes in BGR, with a lookup table of 256 values."""
         factors = 1 + np.random.uniform(-1, 1, 3) * self.strength
         table = np.rint(np.arange(256)[:, None] * factors)
-        table[:, 0] %= _HUES
+        table[:, 0] %= 180  # OpenCV counts hues in steps of two degrees
         table = np.clip(table, 0, 255).astype(np.uint8)
         hsv = cv2.cvtColor(results["img"], cv2.COLOR_BGR2HSV)
         results["img"] = cv2.cvtColor(cv2.LUT(hsv, table[None]), cv2.COLOR_HSV2BGR)

@@ -12,14 +12,9 @@ from ibkd_mm.registry import TRANSFORMS
 
 
 def count_cells(pixels: Tensor, stride: int) -> Tensor:
-    """Count the pixels of each instance in each cell of `stride` x `stride` pixels.
+    """Count the pixels of each instance in each cell of `stride` x `stride` pixels; the stride is at most 15.
 
-    Args:
-        pixels: (N, H, W) bytes that are one or zero.
-        stride: side of a cell in pixels, at most 15.
-
-    Returns:
-        (N, H / stride, W / stride), rounded up; bytes.
+    Bytes (N, H, W) of one or zero become bytes (N, H / stride, W / stride), rounded up.
     """
     bottom, right = (-side % stride for side in pixels.shape[1:])
     if bottom or right:
@@ -39,8 +34,7 @@ class MaskCells(BaseTransform):
         stride: side of a cell in pixels, equal to the student's.
     """
 
-    carries_teacher = True
-    """Handles only the teacher's instances: images and ground truth stay the same."""
+    carries_teacher = True  # handles only the teacher's instances: images and ground truth stay the same
 
     def __init__(self, stride: int = 4) -> None:
         self.stride = stride

@@ -8,14 +8,7 @@ from numpy.typing import NDArray
 
 
 class MixTransform(BaseTransform):
-    """Adds other images, which `MultiImageMixDataset` puts into `mix_results`, and drops hidden instances.
-
-    Args:
-        prob: probability of adding images.
-        min_side: minimum side of a box in pixels; instances with a smaller one are dropped.
-        min_area_share: minimum fraction of the area of an instance's box that must be left.
-        max_aspect: maximum ratio between the sides of a box.
-    """
+    """Adds other images, which `MultiImageMixDataset` puts into `mix_results`, and drops hidden instances."""
 
     num_others: int
 
@@ -36,7 +29,5 @@ class MixTransform(BaseTransform):
     def keeps(self, box: NDArray, whole_area: float) -> bool:
         """Return whether an instance stays, given the box of what is left and the area of its whole box."""
         short, long = sorted((float(box[2] - box[0]), float(box[3] - box[1])))
-        if short <= 0:
-            return False
         is_large = short >= self.min_side and short * long >= self.min_area_share * whole_area
-        return is_large and long <= self.max_aspect * short
+        return short > 0 and is_large and long <= self.max_aspect * short

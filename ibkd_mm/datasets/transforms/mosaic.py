@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from mmdet.structures.bbox import autocast_box_type
 
-from ibkd_mm.datasets.transforms.affine import Affine, chain, rotate, shear, shift, stretch
 from ibkd_mm.datasets.transforms.annotated_image import AnnotatedImage
 from ibkd_mm.datasets.transforms.canvas import Canvas
 from ibkd_mm.datasets.transforms.mix import MixTransform
+from ibkd_mm.datasets.transforms.warp import Affine, chain, rotate, shear, shift, stretch
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import TRANSFORMS
 
@@ -57,9 +57,8 @@ class MosaicAffine(MixTransform):
         super().__init__(prob, min_side, min_area_share, max_aspect)
         if not 0 <= scale < 1:
             raise UserError(f"Expected a scale of at least 0 and below 1 in MosaicAffine, found {scale}.")
-        self.width, self.height = size
+        (self.width, self.height), self.fill = size, fill
         self.scale, self.translate, self.degrees, self.shear = scale, translate, degrees, shear
-        self.fill = fill
 
     @autocast_box_type()
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -72,8 +71,7 @@ class MosaicAffine(MixTransform):
             )
         samples = [AnnotatedImage.from_results(each) for each in (results, *others)]
         maps = self._map_around_a_point(samples) if others else [self._map_to_centre(samples[0])]
-        factor = 2 if others else 1
-        view = self._draw_affine(factor * self.width, factor * self.height)
+        view = self._draw_affine(2 if others else 1)
         canvas = Canvas((self.width, self.height), self.fill, samples[0], self.keeps)
         for sample, affine in zip(samples, maps, strict=True):
             canvas.add(sample, chain(affine, view))
@@ -99,22 +97,17 @@ class MosaicAffine(MixTransform):
             maps.append(_map_into(sample, (width, height), left, top))
         return maps
 
-    def _draw_affine(self, width: int, height: int) -> Affine:
+    def _draw_affine(self, canvas_scale: int) -> Affine:
         """Draw a map from the centre of a canvas to about the centre of the result."""
         degrees = np.random.uniform(-self.degrees, self.degrees)
         factor = np.random.uniform(1 - self.scale, 1 + self.scale)
         shears = np.random.uniform(-self.shear, self.shear, 2)
         x, y = np.random.uniform(0.5 - self.translate, 0.5 + self.translate, 2)
-        return chain(
-            shift(-width / 2, -height / 2),
-            rotate(degrees),
-            stretch(factor, factor),
-            shear(*shears),
-            shift(x * self.width, y * self.height),
-        )
+        centre = shift(-canvas_scale * self.width / 2, -canvas_scale * self.height / 2)
+        moved = shift(x * self.width, y * self.height)
+        return chain(centre, rotate(degrees), stretch(factor, factor), shear(*shears), moved)
 
 
 def _map_into(sample: AnnotatedImage, size: tuple[int, int], left: int, top: int) -> Affine:
-    """Map an image into a rectangle."""
     width, height = sample.size
     return chain(stretch(size[0] / width, size[1] / height), shift(left, top))

@@ -60,14 +60,11 @@ class PasteInstances(MixTransform):
         return self._paste(target, source, chosen).write(results) if len(chosen) else results
 
     def _choose(self, source: AnnotatedImage) -> NDArray[np.int64]:
-        """Draw a random number of instances that are not ignored."""
         candidates = np.flatnonzero(~source.ignored)
         limit = min(len(candidates), self.max_pasted)
         return np.sort(np.random.choice(candidates, np.random.randint(limit + 1), replace=False))
 
-    def _paste(
-        self, target: AnnotatedImage, source: AnnotatedImage, chosen: NDArray[np.int64]
-    ) -> AnnotatedImage:
+    def _paste(self, target: AnnotatedImage, source: AnnotatedImage, chosen: NDArray[Any]) -> AnnotatedImage:
         assert target.masks is not None
         assert source.masks is not None
         cover: NDArray[np.bool_] = np.any(source.masks[chosen], axis=0)

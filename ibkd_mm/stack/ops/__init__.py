@@ -6,10 +6,7 @@ import warnings
 from importlib.util import find_spec
 
 from ibkd_mm.stack.ops import deform_attn, torchvision_kernels
-from ibkd_mm.stack.ops.extension import NAME, MissingOperatorError, PortableExtension
-from ibkd_mm.stack.ops.half_precision import support_half_precision
-
-__all__ = ["MissingOperatorError", "backend", "install"]
+from ibkd_mm.stack.ops.extension import NAME, PortableExtension, support_half_precision
 
 
 def install() -> None:

@@ -12,11 +12,9 @@ def compute_dtype(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-@contextmanager
-def full_precision(tensor: Tensor) -> Iterator[None]:
+def full_precision(tensor: Tensor) -> torch.autocast:
     """Disable autocast on the tensor's device, which would run matrix products in half precision."""
-    with torch.autocast(tensor.device.type, enabled=False):
-        yield
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 @contextmanager

@@ -1,16 +1,17 @@
 """Portable replacement of the module `mmcv._ext`, with the names and signatures that mmcv uses."""
 
+import functools
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
+import torch
+
 from ibkd_mm.stack.lazy_modules import StandInModule
-from ibkd_mm.stack.ops.deform_attn import ms_deform_attn_backward, ms_deform_attn_forward
-from ibkd_mm.stack.ops.focal_loss import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
-from ibkd_mm.stack.ops.nms import nms
-from ibkd_mm.stack.ops.roi_align import roi_align_backward, roi_align_forward
-from ibkd_mm.stack.ops.soft_nms import softnms
+from ibkd_mm.stack.ops import deform_attn, focal_loss, nms, roi_align, soft_nms
 
 NAME = "mmcv._ext"
+_HALF = (torch.bfloat16, torch.float16)
 
 
 def get_compiler_version() -> str:
@@ -24,19 +25,16 @@ def get_compiling_cuda_version() -> str:
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {
-    operator.__name__: operator
-    for operator in (
-        nms,
-        softnms,
-        roi_align_forward,
-        roi_align_backward,
-        ms_deform_attn_forward,
-        ms_deform_attn_backward,
-        sigmoid_focal_loss_forward,
-        sigmoid_focal_loss_backward,
-        get_compiler_version,
-        get_compiling_cuda_version,
-    )
+    "nms": nms.nms,
+    "softnms": soft_nms.softnms,
+    "roi_align_forward": roi_align.roi_align_forward,
+    "roi_align_backward": roi_align.roi_align_backward,
+    "ms_deform_attn_forward": deform_attn.ms_deform_attn_forward,
+    "ms_deform_attn_backward": deform_attn.ms_deform_attn_backward,
+    "sigmoid_focal_loss_forward": focal_loss.sigmoid_focal_loss_forward,
+    "sigmoid_focal_loss_backward": focal_loss.sigmoid_focal_loss_backward,
+    "get_compiler_version": get_compiler_version,
+    "get_compiling_cuda_version": get_compiling_cuda_version,
 }
 
 
@@ -45,18 +43,13 @@ class MissingOperatorError(NotImplementedError):
 
 
 class PortableExtension(StandInModule):
-    """Module with the portable operators, and a failing function for every other name.
-
-    mmcv requires at import that all its operators exist.
-    """
+    """The portable operators, and a failing function for every other name, as mmcv requires all at import."""
 
     def __init__(self) -> None:
         super().__init__(NAME, is_package=False)
         vars(self).update(OPERATORS)
 
-    def make_attribute(self, name: str) -> Callable[..., Any]:
-        """Return a function that raises an error."""
-
+    def _make_attribute(self, name: str) -> Callable[..., Any]:
         def missing(*_: Any, **__: Any) -> None:
             raise MissingOperatorError(
                 f"mmcv's operator `{name}` is not among the portable ones ({', '.join(sorted(OPERATORS))}). "
@@ -65,3 +58,27 @@ class PortableExtension(StandInModule):
 
         missing.__name__ = missing.__qualname__ = name
         return missing
+
+
+def support_half_precision(extension: ModuleType) -> None:
+    """Let the portable operators run if a compiled one gets a half-precision tensor on the CPU.
+
+    mmcv's CPU kernels accept only float32 and float64: under autocast Mask R-CNN fails at its first NMS. Can
+    go when they accept half precision.
+    """
+    for name, portable in OPERATORS.items():
+        if hasattr(extension, name):
+            setattr(extension, name, _with_fallback(getattr(extension, name), portable))
+
+
+def _with_fallback(compiled: Callable[..., Any], portable: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(portable)
+    def operator(*args: Any, **kwargs: Any) -> Any:
+        run = portable if any(map(_is_half_on_cpu, (*args, *kwargs.values()))) else compiled
+        return run(*args, **kwargs)
+
+    return operator
+
+
+def _is_half_on_cpu(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.device.type == "cpu" and value.dtype in _HALF

@@ -11,15 +11,9 @@ _SMALLEST = torch.finfo(torch.float32).tiny
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Write the loss of each logit into `output`.
+    """Write the loss of each logit (N, C) into `output`.
 
-    Args:
-        input: (N, C) logits.
-        target: (N,) int64 labels; those outside 0..C-1 are background.
-        weight: (C,) factor of each class, or empty.
-        output: (N, C), overwritten.
-        gamma: exponent of the probability of the wrong answer.
-        alpha: weight of positives; negatives have 1 - alpha.
+    `target` (N,) are labels, background outside 0..C-1; `weight` is (C,), or empty.
     """
     p, positive = _probabilities(input, target)
     loss_positive = (1 - p) ** gamma * p.clamp(min=_SMALLEST).log()

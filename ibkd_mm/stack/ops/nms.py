@@ -12,16 +12,9 @@ _PAIRS_GPU = 1 << 24
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Return the indices of the boxes that greedy suppression keeps, by descending score.
+    """Return the indices (K,) of the boxes (N, 4) that greedy suppression keeps, by descending score.
 
-    Args:
-        boxes: (N, 4) as x1, y1, x2, y2.
-        scores: (N,). Equal scores are ordered by `sort`, as in mmcv.
-        iou_threshold: a box is removed if its IoU with a kept box is greater than this.
-        offset: 0, or 1 for boxes whose width is x2 - x1 + 1.
-
-    Returns:
-        (K,) int64 indices into `boxes`.
+    Equal scores are ordered by `sort`, as in mmcv. `offset` is 0, or 1 if boxes are x2 - x1 + 1 wide.
     """
     if boxes.numel() == 0:
         return torch.empty(0, dtype=torch.long, device=boxes.device)
@@ -35,28 +28,20 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
 def nms_sorted(boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Return the indices of the kept boxes of (N, 4), sorted by descending score, N at least 1.
 
-    Within a block, the greedy result is the fixed point of "kept unless an earlier kept box overlaps it". The
-    kept boxes of a block then suppress the boxes after the block.
+    The kept boxes of a block suppress the boxes after the block.
     """
-    corners = boxes.t()
+    count, device, corners = len(boxes), boxes.device, boxes.t()
     areas = (corners[2] - corners[0] + offset) * (corners[3] - corners[1] + offset)
-    with one_thread(boxes):
-        return _kept_positions(torch.cat([corners, areas[None]]), iou_threshold, offset)
-
-
-def _kept_positions(boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Return the kept columns of (5, N), corners and area sorted by descending score."""
-    count, device = boxes.shape[1], boxes.device
     block = _BLOCK_CPU if device.type == "cpu" else min(_BLOCK_GPU, max(_BLOCK_CPU, _PAIRS_GPU // count))
-    positions = torch.arange(count, device=device)
-    kept = []
-    while positions.numel():
-        head, rest = boxes[:, :block], boxes[:, block:]
-        chosen = _greedy(_overlap(head, head, iou_threshold, offset))
-        kept.append(positions[:block][chosen])
-        remaining = ~_overlap(head[:, chosen], rest, iou_threshold, offset).any(0)
-        boxes, positions = rest[:, remaining], positions[block:][remaining]
-    return torch.cat(kept)
+    table, positions, kept = torch.cat([corners, areas[None]]), torch.arange(count, device=device), []
+    with one_thread(boxes):
+        while positions.numel():
+            head, rest = table[:, :block], table[:, block:]
+            chosen = _greedy(_overlap(head, head, iou_threshold, offset))
+            kept.append(positions[:block][chosen])
+            remaining = ~_overlap(head[:, chosen], rest, iou_threshold, offset).any(0)
+            table, positions = rest[:, remaining], positions[block:][remaining]
+        return torch.cat(kept)
 
 
 def _overlap(rows: Tensor, columns: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -70,7 +55,7 @@ def _overlap(rows: Tensor, columns: Tensor, iou_threshold: float, offset: int) -
 
 
 def _greedy(overlap: Tensor) -> Tensor:
-    """Return which boxes of a block greedy suppression keeps, from their (B, B) overlaps."""
+    """Return which boxes are kept, from their (B, B) overlaps: fixed point of "no earlier kept overlaps"."""
     suppresses = overlap.triu(diagonal=1)
     keep = torch.ones_like(suppresses[0])
     while True:  # a round decides at least one more box, in practice a few rounds decide all

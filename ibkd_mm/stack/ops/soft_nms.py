@@ -25,22 +25,15 @@ def softnms(
     Each round moves the best box to the front of the table, removes it and decays the others. As in mmcv, the
     last box replaces a box that falls below `min_score`: this determines the order of equal scores.
 
-    Args:
-        boxes: (N, 4) as x1, y1, x2, y2.
-        scores: (N,).
-        dets: (N, 5), the first K rows are overwritten with box and score.
-        iou_threshold: IoU from which `NAIVE` removes and `LINEAR` decays; `GAUSSIAN` always decays.
-        sigma: width of the Gaussian.
-        min_score: boxes that fall below are removed.
-        method: `NAIVE`, `LINEAR` or `GAUSSIAN`.
-        offset: 0, or 1 for boxes whose width is x2 - x1 + 1.
-
-    Returns:
-        (K,) int64 indices into `boxes`, in the order of `dets`.
+    `dets` (N, 5) gets box and score. From `iou_threshold` on, `NAIVE` removes and `LINEAR` decays; `GAUSSIAN`
+    always decays. `offset` is 0, or 1 if boxes are x2 - x1 + 1 wide.
     """
     if boxes.numel() == 0:
         return torch.empty(0, dtype=torch.long, device=boxes.device)
-    table = _table(boxes, scores, offset)
+    dtype = compute_dtype(boxes)
+    x1, y1, x2, y2 = boxes.detach().cpu().to(dtype).unbind(1)
+    area = (x2 - x1 + offset) * (y2 - y1 + offset)
+    table = torch.stack([x1, y1, x2, y2, scores.detach().cpu().to(dtype), area]).numpy()  # (6, N)
     indices: np.ndarray = np.arange(len(boxes))
     rows, kept = [], []
     while len(indices):
@@ -59,14 +52,6 @@ def softnms(
     return torch.from_numpy(np.stack(kept)).to(boxes.device)
 
 
-def _table(boxes: Tensor, scores: Tensor, offset: int) -> np.ndarray:
-    """Return corners, score and area (6, N)."""
-    dtype = compute_dtype(boxes)
-    x1, y1, x2, y2 = boxes.detach().cpu().to(dtype).unbind(1)
-    area = (x2 - x1 + offset) * (y2 - y1 + offset)
-    return torch.stack([x1, y1, x2, y2, scores.detach().cpu().to(dtype), area]).numpy()
-
-
 def _iou(box: np.ndarray, others: np.ndarray, offset: int) -> np.ndarray:
     """Return the IoU of one box (6,) with others (6, M)."""
     width = np.minimum(box[2], others[2]) - np.maximum(box[0], others[0]) + offset
@@ -80,8 +65,7 @@ def _decay(iou: np.ndarray, iou_threshold: float, sigma: float, method: int) -> 
     """Return the factors (M,) of the scores."""
     if method == GAUSSIAN:
         return np.exp(-(iou * iou) / sigma)
-    decayed = 1 - iou if method == LINEAR else np.zeros_like(iou)
-    return np.where(iou >= iou_threshold, decayed, np.ones_like(iou))
+    return np.where(iou >= iou_threshold, 1 - iou if method == LINEAR else 0.0, 1.0)
 
 
 def _close_gaps(dropped: np.ndarray) -> np.ndarray:

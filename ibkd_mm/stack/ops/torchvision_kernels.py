@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ibkd_mm.stack.ops.execution import compute_dtype, full_precision
-from ibkd_mm.stack.ops.roi_average import Pooling
+from ibkd_mm.stack.ops.roi_geometry import Pooling
 
 
 @functools.cache
@@ -44,28 +44,16 @@ def nms_sorted(boxes: Tensor, iou_threshold: float) -> Tensor:
 
 def average_forward(input: Tensor, rois: Tensor, pooling: Pooling) -> Tensor:
     """Pool features (B, C, H, W) inside RoIs (R, 5) into (R, C, *bins)."""
-    dtype = compute_dtype(input)
+    features, boxes = (tensor.detach().to(compute_dtype(input)) for tensor in (input, rois))
+    bins, scale, sampling_ratio, aligned = pooling
     with full_precision(input):
-        return torch.ops.torchvision.roi_align(
-            input.detach().to(dtype),
-            rois.detach().to(dtype),
-            pooling.spatial_scale,
-            *pooling.bins,
-            pooling.sampling_ratio,
-            pooling.aligned,
-        )
+        return torch.ops.torchvision.roi_align(features, boxes, scale, *bins, sampling_ratio, aligned)
 
 
 def average_backward(grad_output: Tensor, rois: Tensor, shape: torch.Size, pooling: Pooling) -> Tensor:
     """Return the gradient of features of `shape` (B, C, H, W) from `grad_output` (R, C, *bins)."""
-    dtype = compute_dtype(grad_output)
+    gradient, boxes = (tensor.detach().to(compute_dtype(grad_output)) for tensor in (grad_output, rois))
+    bins, scale, sampling_ratio, aligned = pooling
+    backward = torch.ops.torchvision._roi_align_backward
     with full_precision(grad_output):
-        return torch.ops.torchvision._roi_align_backward(
-            grad_output.detach().to(dtype),
-            rois.detach().to(dtype),
-            pooling.spatial_scale,
-            *pooling.bins,
-            *shape,
-            pooling.sampling_ratio,
-            pooling.aligned,
-        )
+        return backward(gradient, boxes, scale, *bins, *shape, sampling_ratio, aligned)

@@ -4,14 +4,14 @@ from unittest import mock
 
 import pytest
 
-from ibkd_mm.datasets.shapes import ShapesDataset, dataset
+from ibkd_mm.datasets.shapes import ShapesDataset, build
 from ibkd_mm.errors import UserError
 
 SPEC = {"preset": "easy", "train": 3, "val": 2, "size": 64}
 
 
 def _said(root, **kwargs):
-    with mock.patch.object(dataset, "print_log") as log:
+    with mock.patch.object(build, "print_log") as log:
         made = ShapesDataset(str(root), spec=SPEC, pipeline=[], **kwargs)
     return made, [call.args[0] for call in log.call_args_list]
 

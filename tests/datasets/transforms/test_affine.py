@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ibkd_mm.datasets.transforms.affine import (
+from ibkd_mm.datasets.transforms.warp import (
     area_factor,
     chain,
     is_upright,

@@ -4,11 +4,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ibkd_mm.datasets.transforms.affine import chain, rotate, shear, shift, stretch
 from ibkd_mm.datasets.transforms.warp import (
     Window,
+    chain,
     extents,
     find_visible,
+    rotate,
+    shear,
+    shift,
+    stretch,
     warp,
     warp_mask,
     window_around,
