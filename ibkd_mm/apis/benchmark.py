@@ -52,16 +52,15 @@ def benchmark(
     pixels, names = read_image(image), unique_names(models)
     subjects: list[BenchmarkModel] = []
     counts: list[Counts] = []
-    grown: list[int | None] = []
+    grown: list[int | None] = [None] * len(models)
     with threads(cores):
         for model, name in zip(models, names, strict=True):
             _log(f"Reading {name}")
             subjects.append(open_model(model, pixels, settings))
             counts.append(_per_image(subjects[-1].count(), batch))
-        for model, name in zip(models, names, strict=True):
-            if memory:
-                _log(f"Measuring the memory of {name}")
-            grown.append(measure_memory(model, image, settings) if memory else None)
+        for index, name in enumerate(names if memory else ()):
+            _log(f"Measuring the memory of {name}")
+            grown[index] = measure_memory(models[index], image, settings)
         instances = [subject.pipeline() if subject.pipeline else None for subject in subjects]
         measured = compare(subjects, rounds, warmup)
     rows = [
@@ -70,8 +69,8 @@ def benchmark(
             names, models, subjects, counts, grown, measured, instances, strict=True
         )
     ]
-    machine = hardware(device), cores, device
-    table = BenchmarkTable(rows, Environment(*machine, rounds, warmup, pixels.shape[:2], all_versions()))
+    used = Environment(hardware(device), cores, device, rounds, warmup, pixels.shape[:2], all_versions())
+    table = BenchmarkTable(rows, used)
     if out:
         with atomic_write(Path(out)) as partial:
             partial.write_text(json.dumps(table.to_dict(), indent=1))

@@ -1,10 +1,10 @@
 """The call behind `ibkd cache`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from mmengine.config import Config
@@ -31,7 +31,7 @@ from ibkd_mm.offline.verify import Verified, verify
 from ibkd_mm.registry import TASK_UTILS
 from ibkd_mm.utils.progress import Progress
 
-DEFAULT_PREDICTOR = "ibkd_mm.InstancePredictor"
+OnProgress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class CacheInfo:
         size = self.path.stat().st_size
         mean = f", {size / self.images / 1024:.2f} KB an image" if self.images else ""
         amounts = f"{self.images:,} images, {self.predictions:,} predictions, {size / 2**20:.1f} MB{mean}"
-        lines = [f"{self.path}: {amounts}"]
-        lines += [f"  {name}: {value}" for name, value in self.identity.items()]
+        lines = [f"{self.path}: {amounts}", *(f"  {name}: {value}" for name, value in self.identity.items())]
         return "\n".join([*lines, *([str(self.verified)] if self.verified else [])])
 
 
@@ -72,16 +71,13 @@ def cache(
     images: str | None = None,
     launcher: str = "none",
     check: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> CacheInfo:
     """Run the teacher of a distillation's config over its training images; continue an interrupted run.
 
     Args:
-        config: a config, its path, or `package::path`.
-        options: settings to override, as for `load_config`.
         out: the file; else the config's `teacher_cache.path`.
         images: a folder of unlabelled images, instead of the training set.
-        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         check: number of images of an existing cache to predict again and compare; nothing is written.
         progress: is called with the number of images done and the total, instead of a progress bar.
     """
@@ -102,14 +98,15 @@ def cache(
         identity = identity_of(*teacher, source.source, pipeline, ready.teacher_cache, classes)
         predictor = build_predictor(ready)
         check_class_order(predictor.teacher.model, classes)
-        verified = None
-        if check:
-            verified = verify(predictor, source, path, identity, check)
-        else:
-            _write(ready, predictor, source, path, identity, progress)
+        verified = verify(predictor, source, path, identity, check) if check else None
+        if not check:
+            # on a CPU the teacher itself needs the cores
+            workers = ready.teacher_cache.get("workers", 2 if torch.cuda.is_available() else 0)
+            share = ((ready.get("default_hooks") or {}).get("bad_samples") or {}).get("share", 1.0)
+            reading = {"batch_size": ready.teacher_cache.batch_size, "workers": workers, "unreadable": share}
+            _run(build_cache(predictor, source, path, identity, **reading), path, progress)
     destroy_processes()
-    with CacheReader(path) as reader:
-        return CacheInfo(path, *reader.counts(), reader.identity, verified)
+    return replace(cache_info(path), verified=verified)
 
 
 def build_predictor(config: Config) -> CachePredictor:
@@ -119,13 +116,12 @@ def build_predictor(config: Config) -> CachePredictor:
     teacher = build_teacher(config.model.teacher, config.model.get("teacher_ckpt")).to(device)
     settings = predictor_settings(config.teacher_cache)
     settings.pop("codec", None)
-    kind = settings.pop("predictor", DEFAULT_PREDICTOR)
+    kind = settings.pop("predictor", "ibkd_mm.InstancePredictor")
     frozen = FrozenTeacher(teacher, preprocessor)
     return TASK_UTILS.build({"type": kind, "teacher": frozen, "preprocessor": preprocessor, **settings})
 
 
 def _check_settings(config: Config, out: str | None) -> Path:
-    """Return the cache's path; refuse a config without a teacher or a path that is a folder."""
     if config.get("teacher_cache") is None or config.model.get("teacher") is None:
         raise UserError(
             f"{config.filename or 'The config'} has no teacher to cache: expected a distillation's config, "
@@ -137,25 +133,7 @@ def _check_settings(config: Config, out: str | None) -> Path:
     return path
 
 
-def _write(
-    config: Config,
-    predictor: CachePredictor,
-    images: Any,
-    path: Path,
-    identity: dict[str, Any],
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    settings = config.teacher_cache
-    steps = build_cache(
-        predictor,
-        images,
-        path,
-        identity,
-        batch_size=settings.batch_size,
-        # on a CPU the teacher itself needs the cores
-        workers=settings.get("workers", 2 if torch.cuda.is_available() else 0),
-        unreadable=((config.get("default_hooks") or {}).get("bad_samples") or {}).get("share", 1.0),
-    )
+def _run(steps: Iterator[tuple[int, int]], path: Path, progress: OnProgress | None) -> None:
     done, total = next(steps)
     silent = progress is not None or get_rank() != 0
     if done and not silent:

@@ -44,14 +44,18 @@ def check(
     """Read every image and annotation of a config's datasets and report what is wrong with them.
 
     Args:
-        config: a config, its path, or `package::path`.
-        options: settings to override, as for `load_config`.
         workers: number of processes that read images; else one for each core.
         json_file: file for all findings.
     """
     if workers is not None and workers < 1:
         raise UserError(f"Expected --workers of 1 or more, found {workers}.")
-    out = _create(json_file) if json_file else None
+    out = Path(json_file) if json_file else None
+    if out:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.open("a").close()  # before the reading, which may take long; keeps the content until then
+        except OSError as error:
+            raise UserError(f"--json: {out} cannot be written: {error.strerror}.") from error
     ready = prepare_config(config, options)
     with user_errors(ready):
         parts = find_datasets(ready)
@@ -59,14 +63,3 @@ def check(
     if out:
         out.write_text(json.dumps(result.as_dict(), indent=1))
     return result
-
-
-def _create(json_file: str) -> Path:
-    """Create the file for the findings before the datasets are read, which may take long."""
-    out = Path(json_file)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.open("a").close()  # keeps the content until this check has finished
-    except OSError as error:
-        raise UserError(f"--json: {out} cannot be written: {error.strerror}.") from error
-    return out

@@ -14,7 +14,8 @@ from ibkd_mm.deploy.formats import files_of, packages_for
 from ibkd_mm.deploy.metadata import class_names
 from ibkd_mm.deploy.task import Checked, ExportSettings
 from ibkd_mm.distill.interfaces import Exportable
-from ibkd_mm.engine import load_matching_weights, load_weights
+from ibkd_mm.engine import load_weights
+from ibkd_mm.engine.checkpoint.state_dict_match import load_all_weights
 from ibkd_mm.errors import UserError
 from ibkd_mm.utils.optional_packages import require_package
 
@@ -57,11 +58,8 @@ def export(
     """Write a trained model as a file that runs without PyTorch, and check that it predicts the same.
 
     Args:
-        config: a config, its path, or `package::path`.
         checkpoint: as for `test`.
         out: the file to write, ending in .onnx or, for OpenVINO, in .xml; existing files are not overwritten.
-        options: settings to override, as for `load_config`.
-        settings: of the export.
     """
     path, settings = Path(out), settings or ExportSettings()
     for package in packages_for(path):
@@ -77,19 +75,14 @@ def export(
 def _load(config: Config, checkpoint: str) -> tuple[Exportable, list[str]]:
     """Build the config's model with the weights of a checkpoint, and find the names of its classes."""
     model = MODELS.build(config.model)
-    _check_exportable(model, config)
-    loaded = load_weights(checkpoint)
-    mismatch = load_matching_weights(model, loaded["state_dict"])
-    if mismatch:
-        raise UserError(f"The checkpoint does not fit the config's {type(model).__name__}:\n{mismatch}")
-    count = model.num_classes
-    return model, [] if count is None else class_names(config, count, loaded.get("meta"))
-
-
-def _check_exportable(model: object, config: Config) -> None:
-    if not isinstance(model, Exportable):
+    kind, is_exportable = type(model).__name__, isinstance(model, Exportable)
+    if not is_exportable:
         raise UserError(
-            f"{type(model).__name__} cannot be exported: it has no export_graph, as what follows its network "
-            "(proposals, NMS) is not part of a graph. Students have one, models of type ibkd_mm.YOLOv10; "
+            f"{kind} cannot be exported: it has no export_graph, as what follows its network (proposals, "
+            "NMS) is not part of a graph. Students have one, models of type ibkd_mm.YOLOv10; "
             f"{config.filename or 'the config'} has {config.model.type}."
         )
+    loaded = load_weights(checkpoint)
+    load_all_weights(model, loaded["state_dict"], f"The checkpoint does not fit the config's {kind}")
+    count = model.num_classes
+    return model, [] if count is None else class_names(config, count, loaded.get("meta"))

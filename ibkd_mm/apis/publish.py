@@ -21,10 +21,8 @@ class Published:
     parameters: int
 
     def __str__(self) -> str:
-        size = self.path.stat().st_size / 1e6
-        return (
-            f"Wrote {self.path}: {self.tensors} tensors, {self.parameters / 1e6:.2f} M values, {size:.1f} MB"
-        )
+        sizes = f"{self.parameters / 1e6:.2f} M values, {self.path.stat().st_size / 1e6:.1f} MB"
+        return f"Wrote {self.path}: {self.tensors} tensors, {sizes}"
 
 
 def publish(checkpoint: str, out: str, *, half: bool = True) -> Published:
@@ -44,7 +42,12 @@ def publish(checkpoint: str, out: str, *, half: bool = True) -> Published:
         raise UserError(f"{out} exists. Choose another name, or delete it first.")
     loaded = load_weights(checkpoint)
     weights = {name: _to_stored(value, half) for name, value in loaded["state_dict"].items()}
-    _check_finite(weights, checkpoint)
+    wrong = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+    if wrong:
+        raise UserError(
+            f"{checkpoint} has weights that are not finite in the chosen precision: {', '.join(wrong[:3])}"
+            f"{' ...' if len(wrong) > 3 else ''}. Publish with --full-precision, or look into the training."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         # save_file would make it readable to its owner alone
@@ -55,12 +58,3 @@ def publish(checkpoint: str, out: str, *, half: bool = True) -> Published:
 def _to_stored(value: torch.Tensor, half: bool) -> torch.Tensor:
     value = value.detach().cpu().contiguous().clone()  # safetensors refuses tensors that share memory
     return value.half() if half and value.is_floating_point() else value
-
-
-def _check_finite(weights: dict[str, torch.Tensor], checkpoint: str) -> None:
-    wrong = [name for name, value in weights.items() if not torch.isfinite(value).all()]
-    if wrong:
-        raise UserError(
-            f"{checkpoint} has weights that are not finite in the chosen precision: {', '.join(wrong[:3])}"
-            f"{' ...' if len(wrong) > 3 else ''}. Publish with --full-precision, or look into the training."
-        )

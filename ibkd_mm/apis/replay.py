@@ -3,23 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ibkd_mm.benchmark.table import align_columns
 from ibkd_mm.config.load import ConfigLike, prepare_config
 from ibkd_mm.config.user_errors import user_errors
-from ibkd_mm.engine.replay.file import Step, read_step, versions
+from ibkd_mm.engine.replay.file import read_step, versions
 from ibkd_mm.engine.replay.run import ReplayedTerm, describe_batch, run_step
 from ibkd_mm.errors import UserError
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """A replayed training step.
+    """A replayed training step; its place is (seed of the training, rank of the process, iteration).
 
-    Args:
-        place: seed of the training, rank of the process, iteration.
-        terms: the loss terms.
-        first_module: the first module whose output is not finite.
-        batch: lines that describe the batch.
-        notes: lines about differences from the training.
+    `first_module` is the first whose output is not finite; `notes` are lines about other versions.
     """
 
     place: tuple[int, int, int]
@@ -30,16 +26,12 @@ class Replayed:
 
     def __str__(self) -> str:
         rows = [("loss term", "now", "in the training", "gradient"), *(term.row for term in self.terms)]
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True))
-            for row in rows
-        ]
+        table = align_columns(rows, left=4).splitlines()
         seed, rank, iteration = self.place
         module = self.first_module or "none; check the loss itself and its targets"
         lines = [*table, f"first module whose output is not finite: {module}", *self.batch, *self.notes]
         head = f"Iteration {iteration + 1} of process {rank}, seed {seed}:"
-        return "\n".join([head, *(f"  {line.rstrip()}" for line in lines)])
+        return "\n  ".join([head, *lines])
 
 
 def replay(file: str, *, config: ConfigLike | None = None) -> Replayed:
@@ -57,14 +49,7 @@ def replay(file: str, *, config: ConfigLike | None = None) -> Replayed:
     batch = describe_batch(step.batch)  # before the model changes it
     with user_errors(ready):
         terms, first_module = run_step(ready, step)
-    return Replayed((step.seed, step.rank, step.iteration), terms, first_module, batch, _version_notes(step))
-
-
-def _version_notes(step: Step) -> list[str]:
-    current = versions()
-    changed = [
-        f"{name} {version}, now {current.get(name)}"
-        for name, version in step.versions.items()
-        if version != current.get(name)
-    ]
-    return [f"other versions in the training: {'; '.join(changed)}"] if changed else []
+    now = versions()
+    other = [f"{key} {old}, now {now.get(key)}" for key, old in step.versions.items() if old != now.get(key)]
+    notes = [f"other versions in the training: {'; '.join(other)}"] if other else []
+    return Replayed((step.seed, step.rank, step.iteration), terms, first_module, batch, notes)

@@ -19,13 +19,7 @@ from ibkd_mm.report.write import write_report
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written.
-
-    Args:
-        page: the HTML page.
-        table: mask AP, as on the page; None where no model has a figure.
-        unequal: what differs between the trainings besides the teacher.
-    """
+    """The page of a report, its table of mask AP, and what differs besides the teacher."""
 
     page: Path
     table: TextTable | None
@@ -49,8 +43,7 @@ def report(
     """Compare trainings with and without a teacher on a page.
 
     Args:
-        work_dirs: work dirs of trainings. Those that differ only in their seed are one group; those without a
-            teacher are the baseline.
+        work_dirs: those that differ only in their seed are one group; those without a teacher the baseline.
         out_dir: folder for the page, its figures, its numbers and the evaluated predictions.
         unequal: compare trainings that differ in more than the teacher; the page lists the differences.
         evaluate: evaluate the models, for figures that the logs do not have.
@@ -61,13 +54,8 @@ def report(
     folder = Path(out_dir)
     groups = group_runs(read_runs(work_dirs))
     differences = check_comparable(groups, allowed=unequal)
-    evaluation = (
-        run_models(groups, folder, progress)
-        if evaluate
-        else ModelResults(
-            missing="The models were not run (--no-evaluate), so the page shows only what the logs contain."
-        )
-    )
+    missing = "The models were not run (--no-evaluate), so the page shows only what the logs contain."
+    evaluation = run_models(groups, folder, progress) if evaluate else ModelResults(missing=missing)
     flags = [*(["--unequal"] if unequal else []), *([] if evaluate else ["--no-evaluate"])]
     command = shlex.join(["ibkd", "report", *map(str, work_dirs), "--out-dir", str(folder), *flags])
     content = Content(groups, evaluation, differences, command)

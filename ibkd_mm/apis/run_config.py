@@ -18,20 +18,11 @@ _runs = count()
 def prepare(
     config: ConfigLike, purpose: str, options: Options, work_dir: str | None, launcher: str
 ) -> Config:
-    """Prepare a run's config: options, work dir, experiment name and launcher.
-
-    Args:
-        config: a config, its path, or `package::path`.
-        purpose: 'training' or 'test'.
-        options: settings to override, as for `load_config`.
-        work_dir: folder for the run's files; else the config's, else `./work_dirs/<config name>`.
-        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-    """
+    """Prepare a config for a 'training' or 'test': options, work dir, experiment name and launcher."""
     ready = prepare_config(config, options, purpose, add_defaults=_add_defaults)
     name = Path(ready.filename).stem if ready.filename else "run"
     ready.work_dir = work_dir or ready.get("work_dir") or f"./work_dirs/{name}"
-    run = next(_runs)
-    if run:
+    if run := next(_runs):
         # mmengine keeps loggers, histories and visualizers by name; a second run in a process needs new ones.
         ready.experiment_name = f"{ready.get('experiment_name') or name}_{run}"
         if isinstance(ready.get("visualizer"), dict):

@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmdet.evaluation import DumpDetResults
-from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
 from ibkd_mm.apis.run_config import build_runner, prepare
-from ibkd_mm.config.drawing import enable_drawing
+from ibkd_mm.config.command_options import enable_drawing, enable_tta
 from ibkd_mm.config.load import ConfigLike, Options
-from ibkd_mm.config.tta import enable_tta
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.engine.checkpoint.sources import check_exists
 from ibkd_mm.engine.distributed import destroy_processes
@@ -52,17 +50,11 @@ def test(
     """Evaluate a checkpoint with the model and the test data that a config describes.
 
     Args:
-        config: a config, its path, or `package::path`.
-        checkpoint: a `.pth` or `.safetensors` file, a URL, or weights that ship as `ibkd_mm::NAME`.
-            Every weight must fit the model.
-        options: settings to override, as for `load_config`.
-        work_dir: folder for logs; else the config's, else `./work_dirs/<config name>`.
+        checkpoint: a `.pth` or `.safetensors` file, a URL, or `ibkd_mm::NAME`; all its weights must fit.
         out: `.pkl` file for the predictions.
         show: show each image with its predictions for `wait_time` seconds.
         show_dir: folder for images with their predictions; a relative one is created in the run's log folder.
-        wait_time: seconds between images.
         tta: test-time augmentation: the config's `tta_model` and `tta_pipeline`, else flipping.
-        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
     """
     if out is not None and not out.endswith((".pkl", ".pickle")):
         raise UserError(f"--out writes a pickle: expected a name ending in .pkl, found '{out}'.")
@@ -75,19 +67,15 @@ def test(
     with user_errors(ready):
         runner = build_runner(ready, "test")
         if out:
-            runner.test_evaluator.metrics.append(_build_dump(ready, out))
+            # mmdet's encodes instance masks
+            dump_class = DumpResults if ready.get("default_scope") == "mmseg" else DumpDetResults
+            runner.test_evaluator.metrics.append(dump_class(out_file_path=out))
         metrics = runner.test()
     destroy_processes()
-    files = {"predictions": Path(out)} if out else {}
+    log_dir, files = Path(runner.log_dir), {"predictions": Path(out)} if out else {}
     if drawn:
-        files["images"] = Path(runner.log_dir) / drawn
-    return TestResult(dict(metrics), Path(runner.log_dir), files)
+        files["images"] = log_dir / drawn
+    return TestResult(dict(metrics), log_dir, files)
 
 
 test.__test__ = False  # type: ignore[attr-defined]
-
-
-def _build_dump(config: Config, out: str) -> DumpResults:
-    """Build the metric that writes predictions; instance masks are run-length encoded."""
-    dump_class = DumpResults if config.get("default_scope") == "mmseg" else DumpDetResults
-    return dump_class(out_file_path=out)

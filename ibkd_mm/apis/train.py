@@ -6,11 +6,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
 from ibkd_mm.apis.run_config import build_runner, prepare
+from ibkd_mm.config.command_options import check_amp_device, enable_amp, enable_lr_scaling
 from ibkd_mm.config.load import ConfigLike, Options
-from ibkd_mm.config.training_options import check_amp_device, enable_amp, enable_lr_scaling
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.engine.checkpoint.latest import find_resumable, last_checkpoint
 from ibkd_mm.engine.checkpoint.sources import check_exists
@@ -46,13 +45,9 @@ def train(
     """Train the model that a config describes.
 
     Args:
-        config: a config, its path, or `package::path`.
-        options: settings to override, as for `load_config`.
-        work_dir: folder for logs and checkpoints; else the config's, else `./work_dirs/<config name>`.
         resume: a checkpoint to resume from; True or 'auto' for the last one in the work dir.
         amp: automatic mixed precision; without a GPU in bfloat16, on a processor that computes in it.
         auto_scale_lr: scale the learning rate by the batch size over `auto_scale_lr.base_batch_size`.
-        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         hooks: hooks to register besides those of the config.
     """
     ready = prepare(config, "training", options, work_dir, launcher)
@@ -68,7 +63,9 @@ def train(
             runner.register_hook(hook)
         runner.train()
     destroy_processes()
-    return _result(runner)
+    best = runner.message_hub.runtime_info.get("best_ckpt")
+    folder, log_dir = Path(runner.work_dir), Path(runner.log_dir)
+    return TrainResult(folder, log_dir, last_checkpoint(folder), Path(best) if best else None)
 
 
 def _set_resume(config: Config, resume: str | bool | None) -> None:
@@ -85,10 +82,3 @@ def _set_resume(config: Config, resume: str | bool | None) -> None:
         config.resume, config.load_from = True, str(resume)
     if config.get("load_from"):
         check_exists(config.load_from)
-
-
-def _result(runner: Runner) -> TrainResult:
-    found = runner.message_hub.runtime_info.get("best_ckpt")
-    best = Path(found) if found else None
-    work_dir = Path(runner.work_dir)
-    return TrainResult(work_dir, Path(runner.log_dir), last_checkpoint(work_dir), best)

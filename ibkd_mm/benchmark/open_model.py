@@ -11,8 +11,7 @@ from ibkd_mm.benchmark.exported import open_exported
 from ibkd_mm.benchmark.onnx_model import load_onnx
 from ibkd_mm.benchmark.openvino_model import load_openvino
 from ibkd_mm.benchmark.pytorch_model import open_detector
-from ibkd_mm.config.load import prepare_config
-from ibkd_mm.config.read import find_config
+from ibkd_mm.config.load import find_config, prepare_config
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.datasets.shapes.build import ShapesSpec
 from ibkd_mm.engine import load_weights

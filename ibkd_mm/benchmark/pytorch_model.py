@@ -10,13 +10,13 @@ from mmdet.models.detectors.base import BaseDetector
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ibkd_mm.benchmark.benchmark_model import BenchmarkModel, BenchmarkSettings, Counts, Flops, Image
 from ibkd_mm.config.walk import walk
-from ibkd_mm.engine import load_matching_weights
+from ibkd_mm.engine.checkpoint.state_dict_match import load_all_weights
 from ibkd_mm.errors import UserError
 
 _GREY = 114
@@ -31,7 +31,6 @@ def open_detector(
     what mmdet runs to count FLOPs, `mode="tensor"`, without the post-processing. `weights` is a state_dict;
     None keeps the initial weights.
     """
-    init_default_scope(config.get("default_scope") or "mmdet")
     detector = _build(config, weights, settings)
     transforms = Compose(test_transforms(config, settings.size))
 
@@ -121,9 +120,9 @@ def _build(config: Config, weights: Mapping[str, Any] | None, settings: Benchmar
         raise UserError(
             f"Expected a config of an mmdet detector, found {type(detector).__name__} in {config.filename}."
         )
-    mismatch = None if weights is None else load_matching_weights(detector, dict(weights))
-    if mismatch:
-        raise UserError(f"The checkpoint does not fit the model of {config.filename}:\n{mismatch}")
+    if weights is not None:
+        problem = f"The checkpoint does not fit the model of {config.filename}"
+        load_all_weights(detector, dict(weights), problem)
     detector.to(settings.device).eval()
     return detector.fuse() if hasattr(detector, "fuse") else detector
 

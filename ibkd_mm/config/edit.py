@@ -12,10 +12,7 @@ from ibkd_mm.utils.atomic import atomic_write
 from ibkd_mm.utils.digest import hash_of_value
 
 _MIN_STEPS_PER_WARMUP_STEP = 5
-"""A warm-up counted in steps takes at most one in so many steps of a training."""
-_LOG_RECORDS = 50
-"""Number of records that a training writes to its log."""
-_KEPT_CHECKPOINTS = 2
+_LOG_RECORDS, _KEPT_CHECKPOINTS = 50, 2  # of a training
 
 
 def replace_values(config: Config, replace: Callable[[Any], Any]) -> Config:
@@ -42,8 +39,7 @@ def hash_configs(configs: Mapping[str, Config]) -> str:
 def set_training_length(config: Config, steps: int, checkpoint_interval: int) -> None:
     """Make a training that many steps long and scale its schedules, whether they count epochs or steps.
 
-    A warm-up counted in steps keeps its length up to a fifth of the training. The model is validated once,
-    at the end.
+    A warm-up counted in steps keeps its length up to a fifth of the training, which validates at its end.
     """
     former = config.train_cfg.get("max_iters") or config.train_cfg.max_epochs
 
@@ -55,9 +51,8 @@ def set_training_length(config: Config, steps: int, checkpoint_interval: int) ->
     schedulers = config.param_scheduler
     config.param_scheduler = schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
     for scheduler in schedulers:
-        by_epoch = scheduler.get("by_epoch", True)
         for key in {"begin", "end"} & set(scheduler):
-            scheduler[key] = rescale(scheduler[key], by_epoch)
+            scheduler[key] = rescale(scheduler[key], scheduler.get("by_epoch", True))
         if "milestones" in scheduler:
             scheduler.milestones = [rescale(milestone, True) for milestone in scheduler.milestones]
         scheduler.by_epoch = False

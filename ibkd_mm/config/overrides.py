@@ -3,26 +3,57 @@
 mmengine adds any key that it is given, so a misspelt key is silently ignored. Here these are refused:
 
 * a path whose parent does not exist;
-* a new top-level key that nothing reads (see `ibkd_mm.config.keys`);
-* a top-level key that only the config file used (`max_epochs`, `data_root`, `train_pipeline`): the error
-  names the settings that have its value;
+* a new top-level key that nothing reads;
+* a top-level key that only the config file used (`data_root`): the error names the settings with its value;
 * a new key that is nearly the name of an existing one, in a dict without `type`. In a dict with `type`, the
   constructor of that type checks its arguments.
 """
 
+import inspect
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
 
-from ibkd_mm.config.keys import config_keys, effective_settings
 from ibkd_mm.config.walk import walk
 from ibkd_mm.errors import UserError, did_you_mean
+from ibkd_mm.registry import RUNNERS
 
-_NEAR = 0.6
-_VERY_NEAR = 0.8
+_NEAR, _VERY_NEAR = 0.6, 0.8
 _PLACES_SHOWN = 4
+# Keys that are read besides the arguments of mmengine's runner: by mmengine when it reads the file, and when
+# the runner builds, wraps and compiles the model; by `--tta`.
+_MORE_KEYS = {
+    "activation_checkpointing",
+    "custom_imports",
+    "efficient_conv_bn_eval",
+    "find_unused_parameters",
+    "model_wrapper_cfg",
+    "runner_type",
+    "sync_bn",
+    "tta_model",
+    "tta_pipeline",
+}
+_known = {*inspect.signature(Runner.__init__).parameters, *_MORE_KEYS} - {"self", "cfg"}
+
+
+def register_config_key(*names: str) -> None:
+    """Register top-level config keys, so that options may set them; called by the module that reads them."""
+    _known.update(names)
+
+
+def config_keys() -> frozenset[str]:
+    """Return all top-level keys that something reads; any other is a variable of the config file."""
+    RUNNERS.import_from_location()
+    return frozenset(_known)
+
+
+def effective_settings(config: Config) -> dict[str, Any]:
+    """Return the part of a config that has an effect, without the variables that its file used."""
+    known = config_keys()
+    return {name: value for name, value in config.items() if name in known}
 
 
 def apply_overrides(config: Config, options: Mapping[str, Any] | Sequence[str]) -> None:
@@ -43,9 +74,8 @@ def _parse(options: Sequence[str]) -> dict[str, Any]:
     try:
         return parser.parse_args(["--options", *options]).options if options else {}
     except (AssertionError, ValueError) as error:
-        raise UserError(
-            f"Expected KEY=VALUE in --cfg-options, found {' '.join(options)} ({error})."
-        ) from error
+        found = f"{' '.join(options)} ({error})"
+        raise UserError(f"Expected KEY=VALUE in --cfg-options, found {found}.") from error
 
 
 def _check_option(config: Config, key: str) -> None:
@@ -61,8 +91,7 @@ def _check_option(config: Config, key: str) -> None:
             f"'{first}' is a variable that only the config file uses: setting '{key}' has no effect."
             f"{_suggest_settings(config, key)}"
         )
-    node: Any = config[first]
-    path = first
+    node, path = config[first], first
     for name in rest:
         node = _child(node, path, name, is_last=f"{path}.{name}" == key)
         path = f"{path}.{name}"
@@ -87,10 +116,7 @@ def _child(node: Any, path: str, name: str, is_last: bool) -> Any:
 
 
 def _suggest_settings(config: Config, key: str) -> str:
-    """Name the settings that have the variable's value; for a key inside a dict, those of its name too.
-
-    A config file spreads a dict with `**`, which keeps the names of its keys.
-    """
+    """Name the settings of the same value; for a key in a dict, those of its name, which `**` keeps."""
     settings = dict(walk(effective_settings(config)))
     value = dict(walk(dict(config.items()))).get(key)
     places = [path for path, found in settings.items() if type(found) is type(value) and found == value]

@@ -1,7 +1,4 @@
-"""Explain errors about what a config names: an unknown type, a wrong argument, an unusable file.
-
-Other errors, such as those inside a training step, keep their traceback.
-"""
+"""Explain errors about what a config names: an unknown type, a wrong argument, an unusable file."""
 
 import errno
 import json
@@ -14,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from ibkd_mm.config.keys import effective_settings
+from ibkd_mm.config.overrides import effective_settings
 from ibkd_mm.config.walk import walk
 from ibkd_mm.errors import UserError, did_you_mean
 from ibkd_mm.stack.frames import FailedBuild, find_annotation_file, find_failed_build, find_unknown_type
@@ -30,20 +27,19 @@ _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 @contextmanager
 def user_errors(config: Config) -> Iterator[None]:
-    """Turn errors that the user can fix in the config or its files into UserError; let others pass."""
+    """Turn errors that the user can fix in the config or its files into UserError.
+
+    Others, such as those inside a training step, keep their traceback.
+    """
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
-        message = explain(error, config)
-        if message is None:
+        if isinstance(error, UserError) or (message := _explain(error, config)) is None:
             raise
         raise UserError(message) from error
 
 
-def explain(error: Exception, config: Config) -> str | None:
-    """Explain an error in terms of the config; None for an error that neither config nor files cause."""
+def _explain(error: Exception, config: Config) -> str | None:
     if isinstance(error, MissingOperatorError):
         return str(error)
     if isinstance(error, OSError):
@@ -64,8 +60,7 @@ def _explain_unknown_type(name: str, registry: Registry, config: Config) -> str:
 
 def _registered_names(registry: Registry) -> set[str]:
     """Return all names that this registry finds, with their scope where it must be written."""
-    names = set(registry.module_dict)
-    parent = registry.parent
+    names, parent = set(registry.module_dict), registry.parent
     while parent is not None:
         names |= set(parent.module_dict)
         names |= {f"{scope}.{name}" for scope, child in parent.children.items() for name in child.module_dict}
@@ -82,10 +77,8 @@ def _explain_wrong_argument(error: Exception, build: FailedBuild, config: Config
     keys, hint = _keys_of_type(config, build.name), ""
     if unexpected := _UNEXPECTED.search(text):
         argument, parents = unexpected[1], tuple(f"{key}." for key in keys)
-        settings = walk(effective_settings(config))
-        keys = [
-            key for key, _ in settings if key.startswith(parents) and key.endswith(f".{argument}")
-        ] or keys
+        paths = (path for path, _ in walk(effective_settings(config)) if path.startswith(parents))
+        keys = [path for path in paths if path.endswith(f".{argument}")] or keys
         # an argument that is not in these settings belongs to a call that the constructor makes
         hint = did_you_mean(argument, build.parameter_names()) if argument in build.arguments else ""
     return f"{build.name} cannot be built{_name_keys(config, keys)}: {text.rstrip('.')}.{hint}"
@@ -113,7 +106,6 @@ def _is_in_work_dir(path: str, config: Config) -> bool:
 
 
 def _name_keys(config: Config, keys: list[str]) -> str:
-    """Format the config keys that a message is about."""
     if not keys:
         return f" (config {config.filename})" if config.filename else ""
     more = f" and {len(keys) - _PLACES_SHOWN} more places" if len(keys) > _PLACES_SHOWN else ""

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-DROP = object()
-"""Returned by a `change` function to remove a value."""
+DROP = object()  # returned by a `change` function to remove a value
 
 
 def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield all settings below a node as (dotted path, value), a container before its content."""
-    for name, value in _children(node):
+    is_dict, is_list = isinstance(node, Mapping), isinstance(node, list | tuple)
+    for name, value in node.items() if is_dict else enumerate(node) if is_list else ():
         inner = f"{path}.{name}" if path else str(name)
         yield inner, value
         yield from walk(value, inner)
@@ -19,25 +19,21 @@ def dicts(node: Any) -> Iterator[Any]:
     """Yield a node and all settings below it that are dictionaries, from the outside in."""
     if isinstance(node, Mapping):
         yield node
-    for _, value in _children(node):
-        yield from dicts(value)
+    yield from (value for _, value in walk(node) if isinstance(value, Mapping))
 
 
 def changed(node: Any, change: Callable[[Any, Any], Any], key: Any = None) -> Any:
-    """Copy nested settings, replacing each value by `change(value, key)`.
+    """Copy nested settings, replacing each value by `change(value, key)`; elements of a list have no key.
 
-    A value for which `change` returns the value itself is searched further; one for which it returns `DROP`
-    is removed from its container. List elements have the key None.
+    A value for which `change` returns the value itself is searched further; `DROP` removes it.
     """
     replaced = change(node, key)
     if replaced is not node:
         return replaced
     if isinstance(node, Mapping):
-        pairs = ((name, changed(value, change, name)) for name, value in node.items())
-        return {name: value for name, value in pairs if value is not DROP}
+        return {name: new for name, old in node.items() if (new := changed(old, change, name)) is not DROP}
     if isinstance(node, list | tuple):
-        kept = (changed(value, change) for value in node)
-        return type(node)(value for value in kept if value is not DROP)
+        return type(node)(new for old in node if (new := changed(old, change)) is not DROP)
     return node
 
 
@@ -60,10 +56,3 @@ def leaf_datasets(dataset: Any) -> Iterator[Any]:
 def innermost_dataset(dataset: Any) -> Any:
     """Return the settings of the first dataset inside all wrappers."""
     return next(leaf_datasets(dataset))
-
-
-def _children(node: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(node, Mapping):
-        yield from node.items()
-    elif isinstance(node, list | tuple):
-        yield from enumerate(node)

@@ -12,11 +12,11 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from ibkd_mm.config.model_reference import resolve_model
+from ibkd_mm.config.load import resolve_model
 from ibkd_mm.config.walk import DROP, changed
 from ibkd_mm.distill.recorders import StopForward
 from ibkd_mm.engine.checkpoint.load import checkpoint_classes, load_weights
-from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
+from ibkd_mm.engine.checkpoint.state_dict_match import load_all_weights
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
 from ibkd_mm.stack.internals import Normalisation, read_normalisation
@@ -57,10 +57,9 @@ def _load(teacher: Any, checkpoint: str) -> None:
     except UserError as error:
         raise UserError(f"The teacher's weights (teacher_ckpt): {error}") from error
     teacher.trained_classes = checkpoint_classes(loaded)
-    kind = type(teacher).__name__
-    if misfit := load_matching_weights(teacher, loaded["state_dict"]):
-        raise UserError(f"The teacher's checkpoint {checkpoint} does not fit its config ({kind}):\n{misfit}")
-    print_log(f"Teacher: {kind} with the weights of {checkpoint}", "current")
+    problem = f"The teacher's checkpoint {checkpoint} does not fit its config ({type(teacher).__name__})"
+    load_all_weights(teacher, loaded["state_dict"], problem)
+    print_log(f"Teacher: {type(teacher).__name__} with the weights of {checkpoint}", "current")
 
 
 def check_class_order(teacher: nn.Module, classes: Sequence[str] | None) -> None:

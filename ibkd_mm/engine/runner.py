@@ -12,7 +12,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ibkd_mm.config.keys import register_config_key
+from ibkd_mm.config.overrides import register_config_key
 from ibkd_mm.config.walk import walk
 from ibkd_mm.engine.checkpoint.save import (
     TRAINING_ONLY,

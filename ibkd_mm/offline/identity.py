@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ibkd_mm.config.model_reference import resolve_model
+from ibkd_mm.config.load import resolve_model
 from ibkd_mm.config.walk import to_builtin
 from ibkd_mm.datasets.image_folder import list_images
 from ibkd_mm.engine.checkpoint.sources import locate

@@ -22,11 +22,11 @@ from ibkd_mm.benchmark.benchmark_model import BenchmarkSettings
 from ibkd_mm.benchmark.compare import compare
 from ibkd_mm.benchmark.machine import threads
 from ibkd_mm.benchmark.pytorch_model import open_detector
-from ibkd_mm.config.model_reference import resolve_model
+from ibkd_mm.config.load import resolve_model
 from ibkd_mm.config.walk import walk
 from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher
 from ibkd_mm.engine import load_weights
-from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
+from ibkd_mm.engine.checkpoint.state_dict_match import load_all_weights
 from ibkd_mm.engine.evaluate import Evaluation, Predict
 from ibkd_mm.errors import UserError
 from ibkd_mm.report.model_results import Instance, ModelResult, Speed, ValidationImage
@@ -123,9 +123,8 @@ def _with_class_ap(evaluator: Any) -> Any:
 def open_student(settings: dict[str, Any], checkpoint: Path) -> OpenedModel:
     """Build a student and load its weights."""
     model = MODELS.build(ConfigDict(copy.deepcopy(settings)))
-    mismatch = load_matching_weights(model, load_weights(checkpoint)["state_dict"])
-    if mismatch:
-        raise UserError(f"{checkpoint} does not fit the model of its work dir:\n{mismatch}")
+    weights = load_weights(checkpoint)["state_dict"]
+    load_all_weights(model, weights, f"{checkpoint} does not fit the model of its work dir")
     model.to(DEVICE).eval()
     return OpenedModel(settings, model, partial(model, mode="predict"), model.data_preprocessor)
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ibkd_mm.benchmark.machine import hardware
-from ibkd_mm.config.model_reference import resolve_model
+from ibkd_mm.config.load import resolve_model
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.errors import UserError
 from ibkd_mm.report import evaluate_models

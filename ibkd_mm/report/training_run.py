@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ibkd_mm.config.read import read_config
+from ibkd_mm.config.load import read_config
 from ibkd_mm.errors import UserError
 from ibkd_mm.report.scalars import Curves, Log, read_log
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from ibkd_mm.apis import load_config
 from ibkd_mm.benchmark.benchmark_model import BenchmarkSettings
 from ibkd_mm.benchmark.pytorch_model import open_detector, test_transforms
+from ibkd_mm.config.load import prepare_config
 from ibkd_mm.errors import UserError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
@@ -15,7 +15,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
 
 @pytest.fixture
 def config() -> Config:
-    return load_config("ibkd_mm::yolov10/yolov10n-seg_shapes-hard.py")
+    return prepare_config("ibkd_mm::yolov10/yolov10n-seg_shapes-hard.py", None)
 
 
 def test_the_student_is_deployed_and_finds_all_instances(config: Config) -> None:
@@ -71,7 +71,7 @@ def test_the_network_gets_the_pixels_of_the_pipeline(config: Config) -> None:
 
 
 def test_transforms_take_an_image_in_memory() -> None:
-    config = load_config("ibkd_mm::rtmdet/rtmdet-ins_tiny_shapes.py")
+    config = prepare_config("ibkd_mm::rtmdet/rtmdet-ins_tiny_shapes.py", None)
     kinds = [str(step["type"]).rpartition(".")[2] for step in test_transforms(config, (32, 64))]
     assert kinds == ["LoadImageFromNDArray", "Resize", "Pad", "PackDetInputs"]
     steps = test_transforms(config, (32, 64))

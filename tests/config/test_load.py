@@ -4,8 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from ibkd_mm.apis import load_config
-from ibkd_mm.config.load import check_keys, prepare_config, student_config
-from ibkd_mm.config.read import find_config
+from ibkd_mm.config.load import check_keys, find_config, prepare_config, student_config
 from ibkd_mm.errors import UserError
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from ibkd_mm.apis import load_config
-from ibkd_mm.config import keys
+from ibkd_mm.config import overrides
 from ibkd_mm.errors import UserError
 
 
@@ -110,17 +110,17 @@ def test_a_variable_that_the_file_used_up_is_refused_with_its_places(
 def test_a_key_has_an_effect_once_the_module_that_reads_it_registers_it(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "_known", set(keys.config_keys()))
+    monkeypatch.setattr(overrides, "_known", set(overrides.config_keys()))
     with pytest.raises(UserError, match=r"The config has no key 'pseudo_masks'\.$"):
         load_config(tiny, ["pseudo_masks.path=x"])
-    keys.register_config_key("pseudo_masks")
+    overrides.register_config_key("pseudo_masks")
     config = load_config(tiny, ["pseudo_masks.path=x"])
     assert config.pseudo_masks.path == "x"
-    assert keys.effective_settings(config)["pseudo_masks"] == {"path": "x"}
+    assert overrides.effective_settings(config)["pseudo_masks"] == {"path": "x"}
     with pytest.raises(UserError, match=r"has no key 'pseudo_mask'\. Did you mean 'pseudo_masks'\?"):
         load_config(tiny, ["pseudo_mask.path=x"])
 
 
 @pytest.mark.parametrize("key", ["memory_format", "compile", "teacher_cache", "tta_model", "tta_pipeline"])
 def test_the_keys_of_this_package_are_registered(key: str) -> None:
-    assert key in keys.config_keys()
+    assert key in overrides.config_keys()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ibkd_mm.engine.model_wrappers import unwrap_model
+from ibkd_mm.errors import UserError
 from ibkd_mm.stack.internals import copy_state_dict_metadata
 
 _MAX_MODULES = 3
@@ -54,6 +55,12 @@ def load_matching_weights(model: nn.Module, weights: dict[str, Tensor]) -> Misma
     skipped |= {name for name in result.missing_keys if name.endswith("num_batches_tracked")}
     missing = [name for name in result.missing_keys if name not in skipped]
     return Mismatch(missing, result.unexpected_keys, reshaped, len(usable) - len(result.unexpected_keys))
+
+
+def load_all_weights(model: nn.Module, weights: dict[str, Tensor], problem: str) -> None:
+    """Load weights; raise UserError with the problem and the differences if any of them does not match."""
+    if mismatch := load_matching_weights(model, weights):
+        raise UserError(f"{problem}:\n{mismatch}")
 
 
 def _common_prefix(names: list[str], known: list[str]) -> str | None:

@@ -16,12 +16,11 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ibkd_mm.config.walk import walk
-from ibkd_mm.engine.checkpoint.state_dict_match import load_matching_weights
+from ibkd_mm.engine.checkpoint.state_dict_match import load_all_weights
 from ibkd_mm.engine.finite import join_first, loss_terms, non_finite_owners
 from ibkd_mm.engine.memory_format import to_memory_format
 from ibkd_mm.engine.model_wrappers import optim_wrappers
 from ibkd_mm.engine.replay.file import Step
-from ibkd_mm.errors import UserError
 from ibkd_mm.utils.rng import seed_everything
 
 
@@ -64,12 +63,11 @@ def _build_model(config: Config, step: Step) -> Any:
         settings.setdefault("data_preprocessor", config.data_preprocessor)
     model = revert_sync_batchnorm(MODELS.build(settings).to(get_device()))
     to_memory_format(model, config.get("memory_format"))
-    if mismatch := load_matching_weights(model, step.state_dict):
-        raise UserError(f"The weights in the file do not fit the model of {config.filename}:\n{mismatch}")
+    problem = f"The weights in the file do not fit the model of {config.filename}"
+    load_all_weights(model, step.state_dict, problem)
     if hasattr(model, "load_training_only_state"):
-        model.load_training_only_state(step.training_only)
-    if "factors" in step.training_only:  # a training computes these from its schedules, a replay has none
-        model.distiller.factors.update(step.training_only["factors"])
+        # a training computes factors from its schedules, a replay has none
+        model.load_training_only_state(step.training_only, with_factors=True)
     model.train()
     return model
 
