@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ibkd_mm.engine.safety_hooks import SAFETY_HOOKS
 from mmengine.hooks import Hook
 
 from ibkd_mm.apis.run_config import build_runner, prepare
+from ibkd_mm.engine.runner import SAFETY_HOOKS
 
 WARM_UP = 5
 """Steps at the beginning of a run that do not count."""

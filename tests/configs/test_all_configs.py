@@ -14,7 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, PARAM_SCHEDULERS
 
 from ibkd_mm.config.walk import innermost_dataset, to_builtin
-from ibkd_mm.engine.safety_hooks import SAFETY_HOOKS, with_safety_hooks
+from ibkd_mm.engine.runner import SAFETY_HOOKS, with_safety_hooks
 from ibkd_mm.offline import CacheWriter
 
 FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.glob("*/**/*.py"))
