@@ -3,9 +3,14 @@
 A config imports this module by `custom_imports`.
 """
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 from ibkd_mm import stack
 
 stack.prepare()
 
-from ibkd_mm import datasets, distill, engine, offline, yolov10  # noqa: E402, F401
-from ibkd_mm.methods import ibkd  # noqa: E402, F401
+from ibkd_mm import datasets, distill, engine, methods, offline, yolov10  # noqa: E402, F401
+
+for _method in iter_modules(methods.__path__, f"{methods.__name__}."):
+    import_module(_method.name)

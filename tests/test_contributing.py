@@ -27,7 +27,7 @@ EXAMPLES = {
 FILES = {
     "Adding a loss": ["ibkd_mm/distill/losses/", "add ibkd_mm/distill/losses/", "tests/", "configs/"],
     "Adding a command": ["ibkd_mm/cli/"],
-    "Adding a method": [*["ibkd_mm/methods/"] * 2, "add ibkd_mm/", "configs/", "tests/methods/"],
+    "Adding a method": [*["ibkd_mm/methods/"] * 2, "configs/", "tests/methods/"],
 }
 """The folders that each example touches, in the order of its code blocks; `add` adds one line to a file."""
 

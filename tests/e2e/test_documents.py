@@ -181,7 +181,7 @@ def test_every_command_of_the_documents_runs(document, command, folder, monkeypa
         "doctor": "usable",
         "publish": "Wrote ",
         "export": "Wrote student.",
-        "cache": "4 pictures",
+        "cache": "4 images",
         "check": "0 errors",
         "benchmark": "whole pipeline",
     }

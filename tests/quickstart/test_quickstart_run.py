@@ -158,7 +158,7 @@ def test_the_result_is_the_main_table_the_page_and_the_next_command(starts: Star
         "baseline",
         "distilled",
         "distilled - baseline",
-        "distilled: share of the teacher's gap",
+        "distilled: gap to the teacher closed",
         "teacher",
     ]
     assert lines[-2] == f"Wrote {starts.result.page}"
@@ -174,11 +174,11 @@ def test_the_next_command_works_as_it_is_printed(starts: Starts, monkeypatch: py
     """Up to the tracing, which takes seconds and is tested in tests/deploy."""
     arguments: list[Any] = []
 
-    def note(detector: Any, classes: list[str], config: Any, out: Path, settings: Any) -> None:
-        arguments.extend([detector.state_dict(), classes, out])
+    def note(model: Any, out: Path, settings: Any, *, config: Any, classes: list[str]) -> None:
+        arguments.extend([model.state_dict(), classes, out])
         raise UserError("enough")
 
-    monkeypatch.setattr(sys.modules["ibkd_mm.apis.export"], "write_student", note)
+    monkeypatch.setattr(sys.modules["ibkd_mm.apis.export"], "export_model", note)
     words = shlex.split(str(starts.result).splitlines()[-1].removeprefix("Next: "))
     assert words[:2] == ["ibkd", "export"]
     assert cli.main(words[1:]) == 2
