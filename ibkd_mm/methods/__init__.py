@@ -1,1 +1,1 @@
-"""The distillation methods, one package each; none imports another. `ibkd_mm.register_all` imports them all."""
+"""The distillation methods, one package each; none imports another. `register_all` imports them all."""

@@ -139,7 +139,12 @@ def test_two_steps_a_stop_and_two_more_equal_four(run: Callable[..., Any], strai
     resumed = run("resumed", DISTILLED, DISTIL, resume=stopped)
     expected, found = tensors(straight.checkpoint()), tensors(resumed.checkpoint())
     assert set(found) == set(expected)
-    for part in (".state_dict.", ".raw_state_dict.", ".training_only.distiller.distill_losses.", ".optimizer."):
+    for part in (
+        ".state_dict.",
+        ".raw_state_dict.",
+        ".training_only.distiller.distill_losses.",
+        ".optimizer.",
+    ):
         names = [name for name in expected if name.startswith(part)]
         assert len(names) >= 16, part
         assert all(torch.equal(found[name], expected[name]) for name in names), part
