@@ -84,7 +84,7 @@ def cache(
     ready = prepare_config(config, options)
     path = _check_settings(ready, out)
     init_processes(ready, launcher)
-    if launcher != "none" and not is_distributed():  # with CUDA a runner would do it
+    if launcher != "none" and not is_distributed():  # no runner is built to do it
         init_dist(launcher, **(ready.get("env_cfg") or {}).get("dist_cfg", {}))
     with user_errors(ready):
         pipeline = test_pipeline(ready)

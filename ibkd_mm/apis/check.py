@@ -53,7 +53,7 @@ def check(
     if out:
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            out.open("a").close()  # before the reading, which may take long; keeps the content until then
+            out.open("a").close()  # fails before the long reading; keeps an old file's content
         except OSError as error:
             raise UserError(f"--json: {out} cannot be written: {error.strerror}.") from error
     ready = prepare_config(config, options)

@@ -1,4 +1,4 @@
-"""Export a model, as a Python call."""
+"""The call behind `ibkd export`."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -88,7 +88,7 @@ def _run(command: str, args: Namespace) -> int:
 
 
 def _failed_at_import(error: Exception) -> bool:
-    """Return whether a package is broken: that raises errors of any type while our modules import it."""
+    """Return whether one of our modules failed to import: a broken package raises errors of any type."""
     calls = traceback.extract_tb(error.__traceback__)
     package = f"{Path(__file__).parents[1]}{os.sep}"
     return isinstance(error, ImportError) or any(

@@ -123,7 +123,7 @@ def _keys_of_type(config: Config, name: str) -> list[str]:
 
 
 def _keys_of_path(config: Config, path: str) -> list[str]:
-    """Find the settings that a path was joined from; only those that form its end, such as a file's name."""
+    """Find the settings whose value is the end of a path, such as a file name that was joined to a folder."""
     found = [
         (path.rindex(value) + len(value), f"{key}='{value}'")
         for key, value in walk(effective_settings(config))

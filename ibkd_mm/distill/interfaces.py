@@ -1,8 +1,8 @@
 """What the parts of a distillation may offer to each other, in one place.
 
-Most of it is optional: who uses a capability looks for the attribute, so that losses, connectors, teachers
-and students of mmrazor, mmdet and mmseg work as they are. Lower floors, such as the engine, look for the same
-attributes without importing this module.
+Most capabilities are optional: code that uses one first checks for its attribute. So losses, connectors,
+teachers and students of mmrazor, mmdet and mmseg work as they are. Lower floors, such as the engine, check
+for the same attributes without importing this module.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class InfersChannels(Protocol):
     waiting: bool  # whether the layers are still to be built
 
     def infer_channels(self, **records: Any) -> None:
-        """Build the layers; gets those of the loss's arguments that are recorded without ground truth."""
+        """Build the layers, from those arguments of `forward` that are recorded without ground truth."""
 
 
 class SeveralLosses(Protocol):

@@ -90,7 +90,7 @@ class FrozenTeacher:
     def __init__(self, model: BaseModel, student: nn.Module) -> None:
         self.model = model
         for module in model.modules():
-            if hasattr(module, "inplace"):  # it would change what was recorded before it
+            if hasattr(module, "inplace"):  # it would overwrite the output that was recorded before it
                 module.inplace = False
         self.renormalise = Renormaliser(student, model.data_preprocessor)
 

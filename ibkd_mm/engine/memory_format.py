@@ -17,7 +17,7 @@ def to_memory_format(model: nn.Module, memory_format: str | None) -> None:
 
 
 def match_state_to_weights(optimizer: Optimizer) -> None:
-    """Convert an optimizer's state as it was saved: torch's fused steps do not check its format."""
+    """Convert a loaded optimizer state to its weights' format, which torch's fused steps do not check."""
     for weight, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.shape == weight.shape:

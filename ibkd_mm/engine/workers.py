@@ -1,6 +1,6 @@
 """Data loader workers that ignore the signals that a terminal or scheduler sends to all processes of a job.
 
-A worker that ends on one stops the training in the middle of a step, before the main process can save.
+A signal that ends a worker would stop the training in the middle of a step, before the main process can save.
 """
 
 import os
@@ -39,7 +39,7 @@ def ignore_signals_in_workers(loader: DataLoader[Any]) -> DataLoader[Any]:
 
 
 def shut_down_workers(loop: Any) -> None:
-    """End the workers of a loop; one that was not built has none."""
+    """End the workers of a loop, if the loop was built."""
     for name in ("dataloader", "dataloader_iterator"):
         holder = getattr(loop, name, None)
         if holder is not None:

@@ -120,7 +120,7 @@ class CacheReader(AbstractContextManager["CacheReader"]):
     def _connection(self) -> sqlite3.Connection:
         """The connection of this process; a connection must not be used after a fork."""
         if self._opened is None or self._opened[0] != os.getpid():
-            # not mode=ro: whoever opens the file next rolls back what a killed writer left
+            # not mode=ro: to open the file may mean to roll back what a killed writer left
             file = f"{self.path.resolve().as_uri()}?mode=rw"
             base = sqlite3.connect(file, uri=True, timeout=_LOCK_TIMEOUT, check_same_thread=False)
             base.execute("PRAGMA query_only = 1")

@@ -17,7 +17,8 @@ BASELINE = "ibkd_mm::yolov10/yolov10n-seg_shapes-hard_tenth.py"
 DISTILLED = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard_tenth.py"
 CACHE_FILE = "teacher.sqlite"
 
-_TRAINING_IMAGES = 500  # in a few minutes a student memorises a tenth, so that more labels would help it
+# So few that a student memorises the labelled tenth within minutes; then it gains by the teacher's labels.
+_TRAINING_IMAGES = 500
 
 
 @dataclass(frozen=True)

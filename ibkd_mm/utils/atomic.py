@@ -49,7 +49,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         try:
             yield draft
             draft.chmod(0o755)
-            os.sync()  # one call, as there may be a hundred thousand files
+            os.sync()  # one call for all files: there may be a hundred thousand
             draft.rename(path)
             _sync_folder(path.parent)
         finally:

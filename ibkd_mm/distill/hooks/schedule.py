@@ -18,7 +18,7 @@ _ALL = "all"
 
 @dataclass(frozen=True)
 class Schedule:
-    """A factor that rises from 0 over `warmup`, falls from `decay` on to `to`, and is 0 from `stop` on."""
+    """A factor: rises from 0 to 1 during `warmup`, falls to `to` from `decay` on, is 0 from `stop` on."""
 
     warmup: Position = 0
     decay: Position | None = None

@@ -47,7 +47,7 @@ class BridgedFeatureLoss(nn.Module):
         return bool(getattr(self.bridge, "waiting", False))
 
     def infer_channels(self, student: Any = None, teacher: Any = None) -> None:
-        """Build the bridge for recorded feature maps; without both it keeps waiting."""
+        """Build the bridge for the recorded feature maps; if one side has none, `waiting` stays true."""
         if student is not None and teacher is not None:
             self.bridged(*self.levels(student, teacher))
 

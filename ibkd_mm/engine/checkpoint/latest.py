@@ -20,7 +20,8 @@ def last_checkpoint(work_dir: Path) -> Path | None:
 def find_resumable(work_dir: Path) -> Path | None:
     """Return the newest complete checkpoint, if any, and keep what was read for the load that follows.
 
-    A folder may have been moved, and a disk may lose data that was synced: so others are tried than the last.
+    If the last checkpoint is missing or damaged, older ones are tried: a folder may have been moved, and a
+    disk may lose data that was synced.
     """
     problems = []
     for candidate in _candidates(work_dir):

@@ -1,4 +1,4 @@
-"""The one loader of every checkpoint: it reads weights, and runs no code but of files that the user trusts.
+"""The one loader of all checkpoints: it reads weights, and runs code only from files that the user trusts.
 
 It replaces all loaders in mmengine's table, so `load_from`, `resume`, `init_cfg=dict(type='Pretrained')` and
 inferencers use it. mmengine's own repeats a refused load with `weights_only=False`, which runs code.

@@ -47,7 +47,7 @@ def checkpoint_file(path: Path, work_dir: Path) -> Iterator[Path]:
 
 
 def find_os_error(error: BaseException | None) -> OSError | None:
-    """Return the OSError behind an error; torch raises another one in its place."""
+    """Return the OSError that caused an error; torch raises an error of its own type instead."""
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
     return error

@@ -23,7 +23,7 @@ from ibkd_mm.stack.internals import is_resuming
 
 REQUEUE = os.EX_TEMPFAIL
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
-# Seconds in which another signal belongs to the first: schedulers, torchrun and `timeout` may send two.
+# Seconds after a signal in which a second one is ignored: schedulers, torchrun and `timeout` may send two.
 _REPEAT = 1.0
 
 

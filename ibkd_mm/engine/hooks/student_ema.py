@@ -44,8 +44,8 @@ class StudentEMAHook(Hook):
     A checkpoint's `state_dict` holds the average, which any test or deployment loads; the raw weights are
     under `raw_state_dict`, the number of steps under `ema`.
 
-    Acts before all other hooks. In evaluation, average and weights are swapped for each call of the model
-    only, so an error or a checkpoint in between finds the weights in their place.
+    Acts before all other hooks. In evaluation, average and weights are swapped only during each call of the
+    model: between calls, and after an error, the model has its own weights.
 
     Args:
         decay: final decay of the average per step.
@@ -154,7 +154,7 @@ class StudentEMAHook(Hook):
         self._detach(self._eval_handles)
 
     def close(self) -> None:
-        """Detach from model and optimizers, with the weights in their place."""
+        """Restore the model's own weights, and detach from model and optimizers."""
         self._detach(self._train_handles)
         self._detach(self._eval_handles)
 
