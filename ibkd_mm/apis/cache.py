@@ -11,11 +11,13 @@ from mmengine.config import Config
 from mmengine.dist import get_rank, init_dist, is_distributed
 from mmengine.registry import MODELS
 
+from ibkd_mm.apis.run_config import add_defaults
 from ibkd_mm.config.load import ConfigLike, Options, prepare_config
 from ibkd_mm.config.user_errors import user_errors
 from ibkd_mm.distill.interfaces import CachePredictor
 from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher, check_class_order
 from ibkd_mm.engine.distributed import destroy_processes, init_processes
+from ibkd_mm.engine.hooks.bad_samples import DEFAULT_SHARE
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline.build_cache import build_cache
 from ibkd_mm.offline.identity import identity_of, predictor_settings
@@ -81,7 +83,7 @@ def cache(
         check: number of images of an existing cache to predict again and compare; nothing is written.
         progress: is called with the number of images done and the total, instead of a progress bar.
     """
-    ready = prepare_config(config, options)
+    ready = prepare_config(config, options, add_defaults=add_defaults)
     path = _check_settings(ready, out)
     init_processes(ready, launcher)
     if launcher != "none" and not is_distributed():  # no runner is built to do it
@@ -102,7 +104,8 @@ def cache(
         if not check:
             # on a CPU the teacher itself needs the cores
             workers = ready.teacher_cache.get("workers", 2 if torch.cuda.is_available() else 0)
-            share = ((ready.get("default_hooks") or {}).get("bad_samples") or {}).get("share", 1.0)
+            guard = ready.default_hooks.bad_samples
+            share = 1.0 if guard is None else guard.get("share", DEFAULT_SHARE)
             reading = {"batch_size": ready.teacher_cache.batch_size, "workers": workers, "unreadable": share}
             _run(build_cache(predictor, source, path, identity, **reading), path, progress)
     destroy_processes()

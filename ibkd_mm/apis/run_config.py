@@ -19,7 +19,7 @@ def prepare(
     config: ConfigLike, purpose: str, options: Options, work_dir: str | None, launcher: str
 ) -> Config:
     """Prepare a config for a 'training' or 'test': options, work dir, experiment name and launcher."""
-    ready = prepare_config(config, options, purpose, add_defaults=_add_defaults)
+    ready = prepare_config(config, options, purpose, add_defaults=add_defaults)
     name = Path(ready.filename).stem if ready.filename else "run"
     ready.work_dir = work_dir or ready.get("work_dir") or f"./work_dirs/{name}"
     if run := next(_runs):
@@ -31,7 +31,7 @@ def prepare(
     return ready
 
 
-def _add_defaults(config: Config) -> None:
+def add_defaults(config: Config) -> None:
     """Add this package's runner and safety hooks to a config that does not name others."""
     config.setdefault("runner_type", "ibkd_mm.ResumableRunner")
     config.default_hooks = with_safety_hooks(config.get("default_hooks") or {})

@@ -8,9 +8,10 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from ibkd_mm.apis.run_config import build_runner, prepare
-from ibkd_mm.config.command_options import check_amp_device, enable_amp, enable_lr_scaling
+from ibkd_mm.config.command_options import enable_lr_scaling
 from ibkd_mm.config.load import ConfigLike, Options
 from ibkd_mm.config.user_errors import user_errors
+from ibkd_mm.engine.amp import check_amp_device, enable_amp
 from ibkd_mm.engine.checkpoint.latest import find_resumable, last_checkpoint
 from ibkd_mm.engine.checkpoint.sources import check_exists
 from ibkd_mm.engine.distributed import destroy_processes

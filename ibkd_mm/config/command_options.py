@@ -1,48 +1,16 @@
-"""What the options of `ibkd train` and `ibkd test` change in a config."""
+"""What `--auto-scale-lr`, `--show`, `--show-dir` and `--tta` change in a config."""
 
 import copy
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.device import get_device
 
 from ibkd_mm.config.walk import innermost_dataset
 from ibkd_mm.errors import UserError
 
-_AMP, _CPU_AMP = "AmpOptimWrapper", "ibkd_mm.CpuAmpOptimWrapper"
 _META = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
 _MASK_HEAD_NAMES = ("Mask", "Ins", "Seg", "SOLO", "YOLACT")
-
-
-def enable_amp(config: Config) -> None:
-    """Replace the optimizer wrapper by one for mixed precision: mmengine's, or on a CPU this package's."""
-    wrapper, wrapper_type = config.optim_wrapper, _wrapper_type(config)
-    if wrapper_type not in ("OptimWrapper", _AMP, _CPU_AMP):
-        raise UserError(
-            f"--amp replaces optim_wrapper.type='OptimWrapper', found '{wrapper_type}'. Leave --amp out."
-        )
-    on_gpu = torch.cuda.is_available()
-    if (wrapper_type == _CPU_AMP) == on_gpu:  # its dtype was chosen for the other device
-        wrapper.pop("dtype", None)
-    if on_gpu:
-        wrapper.type = _AMP
-        wrapper.setdefault("loss_scale", "dynamic")
-    else:
-        wrapper.type = _CPU_AMP
-        wrapper.setdefault("dtype", "auto")
-        wrapper.pop("loss_scale", None)
-
-
-def check_amp_device(config: Config) -> None:
-    """Raise UserError for mmengine's mixed precision on a machine without an accelerator."""
-    if _wrapper_type(config) == _AMP and get_device() in ("cpu", "mps"):
-        raise UserError("optim_wrapper.type='AmpOptimWrapper' needs a GPU. On a CPU use --amp instead.")
-
-
-def _wrapper_type(config: Config) -> str:
-    return str(config.optim_wrapper.get("type", "OptimWrapper")).removeprefix("mmengine.")
 
 
 def enable_lr_scaling(config: Config) -> None:

@@ -34,12 +34,12 @@ class Evaluation:
         self.evaluator.dataset_meta = self.dataset.metainfo
 
     def __iter__(self) -> Iterator[Sequence[Any]]:
-        with torch.no_grad():
-            for batch in self.loader:
+        for batch in self.loader:
+            with torch.no_grad():
                 data = self._preprocessor(batch, False)
                 samples = self._predict(data["inputs"], data["data_samples"])
-                self.evaluator.process(data_samples=samples, data_batch=data)
-                yield samples
+            self.evaluator.process(data_samples=samples, data_batch=data)
+            yield samples
 
     def metrics(self) -> dict[str, Any]:
         """Score all that was predicted."""

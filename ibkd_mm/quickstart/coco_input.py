@@ -15,7 +15,7 @@ _LOOKED_UP_IMAGES, _SHOWN_FILES = 20, 5
 
 
 @dataclass(frozen=True)
-class AnnotatedImage:
+class CocoImage:
     """An image, its size and its COCO annotations, each with its category's name as `category`."""
 
     file: Path
@@ -48,7 +48,7 @@ def find_annotation_files(path: Path) -> tuple[Path, Path | None]:
     )
 
 
-def read_coco(file: Path) -> tuple[tuple[str, ...], list[AnnotatedImage]]:
+def read_coco(file: Path) -> tuple[tuple[str, ...], list[CocoImage]]:
     """Read the names of the categories and the images of an annotation file."""
     content = json.loads(file.read_bytes())
     try:
@@ -67,7 +67,7 @@ def read_coco(file: Path) -> tuple[tuple[str, ...], list[AnnotatedImage]]:
         for each in content["images"]:
             # not resolved, which would follow a link to the image: unlabelled images lie next to the link
             path, size = folder / each["file_name"], (int(each["width"]), int(each["height"]))
-            images.append(AnnotatedImage(path.parent.resolve() / path.name, *size, annotations[each["id"]]))
+            images.append(CocoImage(path.parent.resolve() / path.name, *size, annotations[each["id"]]))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file} is not in COCO format: {type(error).__name__}: {error}.") from error
     names = tuple(categories.values())
@@ -77,7 +77,7 @@ def read_coco(file: Path) -> tuple[tuple[str, ...], list[AnnotatedImage]]:
     return names, images
 
 
-def write_coco(file: Path, classes: Sequence[str], images: Iterable[AnnotatedImage]) -> None:
+def write_coco(file: Path, classes: Sequence[str], images: Iterable[CocoImage]) -> None:
     """Write an annotation file whose categories are the classes in their order."""
     category_ids = {name: number for number, name in enumerate(classes, start=1)}
     content: dict[str, list[dict[str, Any]]] = {name: [] for name in COCO_LISTS}

@@ -17,7 +17,7 @@ from ibkd_mm.data_check.images import ImageFile, read_header, read_image
 from ibkd_mm.datasets.image_folder import IMAGE_SUFFIXES
 from ibkd_mm.errors import UserError
 from ibkd_mm.quickstart.coco_input import (
-    AnnotatedImage,
+    CocoImage,
     files_below,
     find_annotation_files,
     read_coco,
@@ -39,9 +39,9 @@ class UserData:
     """A user's images in the order of use, classes in that of their labels, and numbers of ignored images."""
 
     classes: tuple[str, ...]
-    labelled: Sequence[AnnotatedImage]
+    labelled: Sequence[CocoImage]
     unlabelled: Sequence[Path]
-    validation: Sequence[AnnotatedImage]
+    validation: Sequence[CocoImage]
     annotation_files: Sequence[Path]
     ignored_folders: Mapping[Path, int]
 
@@ -97,7 +97,7 @@ def read_user_data(path: Path) -> UserData:
     )
 
 
-def _find_unlisted(path: Path, listed: Iterable[AnnotatedImage]) -> tuple[set[Path], Counter[Path]]:
+def _find_unlisted(path: Path, listed: Iterable[CocoImage]) -> tuple[set[Path], Counter[Path]]:
     """Find images next to listed ones and in folders named "unlabelled".
 
     Images in other folders are only counted because many are label maps or drawings.
@@ -135,9 +135,7 @@ def _file_size(file: Path) -> int:
     return file.stat().st_size if file.is_file() else 0
 
 
-def _hold_out(
-    labelled: Sequence[AnnotatedImage], source: Path
-) -> tuple[list[AnnotatedImage], list[AnnotatedImage]]:
+def _hold_out(labelled: Sequence[CocoImage], source: Path) -> tuple[list[CocoImage], list[CocoImage]]:
     """Split off validation images by their names, so that more images later do not change the split."""
     if len(labelled) < 2:
         raise UserError(f"Expected at least 2 images with annotations in {source}, found {len(labelled)}.")
@@ -153,13 +151,13 @@ def _order(file: Path) -> tuple[float, Path]:
     return int.from_bytes(digest[:8], "big") / 2**64, file
 
 
-def _in_order(images: Iterable[AnnotatedImage]) -> list[AnnotatedImage]:
+def _in_order(images: Iterable[CocoImage]) -> list[CocoImage]:
     return sorted(images, key=lambda image: _order(image.file))
 
 
 @cache
-def _without_annotations(file: Path) -> AnnotatedImage:
-    return AnnotatedImage(file, *size_of(file))
+def _without_annotations(file: Path) -> CocoImage:
+    return CocoImage(file, *size_of(file))
 
 
 def size_of(file: Path) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 from ibkd_mm.benchmark.benchmark_model import unique_names
 from ibkd_mm.config.load import student_config
 from ibkd_mm.config.walk import DROP, changed
+from ibkd_mm.engine.runner import with_safety_hooks
 from ibkd_mm.errors import UserError
 from ibkd_mm.report.training_run import Run
 
@@ -83,7 +84,7 @@ def _role(run: Run) -> str:
 
 def _recipe(run: Run) -> str:
     recipe = {key: run.config.get(key) for key in ("model", *SCHEDULE, *DATA)}
-    hooks = run.config.get("default_hooks") or {}
+    hooks = with_safety_hooks(run.config.get("default_hooks") or {})  # some tools do not log those
     recipe["default_hooks"] = {
         name: hook for name, hook in hooks.items() if name not in _HOOKS_WITHOUT_EFFECT
     }

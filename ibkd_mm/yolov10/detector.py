@@ -4,7 +4,7 @@ from mmdet.models.detectors import SingleStageDetector
 
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
-from ibkd_mm.yolov10.export_graph import MOST_INSTANCES, DeployedStudent
+from ibkd_mm.yolov10.export_graph import MAX_INSTANCES, DeployedStudent
 from ibkd_mm.yolov10.fuse import fuse
 
 
@@ -34,7 +34,7 @@ class YOLOv10(SingleStageDetector):
             half: whether the network runs in half precision.
         """
         limit = self.bbox_head.predictor.max_per_img
-        count = min(MOST_INSTANCES, limit) if max_instances is None else max_instances
+        count = min(MAX_INSTANCES, limit) if max_instances is None else max_instances
         if count > limit:
             raise UserError(
                 f"max_instances is {count}, but the config has model.test_cfg.max_per_img={limit}. "

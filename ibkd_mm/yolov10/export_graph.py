@@ -14,13 +14,13 @@ from ibkd_mm.yolov10.detections import detect
 
 OUTPUTS = ("boxes", "scores", "labels", "masks")
 
-MOST_INSTANCES = 100
+MAX_INSTANCES = 100
 """Default number of instances per image: as many as COCO's average precision counts for each class."""
 
 OUTSIDE = -1e4
 """Added to the logits of a mask outside its box: the sigmoid is zero there, in half precision too."""
 
-_BATCHES, _MOST_STRIDES = range(1, 2**31), 1024
+_BATCHES, _MAX_STRIDES = range(1, 2**31), 1024
 
 
 class DeployedStudent(nn.Module):
@@ -58,7 +58,7 @@ class DeployedStudent(nn.Module):
     def dynamic_axes(self) -> dict[str, range]:
         """Valid batch sizes, heights (rows) and widths (columns)."""
         stride = self.metadata["stride"]
-        sides = range(stride, _MOST_STRIDES * stride + 1, stride)
+        sides = range(stride, _MAX_STRIDES * stride + 1, stride)
         return {"batch": _BATCHES, "rows": sides, "columns": sides}
 
     def example_inputs(self, lengths: Mapping[str, int], seed: int = 0) -> tuple[Tensor]:

@@ -187,3 +187,26 @@ def test_one_process_reports_for_all(
     made = cache(CONFIG, options=options, progress=lambda done, total: shown.append((done, total)))
     assert made.images == 5
     assert shown == ([(2, 5), (4, 5), (5, 5)] if rank == 0 else [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "passes"),
+    [
+        ({}, False),
+        ({"default_hooks.bad_samples.share": 0.5}, True),
+        ({"default_hooks.bad_samples": None}, True),
+    ],
+)
+def test_unreadable_images_are_left_out_up_to_the_share_of_the_config(
+    options: dict[str, Any], tmp_path: Path, changes: dict[str, Any], passes: bool
+) -> None:
+    root = tmp_path / "broken"
+    ensure_shapes(root, ShapesSpec(**SPEC))
+    for name in ("000002.jpg", "000004.jpg"):  # a limit is rounded up, so one is accepted in any case
+        (root / "train" / name).write_bytes(b"no image")
+    options = {**options, "train_dataloader.dataset.data_root": str(root), **changes}
+    if passes:
+        assert cache(CONFIG, options=options).images == 3
+    else:
+        with pytest.raises(UserError, match="2 images cannot be read"):
+            cache(CONFIG, options=options)

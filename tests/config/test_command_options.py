@@ -4,7 +4,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from ibkd_mm.config.command_options import check_amp_device, enable_amp, enable_lr_scaling
+from ibkd_mm.config.command_options import enable_lr_scaling
+from ibkd_mm.engine.amp import check_amp_device, enable_amp
 from ibkd_mm.errors import UserError
 
 
@@ -35,7 +36,7 @@ def test_amp_lets_the_cpu_decide_and_takes_half_precision_on_a_gpu(
 def test_mmengines_mixed_precision_needs_a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config({"optim_wrapper": {"type": name}})
     device = "cpu"
-    monkeypatch.setattr("ibkd_mm.config.command_options.get_device", lambda: device)
+    monkeypatch.setattr("ibkd_mm.engine.amp.get_device", lambda: device)
     with pytest.raises(UserError, match="'AmpOptimWrapper' needs a GPU"):
         check_amp_device(config)
     device = "cuda"

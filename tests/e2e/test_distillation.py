@@ -134,9 +134,20 @@ def test_with_every_weight_0_losses_and_weights_are_the_plain_baselines(
 
 
 @pytest.mark.e2e
-def test_two_steps_a_stop_and_two_more_equal_four(run: Callable[..., Any], straight: Any) -> None:
+@pytest.mark.parametrize("former", [False, True])
+def test_two_steps_a_stop_and_two_more_equal_four(
+    run: Callable[..., Any], straight: Any, folder: Path, former: bool
+) -> None:
     stopped = straight.result.work_dir / "iter_2.pth"
-    resumed = run("resumed", DISTILLED, DISTIL, resume=stopped)
+    if former:  # before version 0.1.0, bridges were connectors
+        checkpoint = straight.checkpoint(2)
+        weights = checkpoint["training_only"]["distiller"]
+        renamed = {name.replace("distill_losses.loss_cfb", "connectors"): weights[name] for name in weights}
+        assert all(name.startswith("connectors.bridge.levels.") for name in renamed)
+        checkpoint["training_only"]["distiller"] = renamed
+        stopped = folder / "former.pth"
+        torch.save(checkpoint, stopped)
+    resumed = run(f"resumed_{former}", DISTILLED, DISTIL, resume=stopped)
     expected, found = tensors(straight.checkpoint()), tensors(resumed.checkpoint())
     assert set(found) == set(expected)
     for part in (

@@ -3,6 +3,7 @@
 import pytest
 
 from ibkd_mm.distill import FrozenTeacherDistill
+from ibkd_mm.engine.runner import with_safety_hooks
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import MODELS
 from ibkd_mm.report.comparability import differences
@@ -26,6 +27,14 @@ def test_seeds_are_grouped_whatever_has_no_effect(made, read):
     quick = made.changed(train_dataloader__num_workers=4, train_cfg__val_interval=50)
     groups = group_runs(read(("base", 1, made.CONFIG), ("base", 0, quick)))
     assert [(each.label, each.seeds) for each in groups] == [("baseline", [0, 1])]
+
+
+def test_safety_hooks_that_only_the_runner_adds_make_no_other_group(made, read):
+    """`ibkd train` logs them, mmdet's tools do not."""
+    logged = made.changed(default_hooks=with_safety_hooks({}))
+    changed = made.changed(default_hooks={"non_finite": {"patience": 3}})
+    groups = group_runs(read(("base", 0, made.CONFIG), ("base", 1, logged), ("base", 2, changed)))
+    assert [group.seeds for group in groups] == [[0, 1], [2]]
 
 
 @pytest.mark.parametrize(

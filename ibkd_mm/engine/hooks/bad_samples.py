@@ -13,6 +13,8 @@ from ibkd_mm.engine.seeded_samples import count_distinct_samples
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
 
+DEFAULT_SHARE = 0.01
+
 
 @HOOKS.register_module()
 class BadSampleGuard(Hook):
@@ -24,7 +26,7 @@ class BadSampleGuard(Hook):
 
     priority = "VERY_HIGH"
 
-    def __init__(self, share: float = 0.01) -> None:
+    def __init__(self, share: float = DEFAULT_SHARE) -> None:
         if not 0 <= share <= 1:
             raise UserError(f"Expected a share between 0 and 1 in BadSampleGuard, found {share}.")
         self.share = share

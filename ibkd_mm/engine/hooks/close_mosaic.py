@@ -1,6 +1,6 @@
 """The hook that turns mosaic augmentation off for the end of a training."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -9,14 +9,6 @@ from ibkd_mm.engine.dataset_tree import walk_datasets, walk_transforms
 from ibkd_mm.engine.workers import shut_down_workers
 from ibkd_mm.errors import UserError
 from ibkd_mm.registry import HOOKS
-
-
-@runtime_checkable
-class Closable(Protocol):
-    """A transform that mixes images and can stop doing so."""
-
-    def close(self) -> None:
-        """Leave images unmixed from now on."""
 
 
 @HOOKS.register_module()
@@ -33,12 +25,12 @@ class CloseMosaicHook(Hook):
         if last < 0:
             raise UserError(f"Expected last of at least 0 in CloseMosaicHook, found {last}.")
         self.last = last
-        self._open: list[Closable] = []
+        self._open: list[Any] = []
 
     def before_train(self, runner: Runner) -> None:
         """Find the transforms; turn them off now if the training resumes in its last part."""
         transforms = walk_transforms(*walk_datasets(runner.train_loop.dataloader.dataset))
-        self._open = [transform for transform in transforms if isinstance(transform, Closable)]
+        self._open = [transform for transform in transforms if hasattr(transform, "close")]
         if not self._open:
             raise UserError(
                 "CloseMosaicHook finds no transform to turn off in train_dataloader.dataset. Remove the hook "

@@ -25,6 +25,7 @@ REQUEUE = os.EX_TEMPFAIL
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
 # Seconds after a signal in which a second one is ignored: schedulers, torchrun and `timeout` may send two.
 _REPEAT = 1.0
+_PENDING, _FORMER_PENDING = "validation_pending", "validation_owed"  # the latter before version 0.1.0
 
 
 class Preempted(SystemExit):
@@ -77,12 +78,13 @@ class PreemptionHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Read whether a validation is pending."""
-        self._validation_pending = bool(checkpoint.get("validation_owed")) and is_resuming(runner)
+        pending = any(checkpoint.get(key) for key in (_PENDING, _FORMER_PENDING))
+        self._validation_pending = pending and is_resuming(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Write whether a validation is pending."""
         if self._validation_pending:
-            checkpoint["validation_owed"] = True
+            checkpoint[_PENDING] = True
 
     def close(self) -> None:
         """Restore the former signal handlers."""

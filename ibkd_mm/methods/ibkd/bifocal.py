@@ -49,7 +49,6 @@ class BifocalAttention(nn.Module):
         return share * other + (1 - share) * own
 
 
-@MODELS.register_module()
 class AttentionLoss(nn.Module):
     """Half the squared difference of standardised feature maps, weighted by the fused ones' attention.
 
@@ -85,7 +84,6 @@ def attention(x: Tensor, temperature: float) -> Tensor:
     return (weights * weights.shape[1]).unflatten(1, x.shape[2:])
 
 
-@MODELS.register_module()
 class AuxiliaryHeadLoss(nn.Module):
     """Losses of the one-to-many branch on (1 - e) * the student's feature maps + e * fused ones.
 

@@ -23,7 +23,6 @@ from ibkd_mm.engine import (
 )
 from ibkd_mm.engine.checkpoint.latest import find_resumable
 from ibkd_mm.engine.dataset_tree import walk_datasets, walk_transforms
-from ibkd_mm.engine.hooks.close_mosaic import Closable
 from ibkd_mm.errors import UserError
 
 Toy = Callable[..., ResumableRunner]
@@ -166,7 +165,7 @@ def test_transforms_are_found_in_whatever_wraps_them_and_once_each() -> None:
     joined = SimpleNamespace(datasets=[mixed, SimpleNamespace(dataset=mixed)])
     choice = SimpleNamespace(transforms=[[len, SimpleNamespace(transforms=[paste])], [paste]])
     outer = SimpleNamespace(dataset=joined, pipeline=[choice, len], close=lambda: None)
-    found = [each for each in walk_transforms(*walk_datasets(outer)) if isinstance(each, Closable)]
+    found = [each for each in walk_transforms(*walk_datasets(outer)) if hasattr(each, "close")]
     assert sorted(map(id, found)) == sorted(map(id, (mosaic, paste, within)))
 
 

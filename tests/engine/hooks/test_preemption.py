@@ -76,12 +76,12 @@ def test_a_validation_that_was_cut_short_is_done_on_resuming(toy: Toy, tmp_path:
     with pytest.raises(Preempted):
         toy(tmp_path, 4, **changes, hooks=[Signal(at=2, validation=True)]).train()
     saved = load_weights(tmp_path / PREEMPTED)
-    assert saved["validation_owed"]
+    assert saved["validation_pending"]
     assert saved["meta"]["iter"] == 2
     runner = toy(tmp_path, 4, **changes, resume=True, load_from=str(tmp_path / PREEMPTED))
     runner.train()
     assert len(runner.message_hub.get_scalar("val/toy/mean").data[0]) == 2
-    assert "validation_owed" not in load_weights(tmp_path / "iter_4.pth")
+    assert "validation_pending" not in load_weights(tmp_path / "iter_4.pth")
 
 
 def test_a_validation_that_was_due_is_done_on_resuming(toy: Toy, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_validation_that_was_due_is_done_on_resuming(toy: Toy, tmp_path: Path)
             toy(folder, 4, **changes, hooks=[Signal(at=at)]).train()
         saved = load_weights(folder / PREEMPTED)
         assert saved["meta"]["iter"] == at + 1
-        assert saved.get("validation_owed", False) == (name != "not yet")
+        assert saved.get("validation_pending", False) == (name != "not yet")
         runner = toy(folder, 4, **changes, resume=True, load_from=str(folder / PREEMPTED))
         runner.train()
         assert len(runner.message_hub.get_scalar("val/toy/mean").data[0]) == 4 // min(interval, 4)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ibkd_mm.engine import optim
+from ibkd_mm.engine import amp
 from ibkd_mm.registry import OPTIM_WRAPPERS
 
 
@@ -51,7 +51,7 @@ def test_automatic_is_bfloat16_where_the_cpu_is_made_for_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
     said: list[str] = []
-    monkeypatch.setattr(optim, "print_log", lambda text, _: said.append(text))
+    monkeypatch.setattr(amp, "print_log", lambda text, _: said.append(text))
     model = nn.Linear(4, 1)
     wrapper = OPTIM_WRAPPERS.build(
         {
