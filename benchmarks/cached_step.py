@@ -19,7 +19,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from ibkd_mm.apis.cache import build_predictor
+from ibkd_mm.apis.cache_predictor import build_predictor
 from ibkd_mm.apis.run_config import build_runner, prepare
 from ibkd_mm.offline.build_cache import build_cache
 from ibkd_mm.offline.images import TrainingSetImages, test_pipeline, training_dataset_config

@@ -2,25 +2,24 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank, init_dist, is_distributed
-from mmengine.registry import MODELS
 
+from ibkd_mm.apis.cache_predictor import build_predictor
 from ibkd_mm.apis.run_config import add_defaults
 from ibkd_mm.config.load import ConfigLike, Options, prepare_config
 from ibkd_mm.config.user_errors import user_errors
-from ibkd_mm.distill.interfaces import CachePredictor
-from ibkd_mm.distill.teacher import FrozenTeacher, build_teacher, check_class_order
+from ibkd_mm.distill.teacher import check_class_order
 from ibkd_mm.engine.distributed import destroy_processes, init_processes
 from ibkd_mm.engine.hooks.bad_samples import DEFAULT_SHARE
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline.build_cache import build_cache
-from ibkd_mm.offline.identity import identity_of, predictor_settings
+from ibkd_mm.offline.identity import identity_of
 from ibkd_mm.offline.images import (
     FolderImages,
     TrainingSetImages,
@@ -28,41 +27,11 @@ from ibkd_mm.offline.images import (
     training_classes,
     training_dataset_config,
 )
-from ibkd_mm.offline.store import CacheReader
-from ibkd_mm.offline.verify import Verified, verify
-from ibkd_mm.registry import TASK_UTILS
+from ibkd_mm.offline.info import CacheInfo, cache_info
+from ibkd_mm.offline.verify import verify
 from ibkd_mm.utils.progress import Progress
 
 OnProgress: TypeAlias = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class CacheInfo:
-    """Content of a cache."""
-
-    path: Path
-    images: int
-    predictions: int
-    identity: dict[str, Any]
-    verified: Verified | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """1 if new predictions differ from the cached ones."""
-        return int(self.verified is not None and not self.verified.same)
-
-    def __str__(self) -> str:
-        size = self.path.stat().st_size
-        mean = f", {size / self.images / 1024:.2f} KB an image" if self.images else ""
-        amounts = f"{self.images:,} images, {self.predictions:,} predictions, {size / 2**20:.1f} MB{mean}"
-        lines = [f"{self.path}: {amounts}", *(f"  {name}: {value}" for name, value in self.identity.items())]
-        return "\n".join([*lines, *([str(self.verified)] if self.verified else [])])
-
-
-def cache_info(path: str | Path) -> CacheInfo:
-    """Describe the content of a cache."""
-    with CacheReader(path) as reader:
-        return CacheInfo(Path(path), *reader.counts(), reader.identity)
 
 
 def cache(
@@ -110,18 +79,6 @@ def cache(
             _run(build_cache(predictor, source, path, identity, **reading), path, progress)
     destroy_processes()
     return replace(cache_info(path), verified=verified)
-
-
-def build_predictor(config: Config) -> CachePredictor:
-    """Build what `cache` runs over images."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    preprocessor = MODELS.build(config.model.architecture.data_preprocessor).to(device)
-    teacher = build_teacher(config.model.teacher, config.model.get("teacher_ckpt")).to(device)
-    settings = predictor_settings(config.teacher_cache)
-    settings.pop("codec", None)
-    kind = settings.pop("predictor", "ibkd_mm.InstancePredictor")
-    frozen = FrozenTeacher(teacher, preprocessor)
-    return TASK_UTILS.build({"type": kind, "teacher": frozen, "preprocessor": preprocessor, **settings})
 
 
 def _check_settings(config: Config, out: str | None) -> Path:

@@ -29,7 +29,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> object:
     """Write, verify or describe a cache."""
-    from ibkd_mm.apis.cache import cache, cache_info
+    from ibkd_mm.apis.cache import cache
+    from ibkd_mm.offline.info import cache_info
 
     if args.info:
         return cache_info(args.info)

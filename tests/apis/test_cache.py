@@ -12,11 +12,12 @@ import torch
 
 from ibkd_mm import cli
 from ibkd_mm.apis import load_config
-from ibkd_mm.apis.cache import CacheInfo, cache, cache_info
+from ibkd_mm.apis.cache import cache
 from ibkd_mm.datasets.shapes.build import ShapesSpec, ensure_shapes
 from ibkd_mm.engine.checkpoint.load import load_weights
 from ibkd_mm.errors import UserError
 from ibkd_mm.offline import CacheReader
+from ibkd_mm.offline.info import CacheInfo, cache_info
 
 CONFIG = "ibkd_mm::ibkd/ibkd_mask2former-tiny_yolov10n_shapes-hard.py"
 SPEC = {"preset": "easy", "train": 5, "val": 1, "size": 64}
